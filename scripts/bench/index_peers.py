@@ -31,13 +31,13 @@ Line = dict[str, Any]
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return items [N, D], queries [Q, D], and the scores [Q] of their K-th best items."""
-    items, users = np.load(folder / "items.npy"), np.load(folder / "users.npy")
+    items, users = (np.load(folder / name, allow_pickle=False) for name in ("items.npy", "users.npy"))
     queries = users[np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)]
     path = folder / "least_scores.npy"
     if not path.is_file():
         scores = np.concatenate([exact_scores(items, part) for part in np.array_split(queries, 20)])
         np.save(path, scores)
-    return items, queries, np.load(path)
+    return items, queries, np.load(path, allow_pickle=False)
 
 
 def exact_scores(items: np.ndarray, queries: np.ndarray) -> np.ndarray:

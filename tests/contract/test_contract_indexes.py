@@ -12,6 +12,7 @@ from twotower.config.errors import InputError
 from twotower.index.check import check, rehearse, search_grid, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
+from twotower.index.ivf import IVF
 
 PATHS = files_of("index")
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40
@@ -320,3 +321,35 @@ def test_what_is_stored_of_it_is_a_concrete_kind_and_reads_back(path: Path) -> N
     assert config.for_size(NUM_VECTORS) == config
     assert Index.Config.model_validate(config.spec()) == config
     assert config.owner.kind == config.build().kind
+
+
+def test_balanced_cells_hold_the_same_items_and_can_be_changed_and_saved(load: Load, tmp_path: Path) -> None:
+    index = load()
+    gone, crowd, rows = ROWS[::4], unit(1, 6) + 0.02 * unit(300, 7), np.arange(10_000, 10_300)
+    index.remove(gone)
+    index.add(crowd, rows)
+    vectors, all_rows = np.concatenate([VECTORS, crowd]), np.concatenate([ROWS, rows])
+    live = np.isin(all_rows, gone, invert=True)
+    if not isinstance(index, IVF):
+        with pytest.raises(InputError, match=f"{index.kind}: has no cells that could be split"):
+            index.balanced(vectors[live], all_rows[live])
+        return
+    before, args = index.search(QUERIES, 10).rows, index.search_args
+    new, all_rows[-1] = index.balanced(vectors[live], all_rows[live]), 20_000
+    assert new.num_vectors == live.sum() == new.cell_sizes.sum()
+    assert new.num_tombstones == 0
+    assert new.cell_sizes.max() < index.cell_sizes.max()
+    assert new.largest_search_arg > index.largest_search_arg
+    assert new.search_args == {"nprobe": new.largest_search_arg}  # the same share: all of them
+    np.testing.assert_array_equal(index.search(QUERIES, 10).rows, before)
+    assert index.search_args == args
+    new.remove(np.array([10_299]))
+    new.add(vectors[-1:], np.array([20_000]))
+    truth = GroundTruth.search(vectors[live], all_rows[live], QUERIES, 50)
+    new.save(tmp_path / "balanced.faiss")
+    again = new.config.build()
+    again.load(tmp_path / "balanced.faiss")
+    for each in (new, again):
+        found = each.search(QUERIES, 50)
+        assert truth.recall(found.rows) >= least_recall(new)
+    np.testing.assert_array_equal(again.rows, np.sort(all_rows[live]))

@@ -171,10 +171,14 @@ COMMANDS: dict[str, type[Config]] = {
 
 @functools.cache
 def settings_class(config_name: str) -> type[Config]:
-    """Return the class of all settings of a command; imports torch if it has groups other than `launcher`."""
+    """Return the class of all settings of a command; imports torch if it has groups other than these."""
     groups, _ = shape(config_name)
     if not groups:
         return COMMANDS[config_name]
+    if groups == {"runbook"}:
+        from twotower.index.runbook import Runbook
+
+        return create_model("Settings", __base__=COMMANDS[config_name], runbook=(Runbook.Config | None, None))
     from twotower.launchers.launcher import Launcher
 
     if groups == {"launcher"}:

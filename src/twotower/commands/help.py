@@ -124,6 +124,9 @@ def choices_text(config_name: str, choices: Choices) -> str:
 def reference_page(choices: Choices) -> str:
     """Return the page: all groups with their choices, and the plain keys of all commands."""
     defaults = groups_of("train")
+    defaults |= {
+        key: value for each in COMMANDS for key, value in groups_of(each).items() if key not in defaults
+    }
     lines = [INTRODUCTION, "## Groups", "", " · ".join(f"[{group}](#{group})" for group in defaults), ""]
     for group, default in defaults.items():
         lines += [f"## {group}", "", f"Default: `{_default(default) or 'none'}`.", ""]
@@ -145,7 +148,8 @@ def sections(group: str, choices: Choices) -> Iterator[Section]:
     Keys of a base class, and of a choice of the same class, are listed again only if their default, values or
     meaning differ. Imports torch.
     """
-    field = settings_class("train").model_fields.get(group)
+    command = next(each for each in COMMANDS if group in groups_of(each))
+    field = settings_class(command).model_fields.get(group)
     annotation = field.annotation if field else None
     bases, common = list(dict.fromkeys(_component_bases(annotation))), set()
     for base in bases:

@@ -60,7 +60,7 @@ def _valid_fields(
 
 
 def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Problem:
-    *parents, last = where = [str(part) for part in details["loc"]] or [""]
+    *parents, last = where = [str(part) for part in details["loc"] if part != "[key]"] or [""]
     key, given = ".".join(where), details.get("input")
     if _is_not_set(given) or details["type"] == "missing":
         return Problem(key, "required, but not set")

@@ -137,7 +137,8 @@ class FaissIndex:
         num_live, num_stored = self.num_rows, int(self.outer.ntotal)
         wanted = min(k, num_live)
         left = np.arange(len(queries) if wanted else 0)
-        size = math.ceil(wanted * num_stored / max(1, num_live))
+        # Twice as many tombstones as expected, because a second search costs more than a longer first one.
+        size = min(math.ceil(wanted * (2 * num_stored / max(1, num_live) - 1)), num_stored)
         while len(left):
             found_scores, found = self.outer.search(queries[left], size)
             first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # not removed, in order

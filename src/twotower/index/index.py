@@ -229,6 +229,13 @@ class Index(Component, ABC):
         with self._lock.writing():
             return self._faiss_index.remove(np.asarray(rows, dtype=np.int64))
 
+    def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "Index":
+        """Return an index of these items with the training of this one; see `IVF.balanced`.
+
+        Raises InputError if this kind has no cells.
+        """
+        raise InputError(f"{self.kind}: has no cells that could be split; build the index again")
+
     def save(self, path: Path) -> None:
         """Write the index to a file, atomically. That of lists in a file is written next to them only."""
         with self._lock.reading():

@@ -1,6 +1,7 @@
 """Base class of inverted file indexes: items in cells around centroids; a search visits a few cells."""
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,8 +10,13 @@ from typing import Any, Self
 import faiss
 import numpy as np
 
+from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
+from twotower.index.cell_split import balance_cells, nearest
+from twotower.index.faiss_index import FaissIndex
+from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
+from twotower.index.matrix_products import matrix_products
 
 POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
 CLUSTERING_SEED, ITERATIONS = 1234, 10  # as many iterations as a Faiss index in cells
@@ -112,6 +118,60 @@ class IVF(Index):
         """See `Index.stored_rows`."""
         return rows_in_cells(self.searched(inner))
 
+    def clustered(self, inner: Any, vectors: np.ndarray) -> np.ndarray:
+        """Return vectors [N, D] in the space of the centroids; by default they are there."""
+        return vectors
+
+    def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
+        """Return an index of these items in which overfull cells are split and nearly empty ones dropped.
+
+        Centroids and codes are not trained: see `balance_cells`. Searches of this index continue meanwhile.
+        `nprobe` keeps its share of the cells. The new index has no tombstones.
+
+        Args:
+            vectors: of all items of the new index, [N, D]; those of this index and others.
+            rows: [N].
+
+        Raises:
+            InputError: as `build`.
+        """
+        started = time.perf_counter()
+        vectors = as_vectors(vectors, "item vectors", self.dim)
+        rows = as_rows(rows, len(vectors))
+        if not len(rows):
+            raise InputError("item vectors: there are none, so there is nothing to index")
+        self.check_range(vectors)
+        with self._lock.reading():
+            renewed = FaissIndex(faiss.clone_index(self._faiss_index.outer))
+        cells = self.searched(renewed.inner)
+        quantizer, num_before = faiss.downcast_index(cells.quantizer), cells.nlist
+        clustered, centroids = self.clustered(renewed.inner, vectors), quantizer.reconstruct_n(0, num_before)
+        assigned = cells_of(renewed, cells, rows)
+        new = assigned < 0
+        assigned[new] = nearest(centroids, clustered[new])[0]
+        usual_size = len(rows) / (self.config.nlist or automatic_nlist(len(rows)))
+        centroids, assigned = balance_cells(centroids, clustered, assigned, usual_size)
+        renewed.outer.reset()
+        quantizer.reset()
+        quantizer.add(centroids)
+        set_empty_lists(cells, len(centroids))
+        cells.nprobe = max(1, round(cells.nprobe * cells.nlist / num_before))
+        if isinstance(renewed.outer, faiss.IndexIVF):
+            cells.add_core(len(rows), *map(faiss.swig_ptr, (vectors, rows, assigned)))
+            renewed.rows = np.sort(rows)
+        else:  # Faiss assigns all vectors again
+            with euclidean_cells(cells), matrix_products():
+                renewed.add(vectors, rows)
+        index = self.config.build()
+        assert isinstance(index, IVF)
+        index._faiss_index, index.build_seconds = renewed, time.perf_counter() - started
+        return index
+
+    @property
+    def cell_sizes(self) -> np.ndarray:
+        """Number of stored vectors of each cell, int64 [nlist]."""
+        return cell_sizes(self.searched(self._faiss_index.inner))
+
     @property
     def largest_search_arg(self) -> int:
         """The number of cells."""
@@ -151,6 +211,34 @@ def euclidean_cells(cells: Any) -> Iterator[None]:
         yield
     finally:
         quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
+
+
+def cell_sizes(cells: Any) -> np.ndarray:
+    """Return the number of vectors in each cell, int64 [nlist]."""
+    return np.array([cells.invlists.list_size(cell) for cell in range(cells.nlist)], dtype=np.int64)
+
+
+def cells_of(index: FaissIndex, cells: Any, rows: np.ndarray) -> np.ndarray:
+    """Return the cell of each row [N], or -1 for rows that are not in the index."""
+    stored, numbers = rows_in_cells(cells), np.repeat(np.arange(cells.nlist), cell_sizes(cells))
+    if index.outer is not index.inner:
+        stored = faiss.vector_to_array(index.outer.id_map)[stored]
+    stored, numbers = np.append(stored, -1), np.append(numbers, -1)
+    order = np.argsort(stored)
+    at = order[np.searchsorted(stored, rows, side="right", sorter=order) - 1]
+    return np.where(stored[at] == rows, numbers[at], -1)
+
+
+def set_empty_lists(cells: Any, nlist: int) -> None:
+    """Give trained cells without vectors another number of lists."""
+    cells.nlist, in_blocks = nlist, cells.invlists.code_size == NO_CODE_SIZE
+    before: Any = faiss.downcast_InvertedLists(cells.invlists)
+    sizes = (before.n_per_block, before.block_size) if in_blocks else (cells.code_size,)
+    lists = type(before)(nlist, *sizes)
+    cells.replace_invlists(lists, True)
+    lists.this.disown()
+    if in_blocks:
+        cells.init_code_packer()
 
 
 def rows_in_cells(cells: Any) -> np.ndarray:

@@ -62,3 +62,7 @@ class IVFPrefix(RefinedIVF):
         fits = isinstance(first, faiss.RemapDimensionsTransform) and first.d_in == inner.d
         fits = fits and np.array_equal(faiss.vector_to_array(first.map), np.arange(first.d_out))
         return bool(fits and first.d_out == self.searched(inner).d and super().fits(inner))
+
+    def clustered(self, inner: Any, vectors: np.ndarray) -> np.ndarray:
+        """See `IVF.clustered`."""
+        return np.ascontiguousarray(vectors[:, : self.searched(inner).d])

@@ -6,12 +6,15 @@ Shapes: N items, Q queries, D embedding.
 import json
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
+from rich.table import Table
 
 from twotower.bundle.manifest import bundle_in
 from twotower.bundle.write import versions
@@ -22,10 +25,11 @@ from twotower.files.part_files import check_new
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
-from twotower.index.lab import LabRow, exact_results, measure
+from twotower.index.lab import exact_results, measure
 from twotower.reports.index_lab import draw, figures, lab_table, page
 from twotower.serving.vectors import write_vectors
 
+Row = TypeVar("Row")
 LOG = logging.getLogger("twotower")
 REPORT, PAGE = "report.json", "index.html"
 WIDE = 150
@@ -73,6 +77,15 @@ class Vectors:
             return items, self._sample(items)
         return items, self._sample(read_vectors("queries", Path(self.queries)))
 
+    def described(self, items: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
+        """Return what a report says about the vectors that were read."""
+        return {
+            "num_vectors": len(items),
+            "dim": items.shape[1],
+            "num_queries": len(queries),
+            "queries": "users" if self.queries or self.run else "items",
+        }
+
     def _read_run(self, run: Path) -> tuple[np.ndarray, np.ndarray]:
         bundle = bundle_in(run)
         with tempfile.TemporaryDirectory() as folder:
@@ -104,32 +117,48 @@ def compare_indexes(
     check_new(out)
     items, queries = vectors.read()
     truths = exact_results(items, queries)
-    rows: list[LabRow] = []
+    rows, skipped = measure_cases(
+        configs, lambda name, config: [measure(name, config, truths, target_recall)]
+    )
+    content = vectors.described(items, queries) | {
+        "target_recall": target_recall,
+        "rows": [row.to_dict() for row in rows],
+        "skipped": skipped,
+    }
+    title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
+    drawn = figures(rows)
+    text = page(rows, title, target_recall, skipped, drawn)
+    write_lab(out, content, text, drawn, lab_table(rows, title))
+    print(f"ok  {len(rows)} indexes  {out / PAGE}")
+    return DONE
+
+
+def measure_cases(
+    configs: Mapping[str, Index.Config], rows_of: Callable[[str, Index.Config], Sequence[Row]]
+) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of all cases, and case -> why it was left out; raises InputError if all were."""
+    rows: list[Row] = []
     skipped: dict[str, str] = {}
     for name, config in configs.items():
         LOG.info("index_lab: %s", name)
         try:
-            rows.append(measure(name, config, truths, target_recall))
+            rows += rows_of(name, config)
         except InputError as error:
             skipped[name] = str(error)
             LOG.warning("%s: left out: %s", name, error)
     if not rows:
         raise InputError("cases: none fits these vectors; " + "; ".join(skipped.values()))
-    content = {
-        "num_vectors": len(items),
-        "dim": items.shape[1],
-        "num_queries": len(queries),
-        "queries": "users" if vectors.queries or vectors.run else "items",
-        "target_recall": target_recall,
-        "rows": [row.to_dict() for row in rows],
-        "skipped": skipped,
-        "versions": versions(),
-    }
-    title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
-    table, drawn = lab_table(rows, title), figures(rows)
+    return rows, skipped
+
+
+def write_lab(
+    out: Path, content: Mapping[str, Any], text: str, drawn: Mapping[str, Figure], table: Table
+) -> None:
+    """Write a new folder with report, page and figures, and print the table."""
     with temporary_folder(out) as folder:
-        write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
-        write_text_atomically(folder / PAGE, page(rows, title, target_recall, skipped, drawn))
+        report = {**content, "versions": versions()}
+        write_text_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
+        write_text_atomically(folder / PAGE, text)
         draw(drawn, folder)
         if not publish_folder(folder, out):
             check_new(out)
@@ -137,5 +166,3 @@ def compare_indexes(
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     console.print(table)
-    print(f"ok  {len(rows)} indexes  {out / PAGE}")
-    return DONE

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -79,13 +79,31 @@ def page(
     drawn: Mapping[str, Figure],
 ) -> str:
     """Return the page: the table and the figures, in one file."""
-    best = pareto_rows(rows)
-    head = "".join(f"<th>{html.escape(each)}</th>" for each in headings(rows[0]))
+    best, shown = pareto_rows(rows), ranked(rows)
+    note = f"""{title}. Each row is the fastest search whose recall reaches {target_recall:g}, or the most
+thorough one. Queries per second are those of a batch on one thread; p50 and p99 are the times of one query
+on one thread. Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes
+per item."""
+    return lab_page(
+        note, headings(rows[0]), map(cells, shown), [row in best for row in shown], skipped, drawn
+    )
+
+
+def lab_page(
+    note: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    is_bold: Sequence[bool],
+    skipped: Mapping[str, str],
+    drawn: Mapping[str, Figure],
+) -> str:
+    """Return a page with a note in HTML, a table, the cases that were left out, and figures."""
+    headed = "".join(f"<th>{html.escape(each)}</th>" for each in head)
     body = "\n".join(
-        f"<tr{' class=front' if row in best else ''}>"
-        + "".join(f"<td>{html.escape(each)}</td>" for each in cells(row))
+        f"<tr{' class=front' if bold else ''}>"
+        + "".join(f"<td>{html.escape(each)}</td>" for each in row)
         + "</tr>"
-        for row in ranked(rows)
+        for row, bold in zip(rows, is_bold, strict=True)
     )
     images = "\n".join(
         f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(to_png(figure)[0]).decode()}">'
@@ -97,10 +115,8 @@ def page(
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
 <body><h1>Index laboratory</h1>
-<p>{title}. Each row is the fastest search whose recall reaches {target_recall:g}, or the most thorough one.
-Queries per second are those of a batch on one thread; p50 and p99 are the times of one query on one thread.
-Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes per item.</p>
-<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
+<p>{note}</p>
+<div class="wide"><table><thead><tr>{headed}</tr></thead><tbody>
 {body}
 </tbody></table></div>
 {left_out}

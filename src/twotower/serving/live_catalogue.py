@@ -14,6 +14,7 @@ from twotower.bundle.read import Bundle
 from twotower.data.tables import ITEM_ID
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
+from twotower.index.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
@@ -142,15 +143,18 @@ class LiveCatalogue:
         return Drift(live, removed, is_changed and num_live > 0)
 
     def rebuild(self) -> None:
-        """Rebuild the index from the offered items; searches and changes continue meanwhile."""
+        """Make a new index of the offered items; searches and changes continue meanwhile.
+
+        Cells are balanced, and nothing is trained. An index without cells is built again.
+        """
         entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():
-                rows, last = self.items.live_rows(), self.items.num_rows
+                index, rows, last = self.index, self.items.live_rows(), self.items.num_rows
                 vectors = self.items.embeddings(rows)
             if not len(rows):
                 return
-            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows, index)
             with self.lock.writing():
                 fresh.remove(rows[~self.items.live(rows)])
                 new = np.flatnonzero(self.items.live_mask()[last:]).astype(np.int64) + last + 1
@@ -160,15 +164,22 @@ class LiveCatalogue:
 
 
 def fresh_index(
-    spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
+    spec: Mapping[str, Any],
+    search_args: Mapping[str, int],
+    vectors: Floats,
+    rows: Rows,
+    before: Index | None = None,
 ) -> Index:
-    """Build an index over vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
+    """Return an index of vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
 
-    If the settings do not fit so few items, search is exact. Search arguments are limited to the new size.
+    If the index before it has cells, they are balanced, and nothing is trained. If the settings do not fit so
+    few items, search is exact. Search arguments are limited to the new size.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
         config = FlatIP.Config()
+    elif isinstance(before, IVF):
+        return before.balanced(vectors, rows)
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)
     largest = fresh.largest_search_arg

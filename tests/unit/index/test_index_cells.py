@@ -50,3 +50,30 @@ def test_few_cells_have_the_best_where_lengths_tell_items_apart(index: IVF) -> N
     most = truth.recall(index.search(queries, 100).rows)
     index.set_search_args({"nprobe": every // 4})
     assert truth.recall(index.search(queries, 100).rows) > 0.95 * most
+
+
+def test_balanced_cells_take_in_new_items_and_leave_out_others() -> None:
+    vectors = np.random.default_rng(4).standard_normal((700, 8), dtype=np.float32)
+    vectors[300:] = 3 + 0.1 * vectors[300:]  # a crowd
+    index = IVFFlat.Config(nlist=8, nprobe=8).build()
+    index.build(vectors[:350], np.arange(350))
+    balanced = index.balanced(vectors[100:], np.arange(100, 700))
+    np.testing.assert_array_equal(balanced.rows, np.arange(100, 700))
+    np.testing.assert_array_equal(index.rows, np.arange(350))
+    truth = GroundTruth.search(vectors[100:], np.arange(100, 700), vectors[::20], 20)
+    assert balanced.is_exact
+    np.testing.assert_array_equal(balanced.search(vectors[::20], 20).rows, truth.exact.rows)
+    assert len(balanced.cell_sizes) > 8
+    assert balanced.cell_sizes.max() < 200  # of the crowd of 400
+    with pytest.raises(InputError, match="there are none, so there is nothing to index"):
+        index.balanced(vectors[:0], np.arange(0))
+
+
+def test_the_number_of_visited_cells_keeps_its_share() -> None:
+    vectors = np.random.default_rng(4).standard_normal((800, 8), dtype=np.float32)
+    index = built(IVFFlat.Config(nlist=8, nprobe=4).build(), vectors)
+    vectors = np.concatenate([vectors, 3 + 0.1 * vectors])
+    balanced = index.balanced(vectors, np.arange(1, 1601))
+    share = balanced.search_args["nprobe"] / balanced.largest_search_arg
+    assert share == pytest.approx(0.5, abs=0.5 / balanced.largest_search_arg)
+    assert balanced.largest_search_arg > 8

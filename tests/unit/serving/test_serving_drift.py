@@ -125,6 +125,16 @@ def test_no_more_cells_are_visited_than_there_are():
     assert fresh_index(spec, {"nprobe": 1}, vectors, np.arange(1, 101)).search_args == {"nprobe": 1}
 
 
+def test_cells_are_balanced_and_not_trained_again(retriever, monkeypatch):
+    changed(retriever)
+    trained = []
+    monkeypatch.setattr(IVFFlat, "train", lambda *given: trained.append(given))
+    retriever.catalogue.rebuild()
+    assert everything(retriever) == set(retriever.item_ids)
+    assert not trained
+    assert not retriever.catalogue.drift().needs_rebuild
+
+
 def test_changes_during_a_rebuild_are_in_the_new_index(retriever, monkeypatch):
     changed(retriever)
     build = live_catalogue.fresh_index

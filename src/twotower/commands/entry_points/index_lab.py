@@ -4,9 +4,11 @@
   twotower index_lab run=outputs/default/<time> out=lab target_recall=0.99
   twotower index_lab vectors=items.parquet out=lab "cases=[ivf_sq,'ivf_pq num_subquantizers=16']"
   twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fs,Refine(SQfp16)']"
+  twotower index_lab vectors=items.npy queries=users.npy out=churn runbook=churn
 
 A case is a choice of index=, with keys if you like, or a text for faiss.index_factory. The new folder holds
-report.json, index.html and what TensorBoard reads. See docs/index-lab.md.
+report.json, index.html and what TensorBoard reads. With runbook=, items come and go in steps, and recall
+and times are those after each. See docs/index-lab.md and docs/churn.md.
 """
 
 import shlex
@@ -22,6 +24,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.errors import InputError
     from twotower.config.exits import stoppable
     from twotower.index.index import Index
+    from twotower.index.runbook import Runbook
+    from twotower.pipeline.churn_lab import follow_runbook
     from twotower.pipeline.index_lab import Vectors, compare_indexes
     from twotower.reports.console.console import logging_console
 
@@ -43,4 +47,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         settings["vectors"], settings["queries"], settings["run"], settings["num_queries"], trusted
     )
     with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
-        return compare_indexes(configs, vectors, settings["target_recall"], Path(settings["out"]))
+        out, target_recall = Path(settings["out"]), settings["target_recall"]
+        if spec := settings.get("runbook"):
+            runbook = Runbook.Config.from_spec(spec, "runbook")
+            return follow_runbook(configs, vectors, target_recall, out, runbook)
+        return compare_indexes(configs, vectors, target_recall, out)
