@@ -11,6 +11,8 @@ from in_process import run_script
 from safetensors.numpy import save_file
 
 from twotower.index.flat_ip import FlatIP
+from twotower.index.ground_truth import GroundTruth
+from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.lab import exact_results, measure
 from twotower.reports.index_lab import pareto_rows
@@ -51,6 +53,23 @@ def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str])
     again = run_script("index_lab", *files, f"out={out}", CASES)
     assert again.returncode == 2
     assert "is never overwritten" in again.stderr
+
+
+def test_the_chosen_index_is_saved(tmp_path: Path, files: tuple[str, str]) -> None:
+    out = tmp_path / "best"
+    cases = "cases=['auto target_recall=0.9 exact_below=0 candidates=[ivf_sq]']"
+    done = run_script("index_lab", *files, f"out={out}", cases, "target_recall=0.9", "save=true")
+    assert done.returncode == 0, done
+    report = json.loads((out / "report.json").read_text())
+    index = Index.Config.model_validate(report["rows"][0]["spec"]).build()
+    index.load(out / "index.faiss")
+    assert index.search_args == report["rows"][0]["chosen"]["search_args"]
+    items = vectors(600, 0)
+    truth = GroundTruth.search(items, np.arange(600), vectors(40, 1), 100)
+    assert truth.recall(index.search(vectors(40, 1), 100).rows) >= 0.9
+    refused = run_script("index_lab", *files, f"out={tmp_path}/x", cases, "save=true", "runbook=churn")
+    assert refused.returncode == 2
+    assert "save: an index that items come to and go from is not kept" in refused.stderr
 
 
 def test_a_runbook_is_followed_and_reported(tmp_path: Path, files: tuple[str, str]) -> None:

@@ -116,6 +116,7 @@ class IndexLabKeys(Config):
     cases: Annotated[list[Text], MinLen(1)]
     target_recall: Annotated[float, Gt(0), Le(1)]
     num_queries: PositiveInt
+    save: bool
     trusted_packages: list[str]
     debug: bool
 

@@ -55,6 +55,8 @@ class LabRow:
     chosen: LabPoint
     reaches_target: bool
     points: list[LabPoint]
+    spec: dict[str, Any]
+    """The settings of the index."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -95,7 +97,8 @@ def measure(
     vectors, rows, queries = exact.vectors, exact.rows, exact.queries
     num_changed = min(MAX_CHANGED, len(rows) // 10)
     kept = len(rows) - num_changed
-    index = config.for_vectors(vectors, queries)[0].build()
+    config, _ = config.for_vectors(vectors, queries)
+    index = config.build()
     index.build(vectors[:kept], rows[:kept])
     started = time.perf_counter()
     index.add(vectors[kept:], rows[kept:])
@@ -121,6 +124,7 @@ def measure(
         chosen=chosen,
         reaches_target=chosen.recall[k] >= target_recall,
         points=points,
+        spec=config.spec(),
     )
 
 

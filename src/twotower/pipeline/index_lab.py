@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from twotower.bundle.layout import INDEX
 from twotower.bundle.manifest import bundle_in
 from twotower.bundle.write import versions
 from twotower.config.errors import InputError
@@ -26,7 +27,7 @@ from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
 from twotower.index.lab import exact_results, measure
-from twotower.reports.index_lab import draw, figures, lab_table, page
+from twotower.reports.index_lab import draw, figures, lab_table, page, ranked
 from twotower.serving.vectors import write_vectors
 
 Row = TypeVar("Row")
@@ -101,7 +102,11 @@ class Vectors:
 
 
 def compare_indexes(
-    configs: Mapping[str, Index.Config], vectors: Vectors, target_recall: float, out: Path
+    configs: Mapping[str, Index.Config],
+    vectors: Vectors,
+    target_recall: float,
+    out: Path,
+    save: bool = False,
 ) -> int:
     """Measure an index of each settings and write a folder with report, page and TensorBoard events.
 
@@ -110,6 +115,7 @@ def compare_indexes(
     Args:
         configs: name of the case -> settings.
         out: a new folder.
+        save: write the index of the first row of the table, too; Faiss ids are positions from 0.
 
     Raises:
         InputError: the vectors cannot be read, or no settings fit.
@@ -128,8 +134,15 @@ def compare_indexes(
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
     drawn = figures(rows)
     text = page(rows, title, target_recall, skipped, drawn)
-    write_lab(out, content, text, drawn, lab_table(rows, title))
-    print(f"ok  {len(rows)} indexes  {out / PAGE}")
+    index = None
+    if save:
+        best = ranked(rows)[0]
+        content["saved"], index = best.name, Index.Config.model_validate(best.spec).build()
+        index.build(items, np.arange(len(items)))
+        index.set_search_args(best.chosen.search_args)
+    write_lab(out, content, text, drawn, lab_table(rows, title), index)
+    saved = f"  {content['saved']} in {out / INDEX}" if index else ""
+    print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
     return DONE
 
 
@@ -152,10 +165,17 @@ def measure_cases(
 
 
 def write_lab(
-    out: Path, content: Mapping[str, Any], text: str, drawn: Mapping[str, Figure], table: Table
+    out: Path,
+    content: Mapping[str, Any],
+    text: str,
+    drawn: Mapping[str, Figure],
+    table: Table,
+    index: Index | None = None,
 ) -> None:
-    """Write a new folder with report, page and figures, and print the table."""
+    """Write a new folder with report, page, figures and perhaps an index, and print the table."""
     with temporary_folder(out) as folder:
+        if index:
+            index.save(folder / INDEX)
         report = {**content, "versions": versions()}
         write_text_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
         write_text_atomically(folder / PAGE, text)

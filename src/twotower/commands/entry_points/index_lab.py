@@ -4,10 +4,12 @@
   twotower index_lab run=outputs/default/<time> out=lab target_recall=0.99
   twotower index_lab vectors=items.parquet out=lab "cases=[ivf_sq,'ivf_pq num_subquantizers=16']"
   twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fs,Refine(SQfp16)']"
+  twotower index_lab vectors=items.npy queries=users.npy out=best "cases=['auto target_recall=.9']" save=true
   twotower index_lab vectors=items.npy queries=users.npy out=churn runbook=churn
 
 A case is a choice of index=, with keys if you like, or a text for faiss.index_factory. The new folder holds
-report.json, index.html and what TensorBoard reads. With runbook=, items come and go in steps, and recall
+report.json, index.html and what TensorBoard reads; save=true adds index.faiss, of the first row of the
+table, whose ids are positions in the vectors. With runbook=, items come and go in steps, and recall
 and times are those after each. See docs/index-lab.md and docs/churn.md.
 """
 
@@ -49,6 +51,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
         out, target_recall = Path(settings["out"]), settings["target_recall"]
         if spec := settings.get("runbook"):
+            if settings["save"]:
+                raise InputError("save: an index that items come to and go from is not kept; leave it out")
             runbook = Runbook.Config.from_spec(spec, "runbook")
             return follow_runbook(configs, vectors, target_recall, out, runbook)
-        return compare_indexes(configs, vectors, target_recall, out)
+        return compare_indexes(configs, vectors, target_recall, out, settings["save"])
