@@ -29,6 +29,9 @@ def faiss_versions() -> dict[str, str | int]:
 
 
 TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
+FAISS: Any = faiss  # type stubs lack the arguments of selectors and search parameters
+BITS_PER_ROW = 64
+"""Up to this many bits per row, allowed rows are a bitmap: faster than a hash set."""
 
 
 class FaissIndex:
@@ -95,29 +98,94 @@ class FaissIndex:
         self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
         return len(present)
 
-    def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Return the top k; positions without a vector have row -1 and score -inf."""
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
+        """Return the top k (of allowed rows [n]); positions without a vector have row -1 and score -inf."""
+        if allowed is not None:
+            return self._search_allowed(queries, k, allowed)
         if self.num_tombstones or k > len(self.rows):
-            return self._search_past_tombstones(queries, k)
-        scores, rows = self.outer.search(queries, k)
-        if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
-            scores[rows < 0], rows[rows < 0] = -np.inf, -1
-        return SearchResult(scores=scores, rows=rows)
+            return self._search_past_others(queries, k)
+        return _padded(*self.outer.search(queries, k))
 
-    def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Fetch more than k, and double that for queries whose results are mostly tombstones."""
+    def _search_allowed(self, queries: np.ndarray, k: int, allowed: np.ndarray) -> SearchResult:
+        """Search with a selector, or filter the results of a Faiss class that takes none."""
+        size = min(k, len(allowed), len(self.rows))
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        num_live, num_stored = len(self.rows), int(self.outer.ntotal)
+        if size and len(queries):
+            effort = math.sqrt(max(1.0, len(self.rows) / len(allowed)))
+            try:
+                selector = self._selector(allowed)
+                parameters = search_parameters(self.inner, selector, effort)
+                scores[:, :size], rows[:, :size] = self.outer.search(queries, size, params=parameters)
+            except RuntimeError:  # the class takes no parameters
+                return self._search_past_others(queries, k, np.sort(allowed))
+        return _padded(scores, rows)
+
+    def _selector(self, allowed: np.ndarray) -> Any:
+        """Return a Faiss selector of rows; an IndexIDMap translates only one of the outermost parameters."""
+        num_bits = 1 + int(min(allowed.max(), self.rows[-1]))
+        if num_bits > BITS_PER_ROW * len(self.rows):
+            selector = FAISS.IDSelectorBatch(allowed)
+        else:
+            is_allowed = np.zeros(num_bits, dtype=np.bool_)
+            is_allowed[allowed[allowed < num_bits]] = True
+            selector = FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+        is_nested = isinstance(self.inner, faiss.IndexRefine | faiss.IndexPreTransform)
+        if is_nested and self.outer is not self.inner:
+            return faiss.IDSelectorTranslated(self.outer.id_map, selector)
+        return selector
+
+    def _search_past_others(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> SearchResult:
+        """Fetch more than k, and double that for queries whose results are mostly tombstones or not allowed.
+
+        Args:
+            allowed: rows that may be returned, ascending; None allows all.
+        """
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        num_live = len(self.rows) if allowed is None else min(len(allowed), len(self.rows))
+        num_stored = int(self.outer.ntotal)
         wanted = min(k, num_live)
         left = np.arange(len(queries) if wanted else 0)
         size = math.ceil(wanted * num_stored / max(1, num_live))
         while len(left):
             found_scores, found = self.outer.search(queries[left], size)
+            if allowed is not None:
+                found[(found >= 0) & ~contains(allowed, found)] = TOMBSTONE
             first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # not removed, in order
             scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
             rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
             enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_stored)
             left, size = left[~enough], min(2 * size, num_stored)
+        return _padded(scores, rows)
+
+
+def search_parameters(part: Any, selector: Any, effort: float) -> Any:
+    """Return parameters that restrict a Faiss object to the ids of a selector.
+
+    Args:
+        effort: factor on `nprobe` or `efSearch`, because the best of few items are in more cells.
+    """
+    if isinstance(part, faiss.IndexRefine):
+        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort)
+        return FAISS.IndexRefineSearchParameters(k_factor=part.k_factor, base_index_params=base)
+    if isinstance(part, faiss.IndexPreTransform):
+        inner = search_parameters(faiss.downcast_index(part.index), selector, effort)
+        return FAISS.SearchParametersPreTransform(index_params=inner)
+    if isinstance(part, faiss.IndexIVF):
+        return FAISS.SearchParametersIVF(
+            sel=selector, nprobe=min(part.nlist, math.ceil(effort * part.nprobe))
+        )
+    if isinstance(part, faiss.IndexHNSW):
+        size = min(part.ntotal, math.ceil(effort * part.hnsw.efSearch))
+        return FAISS.SearchParametersHNSW(sel=selector, efSearch=size)
+    return FAISS.SearchParameters(sel=selector)
+
+
+def _padded(scores: np.ndarray, rows: np.ndarray) -> SearchResult:
+    """Set row -1 and score -inf where there is no item."""
+    if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
         scores[rows < 0], rows[rows < 0] = -np.inf, -1
-        return SearchResult(scores=scores, rows=rows)
+    return SearchResult(scores=scores, rows=rows)
