@@ -1,6 +1,6 @@
 """Three ways to answer filtered requests, and Faiss' own selector: time and recall by kind and filter.
 
-    python scripts/bench/filtered_search.py ITEMS.npy USERS.npy FOLDER [kind ...] [--shares ...]      (minutes)
+    python scripts/bench/filtered_search.py ITEMS.npy USERS.npy FOLDER [kind ...] [--shares ...]     (minutes)
 
 Vectors are those of towers: items [N, D] and users [Q, D]; one thread. A filter keeps 50, 10, 1 or .1 % of
 the items:
@@ -121,7 +121,7 @@ class PlainFaiss:
         selector = FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
         if self.is_translated:
             selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
-        return search_parameters(self.inner, selector, 1.0)
+        return search_parameters(self.inner, selector)
 
     def searches(self, allowed: list[Rows], num_items: int) -> Iterator[tuple[dict[str, int], list[Any]]]:
         """Yield search arguments, from the fastest, with the parameters of each filter."""

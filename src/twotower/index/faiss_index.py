@@ -8,7 +8,7 @@ includes ids and tombstones.
 import math
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -30,6 +30,10 @@ def faiss_versions() -> dict[str, str | int]:
 
 TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
 FAISS: Any = faiss  # type stubs lack the arguments of selectors and search parameters
+LARGEST_EF = 4096
+"""`efSearch` beyond which a graph is no faster than exact search."""
+CELL_EFFORT = 2.0
+"""Factor on `nprobe` among the cells with allowed items, because queries may be far from all of them."""
 BITS_PER_ROW = 64
 """Up to this many bits per row, allowed rows are a bitmap: faster than a hash set."""
 
@@ -47,6 +51,7 @@ class FaissIndex:
     def __init__(self, outer: Any) -> None:
         self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
         self.dim, self.num_tombstones = int(outer.d), 0
+        self._cells: Cells | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
     @classmethod
@@ -80,7 +85,7 @@ class FaissIndex:
         ordered = np.sort(rows)
         if len(self.rows):
             ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
-        self.rows = ordered
+        self.rows, self._cells = ordered, None
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
@@ -90,12 +95,12 @@ class FaissIndex:
         try:
             self.outer.remove_ids(present)
         except RuntimeError:
-            if self.outer is self.inner:
+            table = self._ids
+            if table is None:
                 raise
-            table = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
             table[np.isin(table, present)] = TOMBSTONE
             self.num_tombstones += len(present)
-        self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
+        self.rows, self._cells = np.delete(self.rows, np.searchsorted(self.rows, present)), None
         return len(present)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
@@ -112,28 +117,42 @@ class FaissIndex:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         if size and len(queries):
-            effort = math.sqrt(max(1.0, len(self.rows) / len(allowed)))
             try:
-                selector = self._selector(allowed)
-                parameters = search_parameters(self.inner, selector, effort)
+                parameters = self._parameters(allowed)
                 scores[:, :size], rows[:, :size] = self.outer.search(queries, size, params=parameters)
             except RuntimeError:  # the class takes no parameters
                 return self._search_past_others(queries, k, np.sort(allowed))
         return _padded(scores, rows)
 
-    def _selector(self, allowed: np.ndarray) -> Any:
-        """Return a Faiss selector of rows; an IndexIDMap translates only one of the outermost parameters."""
-        num_bits = 1 + int(min(allowed.max(), self.rows[-1]))
-        if num_bits > BITS_PER_ROW * len(self.rows):
+    def _parameters(self, allowed: np.ndarray) -> Any:
+        """Return search parameters for rows; an IndexIDMap translates only the outermost selector."""
+        effort, chosen = math.sqrt(max(1.0, len(self.rows) / len(allowed))), None
+        num_rows = 1 + int(self.rows[-1])
+        if num_rows > BITS_PER_ROW * len(self.rows):
             selector = FAISS.IDSelectorBatch(allowed)
         else:
-            is_allowed = np.zeros(num_bits, dtype=np.bool_)
-            is_allowed[allowed[allowed < num_bits]] = True
-            selector = FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+            allowed = allowed[allowed < num_rows] if allowed.max() >= num_rows else allowed
+            is_allowed = np.zeros(num_rows, dtype=np.bool_)
+            is_allowed[allowed] = True
+            selector = bitmap_selector(is_allowed)
+            if (part := FAISS.try_extract_index_ivf(self.inner)) is not None:
+                self._cells = cells = self._cells or find_cells(part, self._ids, num_rows)
+                counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
+                has_allowed = counts > 0
+                effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
+                chosen = bitmap_selector(has_allowed)
         is_nested = isinstance(self.inner, faiss.IndexRefine | faiss.IndexPreTransform)
         if is_nested and self.outer is not self.inner:
-            return faiss.IDSelectorTranslated(self.outer.id_map, selector)
-        return selector
+            selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
+        return search_parameters(self.inner, selector, effort, chosen)
+
+    @property
+    def _ids(self) -> np.ndarray | None:
+        """The row of each position of an IndexIDMap, int64 [N]; None without one."""
+        if self.outer is self.inner:
+            return None
+        ids: np.ndarray = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
+        return ids
 
     def _search_past_others(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
@@ -162,24 +181,48 @@ class FaissIndex:
         return _padded(scores, rows)
 
 
-def search_parameters(part: Any, selector: Any, effort: float) -> Any:
+class Cells(NamedTuple):
+    """The cell of each row, int32 [rows], `nlist` for absent rows, and the number of vectors in each cell."""
+
+    of_row: np.ndarray
+    sizes: np.ndarray
+
+
+def find_cells(part: Any, ids: np.ndarray | None, num_rows: int) -> Cells:
+    """Return the cells of a Faiss object whose vectors have rows, or positions with these `ids`."""
+    lists, of_row = part.invlists, np.full(num_rows, part.nlist, dtype=np.int32)
+    sizes = np.array([lists.list_size(cell) for cell in range(part.nlist)])
+    for cell in np.flatnonzero(sizes).tolist():
+        rows = faiss.rev_swig_ptr(lists.get_ids(cell), int(sizes[cell]))
+        rows = rows if ids is None else ids[rows]
+        of_row[rows[rows >= 0]] = cell
+    return Cells(of_row, sizes)
+
+
+def bitmap_selector(is_allowed: np.ndarray) -> Any:
+    """Return a Faiss selector of the ids i with `is_allowed[i]`."""
+    return FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+
+
+def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: Any = None) -> Any:
     """Return parameters that restrict a Faiss object to the ids of a selector.
 
     Args:
-        effort: factor on `nprobe` or `efSearch`, because the best of few items are in more cells.
+        effort: factor on `nprobe` or `efSearch`, because the best of few items lie further apart.
+        cells: selector of the cells that are searched; None searches all.
     """
     if isinstance(part, faiss.IndexRefine):
-        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort)
+        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort, cells)
         return FAISS.IndexRefineSearchParameters(k_factor=part.k_factor, base_index_params=base)
     if isinstance(part, faiss.IndexPreTransform):
-        inner = search_parameters(faiss.downcast_index(part.index), selector, effort)
+        inner = search_parameters(faiss.downcast_index(part.index), selector, effort, cells)
         return FAISS.SearchParametersPreTransform(index_params=inner)
     if isinstance(part, faiss.IndexIVF):
-        return FAISS.SearchParametersIVF(
-            sel=selector, nprobe=min(part.nlist, math.ceil(effort * part.nprobe))
-        )
+        nprobe = min(part.nlist, math.ceil(effort * part.nprobe))
+        coarse = None if cells is None else search_parameters(faiss.downcast_index(part.quantizer), cells)
+        return FAISS.SearchParametersIVF(sel=selector, nprobe=nprobe, quantizer_params=coarse)
     if isinstance(part, faiss.IndexHNSW):
-        size = min(part.ntotal, math.ceil(effort * part.hnsw.efSearch))
+        size = max(part.hnsw.efSearch, min(LARGEST_EF, part.ntotal, math.ceil(effort * part.hnsw.efSearch)))
         return FAISS.SearchParametersHNSW(sel=selector, efSearch=size)
     return FAISS.SearchParameters(sel=selector)
 

@@ -193,10 +193,11 @@ class LiveItems:
 
 def best_scores(embeddings: Floats, query: Floats) -> Floats:
     """Return the scores of a query [D], or the best of queries [K, D], for embeddings [n, D]."""
-    if query.ndim == 1:
-        scores: Floats = embeddings @ query
-        return scores
-    return np.maximum.reduce([best_scores(embeddings, interest) for interest in query])
+    if query.ndim == 2:
+        best: Floats = np.maximum.reduce([best_scores(embeddings, interest) for interest in query])
+        return best
+    scores: Floats = embeddings @ query
+    return scores
 
 
 def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:
