@@ -79,5 +79,6 @@ def test_allowed_items_far_from_a_query_are_found(config: Index.Config) -> None:
         best = allowed[::step][np.argsort(-(items[allowed[::step] - 1] @ items[0]))[:10]]
         assert len(set(found.tolist()) & set(best.tolist())) >= 9
     index.remove(allowed[:5])
+    assert index.search(items[:1], 1, allowed[:5]).rows.tolist() == [[-1]]
     index.add(items[allowed[0] - 1][None], np.array([900]))
     assert index.search(items[:1], 1, np.array([allowed[0], 900])).rows.tolist() == [[900]]
