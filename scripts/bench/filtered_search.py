@@ -201,7 +201,7 @@ def compare(
     sides: dict[str, Callable[[], list[Rows]]] = {"scan": partial(ask, SCAN, [None] * NUM_FILTERS)}
     if kept[0] is not None:
         sides["kept"] = partial(ask, SCAN, kept)
-    if module.SPARE * k * items.num_live / min(map(len, allowed)) <= MOST_FETCHED:
+    if not index.is_exact and module.SPARE * k * items.num_live / min(map(len, allowed)) <= MOST_FETCHED:
         sides["fetch"] = partial(ask, FETCH, [None] * NUM_FILTERS)
     sides["select"] = select
     tried: list[tuple[float, dict[str, int], list[Any]]] = []

@@ -47,12 +47,14 @@ def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence
 
     Each interest of a request is a query of the index; an item has the best of its scores.
     The index returns as many more items as are excluded or not allowed; an exact index is first asked for
-    fewer. If that is too many, or the searched cells have too few items, all candidates are scored. Scores
-    are exact for any index; equal ones are in the order of rows.
+    fewer. If that is too many, if the searched cells have too few items, or if some items are allowed and the
+    index is exact, all candidates are scored. Scores are exact for any index; equal ones are in the order of
+    rows.
     """
     wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
     first = wanted
     if index.is_exact:
+        wanted[[choice.allowed is not None for choice in choices]] = 0  # a search would score all items
         first = np.minimum(wanted, [max(SMALLEST_SEARCH, FIRST_SEARCH * choice.k) for choice in choices])
     found = _fetched(index, queries, choices, first)
     short = [each for each in np.flatnonzero(first < wanted).tolist() if not found[each].is_complete]
