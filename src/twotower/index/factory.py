@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
-from twotower.index.faiss_index import LARGEST_EF
+from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
 from twotower.index.ivf_pq import matrix_products

@@ -30,8 +30,6 @@ def faiss_versions() -> dict[str, str | int]:
 
 TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
 FAISS: Any = faiss  # type stubs lack the arguments of selectors and search parameters
-LARGEST_EF = 4096
-"""`efSearch` beyond which a graph is no faster than exact search."""
 CELL_EFFORT = 2.0
 """Factor on `nprobe` among the cells with allowed items, because queries may be far from all of them."""
 BITS_PER_ROW = 64
@@ -117,34 +115,35 @@ class FaissIndex:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         if size and len(queries):
+            part, ids = self.inner, self._ids
+            if isinstance(part, faiss.IndexHNSW):  # the walk misses items that are far from a query
+                part = faiss.downcast_index(part.storage)
+            selector, effort, cells = self._selection(allowed)
+            if ids is not None:  # an IndexIDMap translates no selector of an inner part
+                selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
+            parameters = search_parameters(part, selector, effort, cells)
             try:
-                parameters = self._parameters(allowed)
-                scores[:, :size], rows[:, :size] = self.outer.search(queries, size, params=parameters)
+                scores[:, :size], found = part.search(queries, size, params=parameters)
             except RuntimeError:  # the class takes no parameters
                 return self._search_past_others(queries, k, np.sort(allowed))
+            rows[:, :size] = found if ids is None else np.where(found < 0, -1, ids[found])
         return _padded(scores, rows)
 
-    def _parameters(self, allowed: np.ndarray) -> Any:
-        """Return search parameters for rows; an IndexIDMap translates only the outermost selector."""
-        effort, chosen = math.sqrt(max(1.0, len(self.rows) / len(allowed))), None
-        num_rows = 1 + int(self.rows[-1])
+    def _selection(self, allowed: np.ndarray) -> tuple[Any, float, Any]:
+        """Return a selector of rows, the factor on the search argument, and a selector of cells with rows."""
+        effort, num_rows = math.sqrt(max(1.0, len(self.rows) / len(allowed))), 1 + int(self.rows[-1])
         if num_rows > BITS_PER_ROW * len(self.rows):
-            selector = FAISS.IDSelectorBatch(allowed)
-        else:
-            allowed = allowed[allowed < num_rows] if allowed.max() >= num_rows else allowed
-            is_allowed = np.zeros(num_rows, dtype=np.bool_)
-            is_allowed[allowed] = True
-            selector = bitmap_selector(is_allowed)
-            if (part := FAISS.try_extract_index_ivf(self.inner)) is not None:
-                self._cells = cells = self._cells or find_cells(part, self._ids, num_rows)
-                counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
-                has_allowed = counts > 0
-                effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
-                chosen = bitmap_selector(has_allowed)
-        is_nested = isinstance(self.inner, faiss.IndexRefine | faiss.IndexPreTransform)
-        if is_nested and self.outer is not self.inner:
-            selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
-        return search_parameters(self.inner, selector, effort, chosen)
+            return FAISS.IDSelectorBatch(allowed), effort, None
+        is_allowed = np.zeros(num_rows, dtype=np.bool_)
+        allowed = allowed[allowed < num_rows] if allowed.max() >= num_rows else allowed
+        is_allowed[allowed] = True
+        if (part := FAISS.try_extract_index_ivf(self.inner)) is None:
+            return bitmap_selector(is_allowed), effort, None
+        self._cells = cells = self._cells or find_cells(part, self._ids, num_rows)
+        counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
+        has_allowed = counts > 0
+        effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
+        return bitmap_selector(is_allowed), effort, bitmap_selector(has_allowed)
 
     @property
     def _ids(self) -> np.ndarray | None:
@@ -222,8 +221,7 @@ def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: Any 
         coarse = None if cells is None else search_parameters(faiss.downcast_index(part.quantizer), cells)
         return FAISS.SearchParametersIVF(sel=selector, nprobe=nprobe, quantizer_params=coarse)
     if isinstance(part, faiss.IndexHNSW):
-        size = max(part.hnsw.efSearch, min(LARGEST_EF, part.ntotal, math.ceil(effort * part.hnsw.efSearch)))
-        return FAISS.SearchParametersHNSW(sel=selector, efSearch=size)
+        return FAISS.SearchParametersHNSW(sel=selector, efSearch=math.ceil(effort * part.hnsw.efSearch))
     return FAISS.SearchParameters(sel=selector)
 
 

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import faiss
 
 from twotower.config.spec import PositiveInt
-from twotower.index.faiss_index import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
+
+LARGEST_EF = 4096
 
 
 class HNSW(Index):

@@ -157,7 +157,8 @@ class Index(Component, ABC):
             queries: their embeddings.
             k: number of items.
             allowed: distinct rows that may be returned, also absent ones; None allows all. The search
-                argument grows with the square root of items / allowed rows; cells without any are skipped.
+                argument grows with the square root of items / allowed rows. Cells without allowed items are
+                skipped, and graphs score all of them.
 
         Raises:
             InputError: k is below 1, queries are not finite or have another dimension, or rows are invalid.

@@ -6,6 +6,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.index.factory import Factory
 from twotower.index.ground_truth import GroundTruth
+from twotower.index.hnsw import HNSW
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.ivf_flat import IVFFlat
@@ -61,6 +62,7 @@ def test_few_cells_have_the_best_where_lengths_tell_items_apart(index: IVF) -> N
         IVFFlat.Config(nlist=20, nprobe=2),
         IVFRaBitQ.Config(nlist=20, nprobe=2),
         Factory.Config(factory="IVF20_HNSW8,Flat"),
+        HNSW.Config(),
     ],
     ids=lambda config: config.owner.kind,
 )
@@ -71,7 +73,7 @@ def test_allowed_items_far_from_a_query_are_found(config: Index.Config) -> None:
     rows = np.arange(1, 601)
     index = config.build()
     index.build(items, rows)
-    index.set_search_args({"nprobe": 2})
+    index.set_search_args(dict.fromkeys(index.search_args, 2))
     worst = np.argsort(centers @ items[0])[:2]  # of 20 cells
     allowed = rows[(worst[:, None] * 30 + np.arange(30)).ravel()]
     for step in (1, 3):  # whole cells, and a third of them
