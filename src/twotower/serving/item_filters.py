@@ -11,7 +11,7 @@ from twotower.serving.attributes import Attributes
 from twotower.serving.live_items import Floats, LiveItems, Rows
 from twotower.serving.top_items import SCAN_ROWS
 
-NUM_KEPT = 32
+NUM_KEPT = 16
 """Conditions whose items are kept, the latest."""
 
 

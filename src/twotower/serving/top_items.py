@@ -14,7 +14,7 @@ from twotower.index.ground_truth import SCAN_SHARE, contains
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows, best_scores
 
-SCAN_ROWS = 10_000
+SCAN_ROWS = 20_000
 """Up to this many allowed items are scored directly."""
 
 SPARE = 1.5
