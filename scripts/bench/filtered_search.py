@@ -209,7 +209,7 @@ def compare(
         tried.append((recall(vectors, queries, ask_faiss(parameters), best, k), arguments, parameters))
         if tried[-1][0] >= ENOUGH:
             break
-    _, arguments, parameters = max(tried, key=lambda each: each[0])
+    _, arguments, parameters = max(reversed(tried), key=lambda each: each[0])
     sides["faiss"] = partial(ask_faiss, parameters)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     found = {name: side() for name, side in sides.items()}  # warm-up
