@@ -192,6 +192,62 @@ def test_what_was_removed_is_gone_after_saving_too(load: Load, tmp_path: Path) -
     np.testing.assert_array_equal(again.search(QUERIES, 9).rows, index.search(QUERIES, 9).rows)
 
 
+def filtered_recall(
+    index: Index, vectors: np.ndarray, rows: np.ndarray, allowed: np.ndarray, k: int
+) -> float:
+    """Search for the allowed rows, check that there are k of them and no others, and return the recall."""
+    found = index.search(QUERIES, k, allowed)
+    present = np.isin(rows, allowed)
+    size = min(k, int(present.sum()))
+    assert np.isin(found.rows[:, :size], rows[present]).all()
+    assert all(len(set(each)) == size for each in found.rows[:, :size].tolist())
+    assert (found.rows[:, size:] == -1).all()
+    assert np.isneginf(found.scores[:, size:]).all()
+    assert (np.diff(found.scores[:, :size], axis=1) <= 0).all()
+    truth = GroundTruth.search(vectors[present], rows[present], QUERIES, k)
+    return truth.recall(found.rows)
+
+
+@pytest.mark.parametrize("step", [2, 10, 100])
+def test_a_filtered_search_finds_the_best_allowed_items(load: Load, step: int) -> None:
+    index = load()
+    random = np.random.default_rng(step)
+    by_chance = random.permutation(ROWS)[: NUM_VECTORS // step]
+    first = np.argsort(VECTORS[:, 0])[: NUM_VECTORS // step]  # follows the embedding
+    for allowed in (by_chance, ROWS[first]):
+        assert filtered_recall(index, VECTORS, ROWS, allowed, 20) >= 0.9
+    assert filtered_recall(index, VECTORS, ROWS, by_chance, NUM_VECTORS) >= 0.9
+
+
+def test_a_filtered_search_follows_changes(load: Load, tmp_path: Path) -> None:
+    index = load()
+    gone, new, vectors = ROWS[::3], np.arange(9000, 9030), unit(30, seed=6)
+    index.add(vectors, new)
+    index.remove(gone)
+    index.remove(new[:5])
+    kept = np.ones(NUM_VECTORS, dtype=np.bool_)
+    kept[::3] = False
+    present = np.concatenate([VECTORS[kept], vectors[5:]])
+    rows = np.concatenate([ROWS[kept], new[5:]])
+    allowed = np.concatenate([ROWS[:200], new, [777_777]])  # removed and absent ones too
+    assert filtered_recall(index, present, rows, allowed, 20) >= 0.9
+    index.save(tmp_path / "changed.faiss")
+    again = index.config.build()
+    again.load(tmp_path / "changed.faiss")
+    be_thorough(again)
+    assert filtered_recall(again, present, rows, allowed, 20) >= 0.9
+
+
+def test_a_filtered_search_without_allowed_items_finds_none(load: Load) -> None:
+    index = load()
+    for nothing in (ROWS[:0], np.array([1, 777_777]), np.array([2**40])):
+        found = index.search(QUERIES[:3], 5, nothing)
+        assert (found.rows == -1).all()
+        assert np.isneginf(found.scores).all()
+    with pytest.raises(InputError, match="rows: 7 is given more than once"):
+        index.search(QUERIES, 5, np.array([7, 7]))
+
+
 def test_bad_input_is_refused(load: Load) -> None:
     index = load()
     broken = QUERIES.copy()

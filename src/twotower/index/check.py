@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
-from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.ground_truth import GroundTruth, SearchResult, contains
 from twotower.index.index import MANY_VECTORS, Index
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def check(
         problems.append(f"the index does not search by inner product: {index.metric}")
     if problem := find_copy_problem(index, copy, queries[:NUM_ROUND_TRIP_QUERIES], truth.k):
         problems.append(problem)
+    if problem := find_filter_problem(index, queries[:NUM_ROUND_TRIP_QUERIES], truth.k):
+        problems.append(problem)
     if recall < index.config.min_recall:
         problems.append(
             f"recall@{truth.k} against exact search is {recall:.4f}, below index.min_recall"
@@ -266,7 +268,11 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     index.build(vectors, rows)
     copy, _ = save_and_load(index)
     queries, k = vectors[:NUM_QUERIES], min(100, size)
-    problem = find_copy_problem(index, copy, queries, k) or find_change_problem(copy, vectors[0], size + 1)
+    problem = (
+        find_copy_problem(index, copy, queries, k)
+        or find_change_problem(copy, vectors[0], size + 1)
+        or find_filter_problem(copy, queries, k)
+    )
     if problem:
         raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
     return index
@@ -295,6 +301,18 @@ def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) ->
     if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
         return "after saving and loading, search results differ"
     return ""
+
+
+def find_filter_problem(index: Index, queries: np.ndarray, k: int) -> str:
+    """Search for every second item, and return which other item was found; "" if none."""
+    allowed = index.rows[::2]
+    found = index.search(queries, k, allowed).rows
+    others = found[(found >= 0) & ~contains(allowed, found)]
+    return (
+        f"a search for some items finds another one (row {others[0]}): it ignores `allowed`"
+        if len(others)
+        else ""
+    )
 
 
 def find_change_problem(index: Index, vector: np.ndarray, row: int) -> str:

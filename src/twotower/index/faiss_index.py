@@ -9,7 +9,7 @@ import math
 import platform
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -30,6 +30,11 @@ def faiss_versions() -> dict[str, str | int]:
 
 
 TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
+FAISS: Any = faiss  # type stubs lack the arguments of selectors and search parameters
+CELL_EFFORT = 2.0
+"""Factor on `nprobe` among the cells with allowed items, because queries may be far from all of them."""
+BITS_PER_ROW = 64
+"""Up to this many bits per row, allowed rows are a bitmap: faster than a hash set."""
 
 
 class FaissIndex:
@@ -46,6 +51,7 @@ class FaissIndex:
         self.outer, self.lists = outer, lists
         self._read_rows: Callable[[], np.ndarray] = lambda: np.empty(0, dtype=np.int64)
         self.dim, self.num_tombstones = int(outer.d), 0
+        self._cells: Cells | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
     @classmethod
@@ -96,7 +102,7 @@ class FaissIndex:
         ordered = np.sort(rows)
         if len(self.rows):
             ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
-        self.rows = ordered
+        self.rows, self._cells = ordered, None
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
@@ -107,12 +113,12 @@ class FaissIndex:
         try:
             self.outer.remove_ids(present)
         except RuntimeError:
-            if self.outer is self.inner:
+            table = self._ids
+            if table is None:
                 raise
-            table = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
             table[np.isin(table, present)] = TOMBSTONE
             self.num_tombstones += len(present)
-        self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
+        self.rows, self._cells = np.delete(self.rows, np.searchsorted(self.rows, present)), None
         return len(present)
 
     def _check_can_change(self) -> None:
@@ -121,30 +127,133 @@ class FaissIndex:
                 f"{self.lists.filename}: an index that is searched from a file cannot change; build it again"
             )
 
-    def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Return the top k; positions without a vector have row -1 and score -inf."""
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
+        """Return the top k (of allowed rows [n]); positions without a vector have row -1 and score -inf."""
+        if allowed is not None:
+            return self._search_allowed(queries, k, allowed)
         if self.num_tombstones or k > self.num_rows:
-            return self._search_past_tombstones(queries, k)
-        scores, rows = self.outer.search(queries, k)
-        if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
-            scores[rows < 0], rows[rows < 0] = -np.inf, -1
-        return SearchResult(scores=scores, rows=rows)
+            return self._search_past_others(queries, k)
+        return _padded(*self.outer.search(queries, k))
 
-    def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Fetch more than k, and double that for queries whose results are mostly tombstones."""
+    def _search_allowed(self, queries: np.ndarray, k: int, allowed: np.ndarray) -> SearchResult:
+        """Search with a selector, or filter the results of a Faiss class that takes none."""
+        size = min(k, len(allowed), len(self.rows))
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        num_live, num_stored = self.num_rows, int(self.outer.ntotal)
+        if size and len(queries):
+            part, ids = self.inner, self._ids
+            if isinstance(part, faiss.IndexHNSW):  # the walk misses items that are far from a query
+                part = faiss.downcast_index(part.storage)
+            selector, effort, cells = self._selection(allowed)
+            if ids is not None:  # an IndexIDMap translates no selector of an inner part
+                selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
+            parameters = search_parameters(part, selector, effort, cells)
+            try:
+                scores[:, :size], found = part.search(queries, size, params=parameters)
+            except RuntimeError:  # the class takes no parameters
+                return self._search_past_others(queries, k, np.sort(allowed))
+            rows[:, :size] = found if ids is None else np.where(found < 0, -1, ids[found])
+        return _padded(scores, rows)
+
+    def _selection(self, allowed: np.ndarray) -> tuple[Any, float, Any]:
+        """Return a selector of rows, the factor on the search argument, and a selector of cells with rows."""
+        effort, num_rows = math.sqrt(max(1.0, len(self.rows) / len(allowed))), 1 + int(self.rows[-1])
+        if num_rows > BITS_PER_ROW * len(self.rows):
+            return FAISS.IDSelectorBatch(allowed), effort, None
+        is_allowed = np.zeros(num_rows, dtype=np.bool_)
+        allowed = allowed[allowed < num_rows] if allowed.max() >= num_rows else allowed
+        is_allowed[allowed] = True
+        if (part := FAISS.try_extract_index_ivf(self.inner)) is None:
+            return bitmap_selector(is_allowed), effort, None
+        self._cells = cells = self._cells or find_cells(part, self._ids, num_rows)
+        counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
+        has_allowed = counts > 0
+        effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
+        return bitmap_selector(is_allowed), effort, bitmap_selector(has_allowed)
+
+    @property
+    def _ids(self) -> np.ndarray | None:
+        """The row of each position of an IndexIDMap, int64 [N]; None without one."""
+        if self.outer is self.inner:
+            return None
+        ids: np.ndarray = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
+        return ids
+
+    def _search_past_others(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> SearchResult:
+        """Fetch more than k, and double that for queries whose results are mostly tombstones or not allowed.
+
+        Args:
+            allowed: rows that may be returned, ascending; None allows all.
+        """
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        num_live = self.num_rows if allowed is None else min(len(allowed), self.num_rows)
+        num_stored = int(self.outer.ntotal)
         wanted = min(k, num_live)
         left = np.arange(len(queries) if wanted else 0)
         # Twice as many tombstones as expected, because a second search costs more than a longer first one.
         size = min(math.ceil(wanted * (2 * num_stored / max(1, num_live) - 1)), num_stored)
         while len(left):
             found_scores, found = self.outer.search(queries[left], size)
+            if allowed is not None:
+                found[(found >= 0) & ~contains(allowed, found)] = TOMBSTONE
             first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # not removed, in order
             scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
             rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
             enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_stored)
             left, size = left[~enough], min(2 * size, num_stored)
+        return _padded(scores, rows)
+
+
+class Cells(NamedTuple):
+    """The cell of each row, int32 [rows], `nlist` for absent rows, and the number of vectors in each cell."""
+
+    of_row: np.ndarray
+    sizes: np.ndarray
+
+
+def find_cells(part: Any, ids: np.ndarray | None, num_rows: int) -> Cells:
+    """Return the cells of a Faiss object whose vectors have rows, or positions with these `ids`."""
+    lists, of_row = part.invlists, np.full(num_rows, part.nlist, dtype=np.int32)
+    sizes = np.array([lists.list_size(cell) for cell in range(part.nlist)])
+    for cell in np.flatnonzero(sizes).tolist():
+        rows = faiss.rev_swig_ptr(lists.get_ids(cell), int(sizes[cell]))
+        rows = rows if ids is None else ids[rows]
+        of_row[rows[rows >= 0]] = cell
+    return Cells(of_row, sizes)
+
+
+def bitmap_selector(is_allowed: np.ndarray) -> Any:
+    """Return a Faiss selector of the ids i with `is_allowed[i]`."""
+    return FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+
+
+def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: Any = None) -> Any:
+    """Return parameters that restrict a Faiss object to the ids of a selector.
+
+    Args:
+        effort: factor on `nprobe` or `efSearch`, because the best of few items lie further apart.
+        cells: selector of the cells that are searched; None searches all.
+    """
+    if isinstance(part, faiss.IndexRefine):
+        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort, cells)
+        return FAISS.IndexRefineSearchParameters(k_factor=part.k_factor, base_index_params=base)
+    if isinstance(part, faiss.IndexPreTransform):
+        inner = search_parameters(faiss.downcast_index(part.index), selector, effort, cells)
+        return FAISS.SearchParametersPreTransform(index_params=inner)
+    if isinstance(part, faiss.IndexIVF):
+        nprobe = min(part.nlist, math.ceil(effort * part.nprobe))
+        coarse = None if cells is None else search_parameters(faiss.downcast_index(part.quantizer), cells)
+        return FAISS.SearchParametersIVF(sel=selector, nprobe=nprobe, quantizer_params=coarse)
+    if isinstance(part, faiss.IndexHNSW):
+        return FAISS.SearchParametersHNSW(sel=selector, efSearch=math.ceil(effort * part.hnsw.efSearch))
+    return FAISS.SearchParameters(sel=selector)
+
+
+def _padded(scores: np.ndarray, rows: np.ndarray) -> SearchResult:
+    """Set row -1 and score -inf where there is no item."""
+    if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
         scores[rows < 0], rows[rows < 0] = -np.inf, -1
-        return SearchResult(scores=scores, rows=rows)
+    return SearchResult(scores=scores, rows=rows)

@@ -205,16 +205,25 @@ class Index(Component, ABC):
                 f"({reason}); change its settings, or choose index=flat_ip"
             ) from error
 
-    def search(self, queries: np.ndarray, k: int) -> SearchResult:
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
         """Return the top-k items of queries [Q, D] by dot product, padded beyond the number of items.
 
-        Raises InputError if k is below 1, or queries are not finite or have another dimension.
+        Args:
+            queries: their embeddings.
+            k: number of items.
+            allowed: distinct rows that may be returned, also absent ones; None allows all. The search
+                argument grows with the square root of items / allowed rows. Cells without allowed items are
+                skipped, and graphs score all of them.
+
+        Raises:
+            InputError: k is below 1, queries are not finite or have another dimension, or rows are invalid.
         """
         if k < 1:
             raise InputError(f"k: {k} items requested; expected at least 1")
         queries = as_vectors(queries, "queries", self.dim)
+        allowed = None if allowed is None else as_rows(allowed, len(allowed))
         with self._lock.reading():
-            return self._faiss_index.search(queries, k)
+            return self._faiss_index.search(queries, k, allowed)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add items without training. Raises InputError as `build`, and for a row that is present."""

@@ -17,6 +17,7 @@ from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
+from twotower.serving.item_filters import item_filter
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
 from twotower.serving.towers import check_embeddings, embed_items
@@ -61,6 +62,7 @@ class LiveCatalogue:
         self.items = LiveItems(bundle.items, labels, bundle.item_embeddings, bundle.model.layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label, self.items.records)
+        self.find_matches = item_filter(self.items, self.attributes)
         self.index = bundle.index
         self.lock = ReadWriteLock()
         self._rebuilding = threading.Lock()

@@ -30,6 +30,8 @@ class Recommendation:
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 SPARE_ROWS = 1024
+ROWS_PER_BLOCK = 2048
+"""Embeddings that are copied at a time to be scored; they fit a processor cache."""
 FEW = 16
 """Up to this many ids are looked up one by one."""
 
@@ -142,14 +144,12 @@ class LiveItems:
 
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
         """Return the scores of a query [D], or the best of queries [K, D], for rows; None means all rows."""
-        if query.ndim == 2:
-            best: Floats = np.maximum.reduce([self.scores(rows, interest) for interest in query])
-            return best
         if rows is not None:
-            some: Floats = self.embeddings(rows) @ query
-            return some
+            starts = range(0, max(1, len(rows)), ROWS_PER_BLOCK)
+            blocks = (self.embeddings(rows[start : start + ROWS_PER_BLOCK]) for start in starts)
+            return np.concatenate([best_scores(block, query) for block in blocks])
         new = self._new_embeddings[: len(self._new_ids)]
-        return np.concatenate([self._embeddings @ query, new @ query])
+        return np.concatenate([best_scores(self._embeddings, query), best_scores(new, query)])
 
     def cosines(self, row: int, query: Floats) -> Floats:
         """Return the cosine between an item and every row; `query` [D] is its embedding with a bias of 0."""
@@ -189,6 +189,15 @@ class LiveItems:
         """Stop offering a row that is offered."""
         self._live[row - 1] = False
         self.num_live -= 1
+
+
+def best_scores(embeddings: Floats, query: Floats) -> Floats:
+    """Return the scores of a query [D], or the best of queries [K, D], for embeddings [n, D]."""
+    if query.ndim == 2:
+        best: Floats = np.maximum.reduce([best_scores(embeddings, interest) for interest in query])
+        return best
+    scores: Floats = embeddings @ query
+    return scores
 
 
 def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:

@@ -14,6 +14,7 @@ from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
+from twotower.index.ground_truth import contains
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, Rows, UserId
 from twotower.serving.requests import (
@@ -279,16 +280,20 @@ class Retriever:
         items = self._items
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
+        embeddings = None
         if where:
-            meets = self.catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
-            allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
+            matches = self.catalogue.find_matches(where)
+            if allowed is None:
+                allowed, embeddings = matches
+            else:
+                allowed = allowed[contains(matches.rows, allowed)]
         excluded = items.rows(listed(deny, "deny"))
         if seen is not None:
             excluded = np.concatenate([items.latest(seen), excluded])
         excluded = np.sort(excluded[items.live(excluded)])
         is_first = np.ones(len(excluded), dtype=np.bool_)
         is_first[1:] = excluded[1:] != excluded[:-1]
-        return Choice(k, excluded[is_first], allowed)  # np.unique takes three times as long
+        return Choice(k, excluded[is_first], allowed, embeddings)  # np.unique takes three times as long
 
     def _check(self, request: Request) -> _ValidRequest | InputError:
         try:

@@ -12,9 +12,9 @@ import numpy as np
 
 from twotower.index.ground_truth import SCAN_SHARE, contains
 from twotower.index.index import Index
-from twotower.serving.live_items import Floats, LiveItems, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows, best_scores
 
-SCAN_ROWS = 10_000
+SCAN_ROWS = 20_000
 """Up to this many allowed items are scored directly."""
 
 SPARE = 1.5
@@ -33,12 +33,13 @@ TopItems = tuple[Rows, Floats]
 class Choice:
     """Number of results, excluded rows and allowed rows (None allows all) of a request.
 
-    Rows are distinct, ascending and offered.
+    Rows are distinct, ascending and offered. Embeddings of few allowed rows, [n, D], save reading them again.
     """
 
     k: int
     excluded: Rows
     allowed: Rows | None = None
+    embeddings: Floats | None = None
 
 
 def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[TopItems]:
@@ -46,12 +47,14 @@ def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence
 
     Each interest of a request is a query of the index; an item has the best of its scores.
     The index returns as many more items as are excluded or not allowed; an exact index is first asked for
-    fewer. If that is too many, or the searched cells have too few items, all candidates are scored. Scores
-    are exact for any index; equal ones are in the order of rows.
+    fewer. If that is too many, if the searched cells have too few items, or if some items are allowed and the
+    index is exact, all candidates are scored. Scores are exact for any index; equal ones are in the order of
+    rows.
     """
     wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
     first = wanted
     if index.is_exact:
+        wanted[[choice.allowed is not None for choice in choices]] = 0  # a search would score all items
         first = np.minimum(wanted, [max(SMALLEST_SEARCH, FIRST_SEARCH * choice.k) for choice in choices])
     found = _fetched(index, queries, choices, first)
     short = [each for each in np.flatnonzero(first < wanted).tolist() if not found[each].is_complete]
@@ -80,7 +83,7 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
 
 def most_similar(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
     """Return the items with the highest cosine to a row; `query` [D] is its vector with bias 0."""
-    candidates = _candidates(items, choice)
+    candidates = np.delete(*_candidates(items, choice))
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
 
 
@@ -136,15 +139,21 @@ def _filtered(choice: Choice, rows: Rows, scores: Floats, largest_other: float) 
 def _best(items: LiveItems, query: Floats, choice: Choice, found: Rows) -> TopItems:
     if len(found) >= choice.k:
         return _first(found, items.scores(found, query), choice.k)
-    candidates = _candidates(items, choice)
-    if len(candidates) < SCAN_SHARE * items.num_rows:
-        return _first(candidates, items.scores(candidates, query), choice.k)
-    return _first(candidates, items.scores(None, query)[candidates - 1], choice.k)
+    allowed, positions = _candidates(items, choice)
+    candidates = np.delete(allowed, positions)
+    if choice.embeddings is not None:
+        scores = np.delete(best_scores(choice.embeddings, query), positions)
+    elif len(candidates) < SCAN_SHARE * items.num_rows:
+        scores = items.scores(candidates, query)
+    else:
+        scores = items.scores(None, query)[candidates - 1]
+    return _first(candidates, scores, choice.k)
 
 
-def _candidates(items: LiveItems, choice: Choice) -> Rows:
+def _candidates(items: LiveItems, choice: Choice) -> tuple[Rows, Rows]:
+    """Return the allowed rows, and the positions of excluded ones among them."""
     allowed = items.live_rows() if choice.allowed is None else choice.allowed
-    return np.setdiff1d(allowed, choice.excluded, assume_unique=True)
+    return allowed, allowed.searchsorted(choice.excluded[contains(allowed, choice.excluded)])
 
 
 def _first(rows: Rows, scores: Floats, k: int) -> TopItems:

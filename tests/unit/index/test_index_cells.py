@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.index.factory import Factory
 from twotower.index.ground_truth import GroundTruth
+from twotower.index.hnsw import HNSW
+from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
+from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
 
 LONG_AND_SHORT = np.array([[1, 0], [1.1, 0.1], [0.9, -0.1], [10, 0], [10.5, 1], [9.5, -1]], dtype=np.float32)
@@ -77,3 +81,33 @@ def test_the_number_of_visited_cells_keeps_its_share() -> None:
     share = balanced.search_args["nprobe"] / balanced.largest_search_arg
     assert share == pytest.approx(0.5, abs=0.5 / balanced.largest_search_arg)
     assert balanced.largest_search_arg > 8
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        IVFFlat.Config(nlist=20, nprobe=2),
+        IVFRaBitQ.Config(nlist=20, nprobe=2),
+        Factory.Config(factory="IVF20_HNSW8,Flat"),
+        HNSW.Config(),
+    ],
+    ids=lambda config: config.owner.kind,
+)
+def test_allowed_items_far_from_a_query_are_found(config: Index.Config) -> None:
+    random = np.random.default_rng(0)
+    centers = 5 * random.standard_normal((20, 16))
+    items = (centers.repeat(30, axis=0) + random.standard_normal((600, 16))).astype(np.float32)
+    rows = np.arange(1, 601)
+    index = config.build()
+    index.build(items, rows)
+    index.set_search_args(dict.fromkeys(index.search_args, 2))
+    worst = np.argsort(centers @ items[0])[:2]  # of 20 cells
+    allowed = rows[(worst[:, None] * 30 + np.arange(30)).ravel()]
+    for step in (1, 3):  # whole cells, and a third of them
+        found = index.search(items[:1], 10, np.sort(allowed[::step])).rows[0]
+        best = allowed[::step][np.argsort(-(items[allowed[::step] - 1] @ items[0]))[:10]]
+        assert len(set(found.tolist()) & set(best.tolist())) >= 9
+    index.remove(allowed[:5])
+    assert index.search(items[:1], 1, allowed[:5]).rows.tolist() == [[-1]]
+    index.add(items[allowed[0] - 1][None], np.array([900]))
+    assert index.search(items[:1], 1, np.array([allowed[0], 900])).rows.tolist() == [[900]]

@@ -127,3 +127,36 @@ def test_a_file_of_another_text_is_refused(tmp_path: Path) -> None:
     again = Factory.Config(factory="IVF4,SQ8").build()
     again.load(tmp_path / "index")
     np.testing.assert_array_equal(again.search(vectors(5), 3).rows, index.search(vectors(5), 3).rows)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "RR16,Flat",  # the selector of a part inside another one has the ids of the part
+        "IVF4,SQ8,Refine(Flat)",
+        "OPQ4,IVF4,Flat,Refine(SQfp16)",
+        "IVF4_HNSW8,SQ8",
+        "SQ8",
+        "HNSW8_SQ8",
+        "PQ16x4fs",  # and its results are filtered: its class takes no selector
+    ],
+)
+def test_a_text_is_searched_for_allowed_rows_only(factory: str) -> None:
+    index, items, rows = Factory.Config(factory=factory).build(), vectors(NUM_VECTORS), np.arange(NUM_VECTORS)
+    index.build(items, rows * 3)
+    for name in index.search_args:
+        index.set_search_args({name: index.largest_search_arg})
+    queries, allowed = vectors(20, seed=1), rows[::9] * 3
+    found = index.search(queries, 10, allowed).rows
+    assert np.isin(found, allowed).all()
+    assert GroundTruth.search(items[::9], allowed, queries, 10).recall(found) >= 0.7
+    everything = index.search(queries, 150, allowed).rows
+    np.testing.assert_array_equal(np.sort(everything[:, : len(allowed)], axis=1), np.tile(allowed, (20, 1)))
+
+
+def test_rows_far_apart_are_allowed_by_a_set() -> None:
+    index, items, rows = HNSW.Config().build(), vectors(200), 10**12 + np.arange(200) * 10**9
+    index.build(items, rows)
+    found = index.search(items[:10], 3, rows[::2][::-1]).rows
+    assert np.isin(found, rows[::2]).all()
+    assert found[::2, 0].tolist() == rows[:10:2].tolist()

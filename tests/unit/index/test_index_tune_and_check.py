@@ -9,7 +9,8 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.index.check import OperatingPoint, check, choose_point, rehearse, tune
 from twotower.index.flat_ip import FlatIP
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.hnsw import HNSW
 from twotower.index.ivf_flat import IVFFlat
 
 ROWS = np.arange(1, 401)
@@ -97,6 +98,22 @@ def test_an_index_that_does_not_load_what_it_saved_is_rejected() -> None:
         "after saving and loading, the index has other rows"
     ]
     with pytest.raises(InputError, match="correct Forgetful, or choose another index"):
+        rehearse(index.config, 8, 400)
+
+
+class Unfiltered(HNSW):
+    """Ignores the rows that a search allows, as graphs of Faiss do in searches with an unbounded queue."""
+
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
+        return super().search(queries, k)
+
+
+def test_an_index_that_ignores_a_filter_is_rejected() -> None:
+    index = Unfiltered.Config(min_recall=0.5).build()
+    index.build(VECTORS, ROWS)
+    (problem,) = check(index, VECTORS, ROWS, QUERIES).problems
+    assert problem.startswith("a search for some items finds another one (row ")
+    with pytest.raises(InputError, match=r"\): it ignores `allowed`; correct Unfiltered, or choose another"):
         rehearse(index.config, 8, 400)
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twotower.config.errors import InputError
 from twotower.serving import top_items
 from twotower.serving.retriever import Retriever
 from twotower.towers.user_batch import UserBatch
@@ -131,15 +132,19 @@ def test_the_filtered_answer_is_that_of_brute_force(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(top_items, "SCAN_ROWS", scan_rows)
         patch.setattr(top_items, "SCAN_SHARE", 0.25 if scan_rows else 2.0)  # the index is asked first
-        found = retriever.recommend(
-            user_id,
-            k,
-            allow=chosen,
-            deny=deny,
-            where=where,
-            exclude_seen=exclude_seen,
-            request_time=tiny_bundle.NOW,
+        found, again = (
+            retriever.recommend(
+                user_id,
+                k,
+                allow=chosen,
+                deny=deny,
+                where=where,
+                exclude_seen=exclude_seen,
+                request_time=tiny_bundle.NOW,
+            )
+            for _ in range(2)
         )
+    assert found == again  # of conditions whose items are kept
     assert len({each.item_id for each in found}) == len(found) == min(k, len(expected))
     scores = [each.score for each in found]
     np.testing.assert_allclose(scores, [expected[each.item_id] for each in found], rtol=1e-5, atol=1e-6)
@@ -169,3 +174,34 @@ def test_conditions_without_a_match_give_nothing(bundles):
     retriever = Retriever.open(bundles / "flat_ip")
     assert retriever.recommend("user-01", where={"tags": "nobody has this"}) == []
     assert retriever.recommend_new(where={"price": {"min": 1e6}}) == []
+
+
+def test_items_of_conditions_are_kept_until_the_catalogue_changes(bundles, monkeypatch):
+    retriever = Retriever.open(bundles / "ivf_flat")
+    asked, matches = [], retriever.catalogue.attributes.matches
+
+    def counted(where, num_rows):
+        asked.append(where)
+        return matches(where, num_rows)
+
+    monkeypatch.setattr(retriever.catalogue.attributes, "matches", counted)
+    where = {"price": {"max": 3.0}, "tags": ("kids",)}
+
+    def found(k):
+        return [each.item_id for each in retriever.recommend("user-01", k, where=where)]
+
+    first = found(3)
+    assert found(3) == first
+    assert len(asked) == 1
+    retriever.remove_item(first[0])
+    assert found(2) == first[1:]
+    retriever.put_item("new-0", {"price": 1.0, "tags": ["kids"]})
+    assert "new-0" in found(100)
+    assert len(asked) == 3
+    retriever.remove_item("new-0")
+    assert "new-0" not in found(100)
+    retriever.recommend("user-01", 3, where={"price": {"max": np.float32(3)}})  # is not kept
+    for _ in range(2):
+        with pytest.raises(InputError, match="where: column 'price' holds number"):
+            retriever.recommend("user-01", 3, where={"price": True})
+    assert len(retriever.recommend("user-01", 3, where={"price": 1})) == 0

@@ -52,6 +52,12 @@ def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allo
     assert scores.tolist() == expected
     assert [exact[row] for row in found.tolist()] == expected
     assert len(set(found.tolist())) == min(k, len(candidates))
+    if chosen is not None:  # embeddings that are given are those that are scored, of several interests too
+        queries = np.stack([query, -query])[None]
+        given = Choice(k, rows(live, excluded), chosen, -items.embeddings(chosen))
+        ((found, scores),) = top_items(index, items, queries, [given])
+        assert scores.tolist() == sorted((abs(each) for each in exact.values()), reverse=True)[:k]
+        assert [abs(exact[row]) for row in found.tolist()] == scores.tolist()
 
 
 @given(
