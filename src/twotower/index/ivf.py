@@ -125,7 +125,7 @@ class IVF(Index):
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
         """Return an index of these items in which overfull cells are split and nearly empty ones dropped.
 
-        Centroids and codes are not trained: see `balance_cells`. Searches of this index continue meanwhile.
+        Codes are not trained: see `balance_cells`. Searches of this index continue meanwhile.
         `nprobe` keeps its share of the cells. The new index has no tombstones.
 
         Args:
@@ -148,7 +148,7 @@ class IVF(Index):
         clustered, centroids = self.clustered(renewed.inner, vectors), quantizer.reconstruct_n(0, num_before)
         assigned = cells_of(renewed, cells, rows)
         new = assigned < 0
-        assigned[new] = nearest(centroids, clustered[new])[0]
+        assigned[new] = nearest(centroids, clustered[new])
         usual_size = len(rows) / (self.config.nlist or automatic_nlist(len(rows)))
         centroids, assigned = balance_cells(centroids, clustered, assigned, usual_size)
         renewed.outer.reset()
