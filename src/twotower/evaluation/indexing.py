@@ -104,8 +104,8 @@ def tuned_index(
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
-    chosen, choice = config.for_vectors(vectors, queries, hits)
-    index = chosen.build()
+    chosen = config.for_vectors(vectors, queries, hits)
+    index, choice = chosen.build(), chosen.choice
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
         LOG.info("index: %s, of %d candidates from %s items", choice.candidates[0].name, num_tried, sampled)

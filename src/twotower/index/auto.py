@@ -8,9 +8,9 @@ from pydantic import Field
 
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
-from twotower.index.candidates import Budgets, IndexChoice, kinds_to_try, measure_candidates
+from twotower.index.candidates import Budgets, kinds_to_try, measure_candidates
 from twotower.index.flat_ip import FlatIP
-from twotower.index.index import Index, RecallTarget
+from twotower.index.index import Chosen, Index, RecallTarget
 from twotower.index.ivf_sq import IVFSQ
 from twotower.index.label_hits import LabelHits
 
@@ -33,7 +33,7 @@ class Auto(Index):
         max_bytes_per_item: PositiveFloat | None = None
         """Largest size of the file per item; None = no limit."""
         max_build_seconds: PositiveFloat | None = None
-        """Longest time to train and fill the index; None = no limit."""
+        """Longest time to build the index with the cells of the sample; None = no limit."""
         max_label_loss: PositiveFloat | None = None
         """Largest share of the recall of validation targets that the index may lose; None = no limit."""
         exact_below: NonNegativeInt = 50_000
@@ -67,7 +67,7 @@ class Auto(Index):
 
         def for_vectors(
             self, vectors: np.ndarray, queries: np.ndarray, hits: LabelHits | None = None
-        ) -> tuple[Index.Config, IndexChoice | None]:
+        ) -> Chosen:
             """See `Index.Config.for_vectors`."""
             if self.max_label_loss and hits is None:
                 raise InputError(
@@ -75,7 +75,7 @@ class Auto(Index):
                     " train or reindex"
                 )
             if self._is_exact(len(vectors)):
-                return self.for_size(len(vectors)), None
+                return Chosen(self.for_size(len(vectors)))
             names = [name for name in self.candidates if name != "ivf_pq" or self.max_bytes_per_item]
             kinds = kinds_to_try(vectors.shape[1])
             settings = [
@@ -83,10 +83,9 @@ class Auto(Index):
                 for name in names or self.candidates
                 for kind, given in kinds[name]
             ]
-            choice = measure_candidates(
+            return measure_candidates(
                 settings, vectors, queries, self.num_sampled, self.target_recall, self.budgets, hits
             )
-            return choice.best_config, choice
 
         @property
         def _recalls(self) -> dict[str, float]:

@@ -24,6 +24,7 @@ from twotower.index.check import (
     OperatingPoint,
     choose_point,
     evenly_spaced,
+    refined,
     search_grid,
     single_thread,
 )
@@ -31,7 +32,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.hnsw import HNSW
 from twotower.index.hnsw_sq import HNSWSQ
-from twotower.index.index import Index
+from twotower.index.index import Chosen, Index
 from twotower.index.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist, find_centroids
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
@@ -43,8 +44,6 @@ from twotower.index.label_hits import LabelHits
 RECALL_K = 100
 LEAST_K = 10
 """Smallest k of a sample, whose recall would otherwise be that of the first places only."""
-MOST_POINTS = 256
-"""Vectors per cell from which k-means takes a sample of its own."""
 REPEATS, NUM_ALONE, FEW_QUERIES, MAX_HITS, SEED = 5, 200, 50, 4000, 0
 LEAST_GAIN = 0.0005
 """Gain in recall of two steps, below which longer searches are not tried."""
@@ -79,6 +78,7 @@ class Candidate:
     Attributes:
         points: predicted recall of each search argument that was tried.
         queries_per_second: of a batch on one thread.
+        build_seconds: of all but finding the cells, which are those of the sample.
         latency_ms: median of one query on one thread.
         label_difference: recall@k of targets through the index minus that of exact search; None: no targets.
         label_difference_interval: low and high, 95 %.
@@ -127,11 +127,6 @@ class IndexChoice:
     target_recall: float
     candidates: list[Candidate]
     problem: str
-
-    @property
-    def best_config(self) -> Index.Config:
-        """The settings of the best candidate."""
-        return Index.Config.model_validate(self.candidates[0].spec)
 
     @classmethod
     def of(
@@ -204,7 +199,7 @@ def measure_candidates(
     target_recall: float,
     budgets: Budgets,
     hits: LabelHits | None = None,
-) -> IndexChoice:
+) -> Chosen:
     """Build candidates from evenly spaced items and predict their costs for all of them.
 
     The first kind in cells is tried with several numbers of cells, the others with the best of these.
@@ -224,7 +219,7 @@ def measure_candidates(
         raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
     cells = numbers_of_cells(num_items)
     sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]), hits)
-    centroids: dict[int, tuple[np.ndarray, float]] = {}
+    centroids: dict[int, np.ndarray] = {}
     measured: list[Candidate] = []
 
     def choice() -> IndexChoice:
@@ -240,7 +235,9 @@ def measure_candidates(
                 measured.append(_predict(given, sample, target_recall, centroids))
             if is_in_cells and len(cells) > 1:
                 cells = [next(each.spec["nlist"] for each in choice().candidates if "nlist" in each.spec)]
-    return choice()
+    found = choice()
+    config = Index.Config.model_validate(found.candidates[0].spec)
+    return Chosen(config, found, centroids.get(_num_cells(config)))
 
 
 def _num_cells(config: Index.Config) -> int:
@@ -308,19 +305,16 @@ class _Sample:
 
 
 def _predict(
-    config: Index.Config, sample: _Sample, target: float, centroids: dict[int, tuple[np.ndarray, float]]
+    config: Index.Config, sample: _Sample, target: float, centroids: dict[int, np.ndarray]
 ) -> Candidate:
-    """Build one candidate and measure it. `centroids` has those of a number of cells, and their seconds."""
-    nlist, clustering_seconds = _num_cells(config), 0.0
+    """Build one candidate and measure it. `centroids` has those of numbers of cells, and gets new ones."""
+    nlist = _num_cells(config)
     if isinstance(config, IVF.Config) and nlist not in centroids:
-        started = time.perf_counter()
-        found = find_centroids(sample.vectors, nlist)
-        centroids[nlist] = found, time.perf_counter() - started
+        centroids[nlist] = find_centroids(sample.vectors, nlist)
 
     def build(number: int) -> Index:
         index = config.build()
-        if isinstance(index, IVF):
-            index.centroids = centroids[nlist][0]
+        index.centroids = centroids.get(nlist)
         index.build(sample.vectors[:number], np.arange(number))
         return index
 
@@ -338,9 +332,6 @@ def _predict(
             at_large = min(at_large, _seconds(large, queries, k))
         single = _seconds_alone(large, sample.truth.queries, k)
     seconds = sample.extended(at_small, at_large)
-    if nlist in centroids:
-        most = MOST_POINTS * nlist
-        clustering_seconds = centroids[nlist][1] * min(most, sample.num_items) / min(most, sample.size)
     bytes_per_item = sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items
     build_seconds = sample.extended(small.build_seconds, large.build_seconds)
     difference, interval = sample.label_difference(large)
@@ -352,7 +343,7 @@ def _predict(
         queries_per_second=1 / seconds,
         latency_ms=1000 * (single + seconds - at_large),
         bytes_per_item=bytes_per_item,
-        build_seconds=clustering_seconds + build_seconds,
+        build_seconds=build_seconds,
         points=[(point.search_args, point.recall) for point in points],
         label_difference=difference,
         label_difference_interval=interval,
@@ -362,15 +353,19 @@ def _predict(
 
 def _points(index: Index, truth: GroundTruth, target: float) -> list[OperatingPoint]:
     """Measure recall of growing search arguments up to the one after the first that reaches the target."""
-    points: list[OperatingPoint] = []
-    for search_args in search_grid(index):
+
+    def measure(search_args: dict[str, int]) -> OperatingPoint:
         index.set_search_args(search_args)
         recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
-        points.append(OperatingPoint(search_args, recall, 0.0, 0.0))
+        return OperatingPoint(search_args, recall, 0.0, 0.0)
+
+    points: list[OperatingPoint] = []
+    for search_args in search_grid(index):
+        points.append(measure(search_args))
         is_past = len(points) > 1 and points[-2].recall >= min(target, SATURATED)
-        if is_past or (len(points) > 2 and recall - points[-3].recall < LEAST_GAIN):
+        if is_past or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
             break
-    return points
+    return refined(points, measure, target)
 
 
 def _seconds(index: Index, queries: np.ndarray, k: int) -> float:

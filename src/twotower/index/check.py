@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,30 +59,53 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 
 
 def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
-    """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
+    """Measure search arguments and set the fastest that reaches the index's target recall.
 
-    The sweep ends once recall is saturated, among many vectors at the target. An argument that the settings
-    fix is not changed. If no point reaches the target, the fastest point within .001 of the best recall is
-    set. `truth` must not contain the queries of `check`.
+    The grid ends once recall is saturated, among many vectors at the target. Then arguments between the last
+    one below the target and the first one that reaches it are measured. An argument that the settings fix is
+    not changed. If no point reaches the target, the fastest point within .001 of the best recall is set.
+    `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     grid, points, effort = search_grid(index), [], 0
+
+    def measure(search_args: dict[str, int]) -> OperatingPoint:
+        index.set_search_args(search_args)
+        with single_thread():
+            found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
+        return OperatingPoint(search_args, truth.recall(found.rows), 1000 / rate, rate)
+
     with Progress("index: tuning", sum(sum(each.values()) for each in grid)) as advance:
         for search_args in grid:
             advance(effort)
             effort += sum(search_args.values())
-            index.set_search_args(search_args)
-            with single_thread():
-                found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
-            recall = truth.recall(found.rows)
-            points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-            before = points[-3].recall if len(points) > 2 else -1.0
+            points.append(measure(search_args))
+            recall, before = points[-1].recall, points[-3].recall if len(points) > 2 else -1.0
             is_enough = recall >= target_recall or recall - before < LEAST_GAIN
             if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > MANY_VECTORS):
                 break
+        points = refined(points, measure, target_recall)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
     return points
+
+
+def refined(
+    points: Sequence[OperatingPoint],
+    measure: Callable[[dict[str, int]], OperatingPoint],
+    target_recall: float,
+) -> list[OperatingPoint]:
+    """Add points by halving the step in which recall first reaches the target, down to an eighth."""
+    points = list(points)
+    while True:
+        reached = [at for at, point in enumerate(points) if point.recall >= target_recall]
+        if not reached or reached[0] == 0:
+            return points
+        (name, low), high = *points[reached[0] - 1].search_args.items(), points[reached[0]].search_args
+        middle = (low + high[name]) // 2
+        if high[name] - low <= max(1, high[name] // 8):
+            return points
+        points.insert(reached[0], measure({name: middle}))
 
 
 def choose_point(points: list[OperatingPoint], target_recall: float) -> OperatingPoint:

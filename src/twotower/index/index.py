@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import faiss
 import numpy as np
@@ -54,6 +54,7 @@ class Index(Component, ABC):
         is_mergeable: whether indexes of one training can be merged, and their lists searched from a file.
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
+        centroids: [nlist, D] of the cells of `build`, if there are cells; None: k-means finds them.
     """
 
     class Config(Component.Config):
@@ -84,12 +85,12 @@ class Index(Component, ABC):
 
         def for_vectors(
             self, vectors: np.ndarray, queries: np.ndarray, hits: "LabelHits | None" = None
-        ) -> tuple["Index.Config", "IndexChoice | None"]:
-            """Return the settings for item vectors [N, D] and queries [Q, D], and how they were chosen.
+        ) -> "Chosen":
+            """Return the settings for item vectors [N, D] and queries [Q, D].
 
             `hits` are targets of users, which the index should find.
             """
-            return self.for_size(len(vectors)), None
+            return Chosen(self.for_size(len(vectors)))
 
         @property
         def min_items(self) -> int:
@@ -119,6 +120,7 @@ class Index(Component, ABC):
     search_arg: ClassVar[str] = ""
     is_mergeable: ClassVar[bool] = False
     training_iterations: int | None = None
+    centroids: np.ndarray | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -355,3 +357,22 @@ class Index(Component, ABC):
     def dim(self) -> int:
         """The dimension of the vectors."""
         return self._faiss_index.dim
+
+
+class Chosen(NamedTuple):
+    """Settings of an index for given vectors.
+
+    Attributes:
+        choice: the candidates that were measured; None if there was nothing to choose.
+        centroids: see `Index`; those of the cells that were measured.
+    """
+
+    config: Index.Config
+    choice: "IndexChoice | None" = None
+    centroids: np.ndarray | None = None
+
+    def build(self) -> Index:
+        """Return an empty index."""
+        index = self.config.build()
+        index.centroids = self.centroids
+        return index

@@ -70,8 +70,6 @@ class IVF(Index):
     config: Config
     search_arg = "nprobe"
     is_mergeable = True
-    centroids: np.ndarray | None = None
-    """Centroids [nlist, D] for `build`, in place of those that k-means would find."""
 
     @abstractmethod
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:

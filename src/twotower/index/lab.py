@@ -97,8 +97,8 @@ def measure(
     vectors, rows, queries = exact.vectors, exact.rows, exact.queries
     num_changed = min(MAX_CHANGED, len(rows) // 10)
     kept = len(rows) - num_changed
-    config, _ = config.for_vectors(vectors, queries)
-    index = config.build()
+    chosen_config = config.for_vectors(vectors, queries)
+    index = chosen_config.build()
     index.build(vectors[:kept], rows[:kept])
     started = time.perf_counter()
     index.add(vectors[kept:], rows[kept:])
@@ -124,7 +124,7 @@ def measure(
         chosen=chosen,
         reaches_target=chosen.recall[k] >= target_recall,
         points=points,
-        spec=config.spec(),
+        spec=chosen_config.config.spec(),
     )
 
 

@@ -69,7 +69,7 @@ def test_limits_that_nothing_meets_name_the_least() -> None:
 
 
 def test_small_catalogues_are_searched_exactly_without_measuring() -> None:
-    config, choice = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES)
+    config, choice, _ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES)
     assert config.owner is FlatIP
     assert (config.target_recall, choice) == (0.9, None)
 
@@ -96,7 +96,7 @@ def test_each_prediction_of_bytes_and_recall_holds() -> None:
     config = Auto.Config(
         exact_below=0, num_sampled=10, target_recall=0.9, max_bytes_per_item=1e6, candidates=names
     )
-    _, choice = config.for_vectors(VECTORS, QUERIES)
+    choice = config.for_vectors(VECTORS, QUERIES).choice
     assert choice is not None
     assert {each.kind for each in choice.candidates} == set(names)
     truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 100)
@@ -112,7 +112,7 @@ def test_each_prediction_of_bytes_and_recall_holds() -> None:
 
 def test_graphs_are_candidates_too() -> None:
     config = Auto.Config(exact_below=0, candidates=["hnsw", "hnsw_sq"], target_recall=0.9)
-    _, choice = config.for_vectors(VECTORS[:1000], QUERIES)
+    choice = config.for_vectors(VECTORS[:1000], QUERIES).choice
     assert choice is not None
     assert {each.kind for each in choice.candidates} == {"hnsw", "hnsw_sq"}
     assert all(each.search_args["efSearch"] >= 1 for each in choice.candidates)
@@ -154,7 +154,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
         candidates=names,
         max_bytes_per_item=1e6,
     )
-    _, choice = config.for_vectors(VECTORS, QUERIES, hits)
+    choice = config.for_vectors(VECTORS, QUERIES, hits).choice
     assert choice is not None
     for each in choice.candidates:
         built = Index.Config.model_validate(each.spec).build()
@@ -180,7 +180,7 @@ def test_an_index_beyond_the_limits_is_rejected() -> None:
 def test_candidates_that_cannot_be_built_are_left_out() -> None:
     few: Any = VECTORS[:12]  # too few for codes
     config = Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan", "flat_ip"])
-    _, choice = config.for_vectors(few, QUERIES)
+    choice = config.for_vectors(few, QUERIES).choice
     assert choice is not None
     assert [each.kind for each in choice.candidates] == ["flat_ip"]
     with pytest.raises(InputError, match=r"candidates: none fits 12 vectors of dimension 16 \(.*flat_ip"):
