@@ -161,6 +161,24 @@ def test_reindex_reuses_the_towers(run: Path, monkeypatch: pytest.MonkeyPatch) -
         reindex(run, index)
 
 
+def test_an_index_is_chosen_by_measurement_and_by_targets(run: Path) -> None:
+    limits = ("index.max_label_loss=0.9", "index.target_recall=0.9", "index.candidates=[flat_ip,ivf_sq]")
+    before = set(run.parent.iterdir())
+    assert reindex(run, {"index": checked("train", [*SMALL, "index=auto", *limits])["index"]}) == 0
+    folder, result = derived(run, before)
+    index, choice = result["index"], result["index"]["choice"]
+    best = choice["candidates"][0]
+    assert {each["kind"] for each in choice["candidates"]} == {"flat_ip", "ivf_sq"}
+    assert index["type"] == best["kind"]
+    assert index["bytes_per_item"] == pytest.approx(best["bytes_per_item"], rel=0.05)
+    exact = next(each for each in choice["candidates"] if each["kind"] == "flat_ip")
+    assert (exact["label_difference"], exact["label_loss"]) == (0.0, 0.0)
+    console = io.StringIO()
+    with contextlib.redirect_stdout(console):
+        Rich().result(Result(**result), folder, "outputs")
+    assert f"best of {len(choice['candidates'])} candidates" in " ".join(console.getvalue().split())
+
+
 def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
     index = checked("train", [*SMALL, "index=ivf_pq", "index.num_subquantizers=2", "index.num_bits=4"])
     before = set(run.parent.iterdir())

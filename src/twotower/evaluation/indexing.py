@@ -23,7 +23,7 @@ from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
 from twotower.index.candidates import IndexChoice
-from twotower.index.check import IndexReport, OperatingPoint, check, tune
+from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, tune
 from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
 from twotower.index.index import Index
 from twotower.index.label_hits import LabelHits
@@ -32,8 +32,8 @@ from twotower.towers.two_tower import TwoTower
 LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
 RECALL_K = 100
-LABEL_K = 20
-"""k of the recall of targets by which `index=auto` judges."""
+LABEL_K, MAX_HITS = 20, 4_000
+"""k of the recall of targets by which `index=auto` judges, and number of targets that it searches."""
 MAX_QUERIES = 4_000
 VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 
@@ -119,18 +119,21 @@ def tuned_index(
 def _label_hits(
     users: Tensor, top: NDArray[np.int64], holdout: Holdout, excluded: ExcludedPairs | None, k: int
 ) -> LabelHits:
-    """Return the targets among the first k of exact lists [Q, K]."""
+    """Return targets among the first k of exact lists [Q, K]: evenly spaced ones that stand for all."""
     num_users, width = len(top), int(max(top.max(initial=0), holdout.target_items.max(initial=0)))
     counts = np.diff(holdout.target_offsets)
     owners = np.repeat(np.arange(num_users), counts)
     listed = pair_keys(np.arange(num_users)[:, None], top[:, :k], width)
-    is_hit = np.isin(pair_keys(owners, holdout.target_items, width), listed)
-    owners, num_seen = owners[is_hit], np.bincount(excluded[0] if excluded else [], minlength=num_users)
+    hits = np.flatnonzero(np.isin(pair_keys(owners, holdout.target_items, width), listed))
+    weights = 1 / (np.minimum(k, counts)[owners[hits]] * num_users)
+    kept = evenly_spaced(len(hits), MAX_HITS)
+    owners = owners[hits[kept]]
+    num_seen = np.bincount(excluded[0] if excluded else [], minlength=num_users)
     return LabelHits(
         queries=users[torch.from_numpy(owners)].reshape(len(owners), -1, users.shape[-1]).numpy(),
-        items=holdout.target_items[is_hit].astype(np.int64) - 1,
+        items=holdout.target_items[hits[kept]].astype(np.int64) - 1,
         num_fetched=k + num_seen[owners],
-        weights=1 / (np.minimum(k, counts)[owners] * num_users),
+        weights=weights[kept] * (weights.sum() / max(weights[kept].sum(), np.finfo(float).tiny)),
     )
 
 

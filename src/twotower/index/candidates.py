@@ -44,7 +44,7 @@ from twotower.index.label_hits import LabelHits
 RECALL_K = 100
 LEAST_K = 10
 """Smallest k of a sample, whose recall would otherwise be that of the first places only."""
-REPEATS, NUM_ALONE, FEW_QUERIES, MAX_HITS, SEED = 5, 200, 50, 4000, 0
+REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
 LEAST_GAIN = 0.0005
 """Gain in recall of two steps, below which longer searches are not tried."""
 
@@ -272,7 +272,6 @@ class _Sample:
         truth = GroundTruth.search(taken, np.arange(size), asked, k)
         if hits is None:
             return cls(truth, num_items, None, positions[:0], taken[:0])
-        hits = hits.sampled(MAX_HITS)
         others = np.setdiff1d(hits.items, positions)
         ordered, rows = np.concatenate([positions, others]), np.concatenate([np.argsort(order), others])
         rows[size:] = size + np.arange(len(others))

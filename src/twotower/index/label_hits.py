@@ -3,8 +3,7 @@
 Shapes: H hits, I interests of a user, D embedding.
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,15 +32,6 @@ class LabelHits:
     def recall(self) -> float:
         """recall@k of exact search."""
         return float(self.weights.sum())
-
-    def sampled(self, most: int) -> Self:
-        """Return evenly spaced hits, at most `most`, with weights of the same sum."""
-        if len(self.items) <= most:
-            return self
-        kept = np.linspace(0, len(self.items) - 1, most).astype(np.int64)
-        weights = self.weights[kept] * (self.weights.sum() / self.weights[kept].sum())
-        queries, items, num_fetched = self.queries[kept], self.items[kept], self.num_fetched[kept]
-        return replace(self, queries=queries, items=items, num_fetched=num_fetched, weights=weights)
 
     def difference(self, index: Index, rows: np.ndarray) -> tuple[float, tuple[float, float]]:
         """Return recall@k through an index minus that of exact search, and its 95 % interval.
