@@ -107,7 +107,7 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
                     "bytes": size,
                     "build": index.build_seconds,
                 }
-                if known[-1] > 0.999 or known[-1] - known[-3] < 0.001:
+                if known[-1] > max(TARGETS) or known[-1] - known[-3] < 0.001:
                     break
 
 

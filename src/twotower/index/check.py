@@ -62,9 +62,9 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure search arguments and set the fastest that reaches the index's target recall.
 
     The grid ends once recall is saturated, among many vectors at the target. Then arguments between the last
-    one below the target and the first one that reaches it are measured. An argument that the settings fix is
-    not changed. If no point reaches the target, the fastest point within .001 of the best recall is set.
-    `truth` must not contain the queries of `check`.
+    one below the target and the first one that reaches it are measured, unless an index just below the target
+    is rejected. An argument that the settings fix is not changed. If no point reaches the target, the fastest
+    point within .001 of the best recall is set. `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     grid, points, effort = search_grid(index), [], 0
@@ -84,7 +84,8 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
             is_enough = recall >= target_recall or recall - before < LEAST_GAIN
             if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > MANY_VECTORS):
                 break
-        points = refined(points, measure, target_recall)
+        if index.config.min_recall < target_recall:
+            points = refined(points, measure, target_recall)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
     return points
