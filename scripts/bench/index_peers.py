@@ -133,6 +133,7 @@ def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
         yield {
             "setting": f"target {target}: {best.name}",
             "target": target,
+            "num_sampled": choice.num_sampled,
             "search": str(index.search_args),
             "recall": recall(items, queries, least, found.rows),
             "rate": rate,

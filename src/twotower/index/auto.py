@@ -38,7 +38,7 @@ class Auto(Index):
         """Largest share of the recall of validation targets that the index may lose; None = no limit."""
         exact_below: NonNegativeInt = 50_000
         """Number of items below which search is exact and nothing is measured, unless a limit is set."""
-        num_sampled: PositiveInt = 200_000
+        num_sampled: PositiveInt = 1_000_000
         """Items that candidates are built from."""
         min_recall: RecallTarget = 0.8
         """recall@100 below which the index is rejected."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.ground_truth import GroundTruth, SearchResult, contains
-from twotower.index.index import MANY_VECTORS, Index
+from twotower.index.index import Index
 
 if TYPE_CHECKING:
     from twotower.index.candidates import IndexChoice
@@ -26,6 +26,8 @@ SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
 LEAST_GAIN = 0.0005
 """Among many vectors, tuning ends at the target, or once two steps gain less: the last steps take hours."""
+SWEPT_WHOLE = 100_000
+"""Number of items up to which tuning goes on beyond the target, for the curve of recall and latency."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 NUM_ROUND_TRIP_QUERIES = 64
@@ -82,7 +84,7 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
             points.append(measure(search_args))
             recall, before = points[-1].recall, points[-3].recall if len(points) > 2 else -1.0
             is_enough = recall >= target_recall or recall - before < LEAST_GAIN
-            if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > MANY_VECTORS):
+            if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > SWEPT_WHOLE):
                 break
         if index.config.min_recall < target_recall:
             points = refined(points, measure, target_recall)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 MANY_VECTORS = 2**20
-"""Number of vectors above which training gets a sample, and tuning ends earlier."""
+"""Number of vectors above which training gets a sample."""
 PER_CENTROID = 256
 """Vectors per centroid from which k-means of Faiss samples."""
 SAMPLE_SEED = 1234
