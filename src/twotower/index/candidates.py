@@ -10,7 +10,7 @@ Shapes: N items, n of a sample, Q queries, D embedding.
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.check import (
+    LEAST_GAIN,
     MAX_QUERIES,
     SATURATED,
     OperatingPoint,
@@ -45,8 +46,6 @@ RECALL_K = 100
 LEAST_K = 10
 """Smallest k of a sample, whose recall would otherwise be that of the first places only."""
 REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
-LEAST_GAIN = 0.0005
-"""Gain in recall of two steps, below which longer searches are not tried."""
 
 Settings = tuple[type[Index], dict[str, Any]]
 
@@ -163,10 +162,6 @@ class IndexChoice:
             )
             problem = f"no candidate of index=auto is within its limits: {costs}"
         return cls(num_sampled, seconds, target, ordered, problem)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
 
 
 def kinds_to_try(dim: int) -> Mapping[str, list[Settings]]:

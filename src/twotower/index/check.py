@@ -25,7 +25,8 @@ NUM_SINGLE = 300  # queries timed one by one after the warm-up
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
 LEAST_GAIN = 0.0005
-"""Among many vectors, tuning ends at the target, or once two steps gain less: the last steps take hours."""
+"""Gain in recall of two steps below which longer searches are not tried; `tune` does so among many vectors
+only, where the last steps take hours."""
 SWEPT_WHOLE = 100_000
 """Number of items up to which tuning goes on beyond the target, for the curve of recall and latency."""
 CEILING_SLACK = 0.001

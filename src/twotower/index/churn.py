@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from twotower.index.check import evenly_spaced, save_and_load, search_grid, single_thread
+from twotower.index.check import LEAST_GAIN, evenly_spaced, save_and_load, search_grid, single_thread
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.runbook import CatalogueState
 
 KS = (10, 100)
-LEAST_GAIN = 0.0005
 NUM_TIMED = 300
 """Queries that are timed one by one."""
 REPEATS = 3

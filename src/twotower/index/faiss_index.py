@@ -214,10 +214,15 @@ class Cells(NamedTuple):
     sizes: np.ndarray
 
 
+def cell_sizes(cells: Any) -> np.ndarray:
+    """Return the number of vectors in each cell, int64 [nlist]."""
+    return np.array([cells.invlists.list_size(cell) for cell in range(cells.nlist)], dtype=np.int64)
+
+
 def find_cells(part: Any, ids: np.ndarray | None, num_rows: int) -> Cells:
     """Return the cells of a Faiss object whose vectors have rows, or positions with these `ids`."""
     lists, of_row = part.invlists, np.full(num_rows, part.nlist, dtype=np.int32)
-    sizes = np.array([lists.list_size(cell) for cell in range(part.nlist)])
+    sizes = cell_sizes(part)
     for cell in np.flatnonzero(sizes).tolist():
         rows = faiss.rev_swig_ptr(lists.get_ids(cell), int(sizes[cell]))
         rows = rows if ids is None else ids[rows]

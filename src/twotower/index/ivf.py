@@ -13,7 +13,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.index.cell_split import balance_cells, nearest
-from twotower.index.faiss_index import FaissIndex
+from twotower.index.faiss_index import FaissIndex, cell_sizes
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
 from twotower.index.matrix_products import matrix_products
@@ -209,11 +209,6 @@ def euclidean_cells(cells: Any) -> Iterator[None]:
         yield
     finally:
         quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
-
-
-def cell_sizes(cells: Any) -> np.ndarray:
-    """Return the number of vectors in each cell, int64 [nlist]."""
-    return np.array([cells.invlists.list_size(cell) for cell in range(cells.nlist)], dtype=np.int64)
 
 
 def cells_of(index: FaissIndex, cells: Any, rows: np.ndarray) -> np.ndarray:

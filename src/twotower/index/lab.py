@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.index.check import (
+    LEAST_GAIN,
     SATURATED,
     OperatingPoint,
     batch_rate,
@@ -22,7 +23,6 @@ from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 
 KS = (1, 10, 100)
-LEAST_GAIN = 0.0005
 REPEATS = 3
 """Searches of each point, of which the fastest counts."""
 MAX_CHANGED = 1000
