@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
-from twotower.index.half_precision import HALF_PRECISION
+from twotower.index.half_precision import half_precision_cells, half_precision_size
 from twotower.index.refined_ivf import RefinedIVF
 
 
@@ -47,13 +47,11 @@ class IVFPrefix(RefinedIVF):
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
-        return faiss.IndexIVFScalarQuantizer(
-            quantizer, dim, nlist, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT
-        )
+        return half_precision_cells(quantizer, dim, nlist)
 
     def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`."""
-        return int(2 * cells.d) if cells.sq.qtype == HALF_PRECISION else -1
+        return half_precision_size(cells)
 
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; also checks the selection of dimensions."""

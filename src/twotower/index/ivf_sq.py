@@ -5,7 +5,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.index.half_precision import HALF_PRECISION, LARGEST_FLOAT16, check_half_precision
+from twotower.index.half_precision import (
+    LARGEST_FLOAT16,
+    check_half_precision,
+    half_precision_cells,
+    half_precision_size,
+)
 from twotower.index.ivf import IVF
 
 
@@ -18,13 +23,11 @@ class IVFSQ(IVF):
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
-        return faiss.IndexIVFScalarQuantizer(
-            quantizer, dim, nlist, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT
-        )
+        return half_precision_cells(quantizer, dim, nlist)
 
     def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`."""
-        return int(2 * cells.d) if cells.sq.qtype == HALF_PRECISION else -1
+        return half_precision_size(cells)
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`; differences to centroids are stored, which can be twice as large."""
