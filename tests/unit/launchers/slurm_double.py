@@ -32,7 +32,8 @@ def sbatch(script: str) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    (folder / "pid").write_text(str(process.pid))
+    (folder / "new").write_text(str(process.pid))
+    (folder / "new").rename(folder / "pid")
     print(f"Submitted batch job {job}")
 
 
@@ -54,10 +55,12 @@ def scancel(*jobs: str) -> None:
 def sacct(*arguments: str) -> None:
     print("JobID|State|NodeList")
     for job in sorted(path.name for path in STATE.iterdir()):
-        code = STATE / job / "code"
+        code, pid = STATE / job / "code", STATE / job / "pid"
         ended = {"0": "COMPLETED", "137": "OUT_OF_MEMORY"}
         state = (
-            "RUNNING"
+            "PENDING"
+            if not pid.exists()
+            else "RUNNING"
             if alive(job)
             else ended.get(code.read_text().strip(), "FAILED")
             if code.exists()
