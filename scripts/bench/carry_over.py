@@ -111,19 +111,25 @@ def _of_keys(figures: Mapping[str, float], keys: Iterable[str]) -> dict[str, flo
     return {key: round(figures[key], 5) for key in keys if key in figures}
 
 
-def against_best(lines: Sequence[Line], split: str, baselines: Sequence[Line]) -> pd.DataFrame:
-    """Return by set: recall@20 of some runs, mean over seeds, over that of the best of the baselines.
+def against_best(
+    lines: Sequence[Line], split: str, baselines: Sequence[Line], chosen_on: str | None = None
+) -> pd.DataFrame:
+    """Return by set: recall@20 of some runs, mean over seeds, over that of one of the baselines.
 
     The columns are `figure`, `baseline` (its name with its figure) and `ratio`.
+
+    Args:
+        chosen_on: the split on which the baseline is best; None: `split` itself.
     """
     key, rows = f"{split}/{METRICS[0]}", {}
+    chosen_by = f"{chosen_on or split}/{METRICS[0]}"
     of_set = {line["set"]: line["baselines"] for line in reversed(baselines)}
     for name in dict.fromkeys(line["set"] for line in lines):
         figure = mean(line["metrics"][key] for line in lines if line["set"] == name)
-        found = {each: figures[key] for each, figures in of_set[name].items() if key in figures}
-        best = max(found, key=found.__getitem__)
-        told = f"`{best}` {found[best]:.4f}"
-        rows[name] = {"figure": figure, "baseline": told, "ratio": figure / max(found[best], 1e-9)}
+        found = {each: figures for each, figures in of_set[name].items() if {key, chosen_by} <= {*figures}}
+        best = max(found, key=lambda each: found[each][chosen_by])
+        told = f"`{best}` {found[best][key]:.4f}"
+        rows[name] = {"figure": figure, "baseline": told, "ratio": figure / max(found[best][key], 1e-9)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -147,6 +153,10 @@ def beside_the_best(lines: Sequence[Line]) -> str:
         table[f"{split}: best baseline"] = found["baseline"]
         table[f"{split}: x best"] = found["ratio"].map("{:.2f}".format)
         notes.append(summary_of(f"{split}, over the best baseline", found["ratio"]))
+    found = against_best(lines, "test", lines, chosen_on="valid")
+    table["test: baseline chosen on validation"] = found["baseline"]
+    table["test: x chosen"] = found["ratio"].map("{:.2f}".format)
+    notes.append(summary_of("test, over the baseline that validation chooses", found["ratio"]))
     return "\n".join([markdown(table), *notes])
 
 

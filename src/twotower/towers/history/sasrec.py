@@ -120,8 +120,9 @@ class FilteredAttention(nn.Module):
 
     def forward(self, states: Tensor, keys: Tensor | None = None) -> Tensor:
         """Return the mixture [B, L, H]; see `CausalAttention.forward`."""
-        attended: Tensor = torch.lerp(self.attention(states, keys), self.low_pass(states), self.share)
-        return attended
+        attended: Tensor = self.attention(states, keys)
+        filtered = self.low_pass(states).to(attended.dtype)  # in mixed precision they differ
+        return torch.lerp(attended, filtered, self.share)
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
