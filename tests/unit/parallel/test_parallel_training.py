@@ -37,9 +37,9 @@ CASES = {
     "in_batch": ("objective=next_item", "negatives=in_batch", "history.dropout=0"),
     "catalogue": ("objective=next_item", "negatives=catalogue", "history.dropout=0"),
     "shares": ("objective=next_item", "negatives=catalogue", "history.dropout=0", "history.items=table"),
-    "basket_shares": (  # fewer users in a batch than items; with fewer interactions also 35 steps
+    "basket_shares": (  # fewer users in a batch than items; also 35 steps
         *("objective=next_basket", "objective.batch_size=83", "negatives=catalogue"),
-        "data.num_interactions=1000",
+        "objective.epoch_requests=2905",
         *("history.dropout=0", "history.items=table", "loss=in_batch_softmax", "loss.temperature=0.2"),
         # With other vectors the bias of the item tower would have no gradient.
         *("item_bias=none", "user_tower.normalize=l2", "item_tower.normalize=l2"),
