@@ -183,10 +183,21 @@ def start(
 @contextlib.contextmanager
 def workers_are_forks() -> Iterator[None]:
     """Let launchers start forks in place of workers that begin anew."""
+    with _forks_at("twotower.launchers.local.CONTEXT"):
+        yield
 
+
+@contextlib.contextmanager
+def ranks_are_forks() -> Iterator[None]:
+    """Let trainings start forks in place of ranks that begin anew."""
+    with _forks_at("twotower.parallel.processes.CONTEXT"):
+        yield
+
+
+@contextlib.contextmanager
+def _forks_at(context: str) -> Iterator[None]:
     if not _forks_can_train():
         yield
         return
-    context = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
-    with mock.patch("twotower.launchers.local.CONTEXT", context):
+    with mock.patch(context, SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)):
         yield

@@ -7,7 +7,7 @@ import signal
 import sys
 from types import ModuleType
 
-from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status
+from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status, exit_without_gc
 from twotower.config.working_folder import import_from_working_folder
 from twotower.parallel.launched import launched_rank
 
@@ -32,6 +32,7 @@ def main(name: str | None = None) -> None:
         from twotower.commands.entry_points.completion import answer_shell
 
         answer_shell()
+    exit_without_gc()
     words = sys.argv[1:]
     if name is None:
         name = words.pop(0) if words else "help"

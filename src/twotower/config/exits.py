@@ -1,6 +1,8 @@
 """The end of a command: its exit status, and one message for an error or a signal."""
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -34,6 +36,11 @@ class Stopped(BaseException):
     def __init__(self, number: int, remedy: str) -> None:
         super().__init__(f"{WORDS[number]}; {remedy}")
         self.status = BY_SIGNAL + number
+
+
+def exit_without_gc() -> None:
+    """Let the interpreter end without collecting garbage, which takes seconds once torch is loaded."""
+    atexit.register(gc.freeze)
 
 
 def exit_on_signals() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.config.exits import exit_without_gc
 from twotower.config.spec import NonNegativeInt
 from twotower.config.working_folder import import_from_working_folder
 from twotower.parallel.launched import LostProcessError
@@ -199,6 +200,7 @@ def run_task(task: str, payload: Payload) -> Answer:
 
 def run_task_on_node(task: str, payload: Payload, num_threads: int, import_path: list[str]) -> Answer:
     """Run a payload in a process that a cluster started, with these threads and this import path."""
+    exit_without_gc()
     os.environ.update(threads_environment(num_threads))
     sys.path += [path for path in import_path if path not in sys.path]
     return run_task(task, payload)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from twotower.config.exits import Stopped
+from twotower.config.exits import Stopped, exit_without_gc
 from twotower.config.spec import Threads
 from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
@@ -147,6 +147,7 @@ def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping
     os.setsid()  # Ctrl-C in the terminal reaches only the parent, which then stops the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     redirect_output(log)
+    exit_without_gc()
     try:
         while True:
             payload = connection.recv()

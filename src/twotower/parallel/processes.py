@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from twotower.config.exits import exit_without_gc
 from twotower.config.working_folder import import_from_working_folder
 from twotower.files.output import redirect_output
 from twotower.parallel.launched import TIMEOUT_SECONDS, LostProcessError, check_launcher, launched_size
@@ -158,6 +159,7 @@ def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log
     """Run a rank in a process that rank 0 has started."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     redirect_output(log)
+    exit_without_gc()  # in case of an error, which rank 0 waits for
     print(f"rank {rank} of {size}, process {os.getpid()}", flush=True)
     import_from_working_folder()
     torch.set_num_threads(threads)

@@ -108,3 +108,17 @@ exit_on_signals()
 raise SystemExit(exit_status(lambda: 3, debug=False))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
+
+
+@pytest.mark.parametrize(("call", "printed"), [("pass", "collected\n"), ("exit_without_gc()", "")])
+def test_the_interpreter_ends_without_collecting_garbage(call: str, printed: str) -> None:
+    program = (
+        "from twotower.config.exits import exit_without_gc\n"
+        "class Node:\n"
+        "    def __del__(self): print('collected')\n"
+        "node = Node()\n"
+        "node.itself = node\n"
+        f"del node\n{call}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
