@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from twotower.config.exits import exit_without_gc
+
 # Stored bytecode saves seconds in each test process, and in each command that a test starts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -33,6 +35,7 @@ settings.load_profile("quick")
 
 
 gc.disable()  # while modules are loaded, which makes no garbage
+exit_without_gc()
 
 
 def pytest_collection_finish() -> None:
