@@ -7,6 +7,7 @@ with half of the sample and with all of it, and grow linearly from there on.
 Shapes: N items, n of a sample, Q queries, D embedding.
 """
 
+import functools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,14 +20,13 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.check import (
-    LEAST_GAIN,
     MAX_QUERIES,
     SATURATED,
-    OperatingPoint,
     choose_point,
     evenly_spaced,
+    measure_recall,
+    recall_curve,
     refined,
-    search_grid,
     single_thread,
 )
 from twotower.index.flat_ip import FlatIP
@@ -314,7 +314,8 @@ def _predict(
 
     large = build(sample.size)
     small = build(sample.size // 2) if sample.size < sample.num_items else large
-    points = _points(large, sample.truth, target)
+    points = recall_curve(large, sample.truth, min(target, SATURATED), beyond=1)
+    points = refined(points, functools.partial(measure_recall, large, sample.truth), target)
     chosen = choose_point(points, target)
     queries, at_small, at_large = sample.truth.queries, np.inf, np.inf
     queries, k = queries[: FEW_QUERIES if large.is_exact else None], min(RECALL_K, sample.size // 2)
@@ -343,23 +344,6 @@ def _predict(
         label_difference_interval=interval,
         label_loss=-(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0,
     )
-
-
-def _points(index: Index, truth: GroundTruth, target: float) -> list[OperatingPoint]:
-    """Measure recall of growing search arguments up to the one after the first that reaches the target."""
-
-    def measure(search_args: dict[str, int]) -> OperatingPoint:
-        index.set_search_args(search_args)
-        recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
-        return OperatingPoint(search_args, recall, 0.0, 0.0)
-
-    points: list[OperatingPoint] = []
-    for search_args in search_grid(index):
-        points.append(measure(search_args))
-        is_past = len(points) > 1 and points[-2].recall >= min(target, SATURATED)
-        if is_past or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
-            break
-    return refined(points, measure, target)
 
 
 def _seconds(index: Index, queries: np.ndarray, k: int) -> float:

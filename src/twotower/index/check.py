@@ -94,6 +94,27 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     return points
 
 
+def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]) -> OperatingPoint:
+    """Set a search argument and measure recall alone."""
+    index.set_search_args(search_args)
+    recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
+    return OperatingPoint(search_args, recall, 0.0, 0.0)
+
+
+def recall_curve(index: Index, truth: GroundTruth, enough: float, beyond: int = 0) -> list[OperatingPoint]:
+    """Measure recall of growing search arguments until it hardly grows, or `beyond` points after enough.
+
+    The last argument stays set.
+    """
+    points: list[OperatingPoint] = []
+    for search_args in search_grid(index):
+        points.append(measure_recall(index, truth, search_args))
+        is_enough = len(points) > beyond and points[-1 - beyond].recall >= enough
+        if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
+            break
+    return points
+
+
 def refined(
     points: Sequence[OperatingPoint],
     measure: Callable[[dict[str, int]], OperatingPoint],
