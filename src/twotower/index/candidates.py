@@ -8,11 +8,9 @@ Shapes: N items, n of a sample, Q queries, D embedding.
 """
 
 import functools
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -327,7 +325,7 @@ def _predict(
             at_large = min(at_large, _seconds(large, queries, k))
         single = _seconds_alone(large, sample.truth.queries, k)
     seconds = sample.extended(at_small, at_large)
-    bytes_per_item = sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items
+    bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
     build_seconds = sample.extended(small.build_seconds, large.build_seconds)
     difference, interval = sample.label_difference(large)
     return Candidate(
@@ -356,10 +354,3 @@ def _seconds(index: Index, queries: np.ndarray, k: int) -> float:
 def _seconds_alone(index: Index, queries: np.ndarray, k: int) -> float:
     """Return the median processor time of one query at a time."""
     return float(np.median([_seconds(index, query[None], k) for query in queries[:NUM_ALONE]]))
-
-
-def _num_bytes(index: Index) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index.faiss"
-        index.save(path)
-        return path.stat().st_size

@@ -248,7 +248,7 @@ def check(
     truth = GroundTruth.search(vectors, rows, queries, k)
     found = index.search(queries, truth.k).rows
     recall = truth.recall(found)
-    copy, index_bytes = save_and_load(index)
+    copy, index_bytes = save_and_load(index), index.num_bytes
     problems = []
     if not np.array_equal(index.rows, np.sort(rows)):
         content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
@@ -314,7 +314,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.arange(1, size + 1)
     index.build(vectors, rows)
-    copy, _ = save_and_load(index)
+    copy = save_and_load(index)
     queries, k = vectors[:NUM_QUERIES], min(100, size)
     problem = (
         find_copy_problem(index, copy, queries, k)
@@ -326,19 +326,16 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     return index
 
 
-def save_and_load(index: Index) -> tuple[Index, int]:
-    """Save an index and load it. Returns the loaded index and the size of the file in bytes.
-
-    An index that is searched from its files is returned as it is.
-    """
+def save_and_load(index: Index) -> Index:
+    """Return an index after saving and loading; one that is searched from its files as it is."""
     if index.files:
-        return index, sum(file.stat().st_size for file in index.files)
+        return index
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         index.save(path)
         copy = index.config.build()
         copy.load(path)
-        return copy, path.stat().st_size
+        return copy
 
 
 def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:

@@ -113,7 +113,7 @@ def measure_churn(
     reached = _tune(index, first.tuning, target_recall)
     rows = []
     for is_maintained in (True, False) if isinstance(index, IVF) else (False,):
-        changing, points = save_and_load(index)[0], []
+        changing, points = save_and_load(index), []
         before, change_seconds, balance_seconds = start, 0.0, 0.0
         for state, truth in zip(states, exact, strict=True):
             started = time.perf_counter()

@@ -16,7 +16,7 @@ from faiss.contrib.factory_tools import reverse_index_factory
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
-from twotower.index.faiss_index import FaissIndex
+from twotower.index.faiss_index import FAISS, FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
 from twotower.index.list_files import lists_path, read_index, write_index
 from twotower.index.read_write_lock import ReadWriteLock
@@ -347,6 +347,16 @@ class Index(Component, ABC):
         """The index file and that of its lists, if these are searched from their file; otherwise empty."""
         lists = self._faiss_index.lists
         return () if lists is None else (self._path, Path(lists.filename))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file that `save` writes, or of `files`."""
+        if self.files:
+            return sum(file.stat().st_size for file in self.files)
+        sizes: list[int] = []
+        counter = FAISS.PyCallbackIOWriter(lambda block: sizes.append(len(block)))
+        faiss.write_index(self._faiss_index.outer, counter)
+        return sum(sizes)
 
     @property
     def num_tombstones(self) -> int:
