@@ -84,11 +84,11 @@ class Index(Component, ABC):
             return self
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, hits: "LabelHits | None" = None
+            self, vectors: np.ndarray, queries: np.ndarray, hits: "Callable[[], LabelHits] | None" = None
         ) -> "Chosen":
             """Return the settings for item vectors [N, D] and queries [Q, D].
 
-            `hits` are targets of users, which the index should find.
+            `hits` returns targets of users, which the index should find.
             """
             return Chosen(self.for_size(len(vectors)))
 
