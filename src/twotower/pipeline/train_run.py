@@ -43,7 +43,8 @@ from twotower.training.train_towers import load_trained_towers, train_towers
 LOG = logging.getLogger("twotower")
 REBUILD_BUNDLE = "rebuild_bundle"
 OPTIMIZER = "optimizer."
-TOWER_KEYS = ("embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias")
+TOWER_KEYS = {"embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias"}
+TOWER_KEYS |= {"size", "experiment", "benchmark"}
 """Root keys that define the towers."""
 
 
