@@ -19,6 +19,7 @@ from twotower.files.atomic import write_atomically
 from twotower.index.faiss_index import FAISS, FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
 from twotower.index.list_files import lists_path, read_index, write_index
+from twotower.index.matrix_products import matrix_products
 from twotower.index.read_write_lock import ReadWriteLock
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Index(Component, ABC):
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """Train an empty Faiss object on vectors [N, D]."""
-        inner.train(vectors)
+        with matrix_products():
+            inner.train(vectors)
 
     def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """Return a context manager for training and adding vectors; the object is not searched meanwhile."""
