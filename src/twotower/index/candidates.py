@@ -259,18 +259,16 @@ class _Sample:
         size = min(size, num_items)
         positions = evenly_spaced(num_items, size)
         order = np.random.default_rng(SEED).permutation(size)
-        taken = np.ascontiguousarray(vectors[positions])[order]
+        taken = vectors[positions][order]
         k = max(LEAST_K, round(RECALL_K * size / num_items))
         asked = queries[evenly_spaced(len(queries), MAX_QUERIES)]
         truth = GroundTruth.search(taken, np.arange(size), asked, k)
         if hits is None:
             return cls(truth, num_items, None, positions[:0], taken[:0])
         others = np.setdiff1d(hits.items, positions)
-        ordered, rows = np.concatenate([positions, others]), np.concatenate([np.argsort(order), others])
-        rows[size:] = size + np.arange(len(others))
-        sorter = np.argsort(ordered)
-        hit_rows = rows[sorter[np.searchsorted(ordered, hits.items, sorter=sorter)]]
-        return cls(truth, num_items, hits, hit_rows, np.ascontiguousarray(vectors[others]))
+        rows = np.empty(num_items, dtype=np.int64)
+        rows[np.concatenate([positions[order], others])] = np.arange(size + len(others))
+        return cls(truth, num_items, hits, rows[hits.items], vectors[others])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -315,14 +313,13 @@ def _predict(
     points = recall_curve(large, sample.truth, min(target, SATURATED), beyond=1)
     points = refined(points, functools.partial(measure_recall, large, sample.truth), target)
     chosen = choose_point(points, target)
-    queries, at_small, at_large = sample.truth.queries, np.inf, np.inf
-    queries, k = queries[: FEW_QUERIES if large.is_exact else None], min(RECALL_K, sample.size // 2)
+    queries = sample.truth.queries[: FEW_QUERIES if large.is_exact else None]
+    k = min(RECALL_K, sample.size // 2)
     for index in (small, large):
         index.set_search_args(chosen.search_args)
     with single_thread():
-        for _ in range(REPEATS):
-            at_small = min(at_small, _seconds(small, queries, k))
-            at_large = min(at_large, _seconds(large, queries, k))
+        times = [[_seconds(index, queries, k) for index in (small, large)] for _ in range(REPEATS)]
+        at_small, at_large = map(min, zip(*times, strict=True))
         single = _seconds_alone(large, sample.truth.queries, k)
     seconds = sample.extended(at_small, at_large)
     bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items

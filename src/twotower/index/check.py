@@ -43,8 +43,8 @@ class OperatingPoint:
 
     search_args: dict[str, int]
     recall: float
-    latency_ms: float
-    queries_per_second: float
+    latency_ms: float = 0.0
+    queries_per_second: float = 0.0
 
 
 def search_grid(index: Index) -> list[dict[str, int]]:
@@ -98,7 +98,7 @@ def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]
     """Set a search argument and measure recall alone."""
     index.set_search_args(search_args)
     recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
-    return OperatingPoint(search_args, recall, 0.0, 0.0)
+    return OperatingPoint(search_args, recall)
 
 
 def recall_curve(index: Index, truth: GroundTruth, enough: float, beyond: int = 0) -> list[OperatingPoint]:

@@ -103,7 +103,7 @@ def measure(
     index.add(vectors[kept:], rows[kept:])
     add_seconds = time.perf_counter() - started
     points = _points(index, truths)
-    simple = [OperatingPoint(p.search_args, p.recall[k], 0.0, p.queries_per_second) for p in points]
+    simple = [OperatingPoint(point.search_args, point.recall[k]) for point in points]
     chosen = points[simple.index(choose_point(simple, target_recall))]
     index.set_search_args(chosen.search_args)
     p50, p99 = latency_ms(index, queries, k)
