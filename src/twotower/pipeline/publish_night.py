@@ -14,13 +14,13 @@ from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.problems import nearest
-from twotower.config.run_keys import WARM_START
+from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.evaluation.user_values import bootstrap_interval, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
-from twotower.pipeline.train_run import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
+from twotower.pipeline.train_run import rebuild_bundle, refuse_other_towers, warm_start
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
     UnpairedError,
