@@ -79,7 +79,7 @@ def make(folder: Path, num_items: int, num_parts: int) -> None:
     for shard in (Shard(each, num_parts) for each in range(1, num_parts + 1)):
         rows = shard.positions(num_items)
         facts = plan | {"side": "items", "shard": str(shard)}
-        path = folder / "item_parts" / shard.file_name
+        path = shard.part(folder / "item_parts")
         schema = table("item_id", 0, np.zeros((1, DIM), np.float32), facts).schema
         with pq.ParquetWriter(path, schema, write_page_checksum=True) as writer:
             for first in range(rows.start, rows.stop, ROW_GROUP):

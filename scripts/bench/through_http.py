@@ -71,7 +71,8 @@ def compare(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     with serving(folder, "console=quiet", f"max_batch={BATCH}") as url:
         rows = top_rows(url, dataset, evaluator)
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
-    told = {f"test/{key}": value for key, value in evaluator.means(rows, dataset.test, popularity).items()}
+    means, _ = evaluator.means_and_values(rows, dataset.test, popularity)
+    told = {f"test/{key}": value for key, value in means.items()}
     return {key: result.metrics[key] for key in told}, told
 
 

@@ -266,9 +266,11 @@ def test_what_cannot_be_gone_on_from_is_refused(
     place, first, second, _ = weeks
     assert f"warm_start={tmp_path}: not a run" in refused(f"warm_start={tmp_path}")
     assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
-    said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower.widths=[8]")
-    assert "3 mistakes in the overrides of warm_start=" in said
+    typed = "embedding_dim=4", "history.length=3", "user_tower.widths=[8]", "size=small"
+    said = refused(f"warm_start={first}", *typed)
+    assert "4 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
+    assert "size: defines the towers" in said
     runs = set(first.parent.iterdir())
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets" in said

@@ -8,11 +8,10 @@ from typing import Any
 from twotower.commands.compose import compose
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
-from twotower.config.run_keys import WARM_START
+from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import LATEST, require_run, resolve_latest
 
-REBUILD_BUNDLE = "rebuild_bundle"
 WITH_BUNDLE = ("run", "bundle", WARM_START, REBUILD_BUNDLE)
 """Keys whose commands read the bundle of the run."""
 RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")

@@ -36,8 +36,8 @@ class RunKeys(Config):
 MEAN_VALID = "mean_valid/"
 """Prefix of the mean of a validation metric over the windows of `split=rolling`."""
 
-WARM_START = "warm_start"
-"""Key of the `WarmStart` of a run that trains the towers of another run further."""
+WARM_START, REBUILD_BUNDLE = "warm_start", "rebuild_bundle"
+"""Key of the `WarmStart` of a run that trains the towers of another run further, and without training."""
 
 
 class WarmStart(Config):

@@ -170,12 +170,6 @@ class Evaluator(Component):
             return None
         return seen_pairs(holdout.history, holdout.users[positions])
 
-    def means(
-        self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
-    ) -> dict[str, float]:
-        """Return `Report.metrics` alone: no slices, no intervals."""
-        return self.means_and_values(lists, holdout, popularity, scored)[0]
-
     def values(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
         return user_values(self._rank(lists, holdout, popularity), self._user_metrics)
@@ -183,7 +177,7 @@ class Evaluator(Component):
     def means_and_values(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> tuple[dict[str, float], UserValues]:
-        """Return both, as `means` and `values`. For validation during training."""
+        """Return `Report.metrics` and `values`: no slices, no intervals."""
         rankings = self._rank(lists, holdout, popularity)
         values = user_values(rankings, self._user_metrics)
         return self._means(rankings, values, scored), values

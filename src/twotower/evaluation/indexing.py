@@ -5,6 +5,7 @@ Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding. 
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def index_catalogue(
         tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
         checking = checking[:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
-        hits = _label_hits(users, exact_top, holdout, excluded, min(LABEL_K, evaluator.max_k))
+        label_k = min(LABEL_K, evaluator.max_k)
+        hits = functools.partial(_label_hits, users, exact_top, holdout, excluded, label_k)
         index, points, choice = tuned_index(config, vectors, rows, tuning, hits)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         served = exact
@@ -98,7 +100,7 @@ def tuned_index(
     vectors: np.ndarray,
     rows: np.ndarray,
     queries: np.ndarray,
-    hits: LabelHits | None = None,
+    hits: Callable[[], LabelHits] | None = None,
 ) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
     """Build an index of vectors [N, D] and choose its search arguments.
 

@@ -36,11 +36,6 @@ class Shard:
         """Name of the part without a suffix; the names of all parts sort by number."""
         return f"part-{self.number:0{len(str(self.count))}}-of-{self.count}"
 
-    @property
-    def file_name(self) -> str:
-        """Name of the part as a Parquet file."""
-        return f"{self.name}{PARQUET}"
-
     def positions(self, num_rows: int) -> range:
         """Return the positions of the share, from 0; the sizes of shares differ by at most 1."""
         first, stop = (number * num_rows // self.count for number in (self.number - 1, self.number))

@@ -1,6 +1,6 @@
 """An index chosen by measurement."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ class Auto(Index):
             return kind.Config.model_validate(self._recalls).for_size(num_items)
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, hits: LabelHits | None = None
+            self, vectors: np.ndarray, queries: np.ndarray, hits: Callable[[], LabelHits] | None = None
         ) -> Chosen:
             """See `Index.Config.for_vectors`."""
             if self.max_label_loss and hits is None:
@@ -83,9 +83,8 @@ class Auto(Index):
                 for name in names or self.candidates
                 for kind, given in kinds[name]
             ]
-            return measure_candidates(
-                settings, vectors, queries, self.num_sampled, self.target_recall, self.budgets, hits
-            )
+            aims = self.num_sampled, self.target_recall, self.budgets
+            return measure_candidates(settings, vectors, queries, *aims, hits and hits())
 
         @property
         def _recalls(self) -> dict[str, float]:

@@ -7,11 +7,10 @@ with half of the sample and with all of it, and grow linearly from there on.
 Shapes: N items, n of a sample, Q queries, D embedding.
 """
 
-import tempfile
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -19,14 +18,13 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.check import (
-    LEAST_GAIN,
     MAX_QUERIES,
     SATURATED,
-    OperatingPoint,
     choose_point,
     evenly_spaced,
+    measure_recall,
+    recall_curve,
     refined,
-    search_grid,
     single_thread,
 )
 from twotower.index.flat_ip import FlatIP
@@ -261,18 +259,16 @@ class _Sample:
         size = min(size, num_items)
         positions = evenly_spaced(num_items, size)
         order = np.random.default_rng(SEED).permutation(size)
-        taken = np.ascontiguousarray(vectors[positions])[order]
+        taken = vectors[positions][order]
         k = max(LEAST_K, round(RECALL_K * size / num_items))
         asked = queries[evenly_spaced(len(queries), MAX_QUERIES)]
         truth = GroundTruth.search(taken, np.arange(size), asked, k)
         if hits is None:
             return cls(truth, num_items, None, positions[:0], taken[:0])
         others = np.setdiff1d(hits.items, positions)
-        ordered, rows = np.concatenate([positions, others]), np.concatenate([np.argsort(order), others])
-        rows[size:] = size + np.arange(len(others))
-        sorter = np.argsort(ordered)
-        hit_rows = rows[sorter[np.searchsorted(ordered, hits.items, sorter=sorter)]]
-        return cls(truth, num_items, hits, hit_rows, np.ascontiguousarray(vectors[others]))
+        rows = np.empty(num_items, dtype=np.int64)
+        rows[np.concatenate([positions[order], others])] = np.arange(size + len(others))
+        return cls(truth, num_items, hits, rows[hits.items], vectors[others])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -314,19 +310,19 @@ def _predict(
 
     large = build(sample.size)
     small = build(sample.size // 2) if sample.size < sample.num_items else large
-    points = _points(large, sample.truth, target)
+    points = recall_curve(large, sample.truth, min(target, SATURATED), beyond=1)
+    points = refined(points, functools.partial(measure_recall, large, sample.truth), target)
     chosen = choose_point(points, target)
-    queries, at_small, at_large = sample.truth.queries, np.inf, np.inf
-    queries, k = queries[: FEW_QUERIES if large.is_exact else None], min(RECALL_K, sample.size // 2)
+    queries = sample.truth.queries[: FEW_QUERIES if large.is_exact else None]
+    k = min(RECALL_K, sample.size // 2)
     for index in (small, large):
         index.set_search_args(chosen.search_args)
     with single_thread():
-        for _ in range(REPEATS):
-            at_small = min(at_small, _seconds(small, queries, k))
-            at_large = min(at_large, _seconds(large, queries, k))
+        times = [[_seconds(index, queries, k) for index in (small, large)] for _ in range(REPEATS)]
+        at_small, at_large = map(min, zip(*times, strict=True))
         single = _seconds_alone(large, sample.truth.queries, k)
     seconds = sample.extended(at_small, at_large)
-    bytes_per_item = sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items
+    bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
     build_seconds = sample.extended(small.build_seconds, large.build_seconds)
     difference, interval = sample.label_difference(large)
     return Candidate(
@@ -345,23 +341,6 @@ def _predict(
     )
 
 
-def _points(index: Index, truth: GroundTruth, target: float) -> list[OperatingPoint]:
-    """Measure recall of growing search arguments up to the one after the first that reaches the target."""
-
-    def measure(search_args: dict[str, int]) -> OperatingPoint:
-        index.set_search_args(search_args)
-        recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
-        return OperatingPoint(search_args, recall, 0.0, 0.0)
-
-    points: list[OperatingPoint] = []
-    for search_args in search_grid(index):
-        points.append(measure(search_args))
-        is_past = len(points) > 1 and points[-2].recall >= min(target, SATURATED)
-        if is_past or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
-            break
-    return refined(points, measure, target)
-
-
 def _seconds(index: Index, queries: np.ndarray, k: int) -> float:
     """Return processor time per query of a batch; other work on the machine changes it little."""
     started = time.thread_time()
@@ -372,10 +351,3 @@ def _seconds(index: Index, queries: np.ndarray, k: int) -> float:
 def _seconds_alone(index: Index, queries: np.ndarray, k: int) -> float:
     """Return the median processor time of one query at a time."""
     return float(np.median([_seconds(index, query[None], k) for query in queries[:NUM_ALONE]]))
-
-
-def _num_bytes(index: Index) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index.faiss"
-        index.save(path)
-        return path.stat().st_size

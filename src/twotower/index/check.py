@@ -43,8 +43,8 @@ class OperatingPoint:
 
     search_args: dict[str, int]
     recall: float
-    latency_ms: float
-    queries_per_second: float
+    latency_ms: float = 0.0
+    queries_per_second: float = 0.0
 
 
 def search_grid(index: Index) -> list[dict[str, int]]:
@@ -91,6 +91,27 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
             points = refined(points, measure, target_recall)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
+    return points
+
+
+def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]) -> OperatingPoint:
+    """Set a search argument and measure recall alone."""
+    index.set_search_args(search_args)
+    recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
+    return OperatingPoint(search_args, recall)
+
+
+def recall_curve(index: Index, truth: GroundTruth, enough: float, beyond: int = 0) -> list[OperatingPoint]:
+    """Measure recall of growing search arguments until it hardly grows, or `beyond` points after enough.
+
+    The last argument stays set.
+    """
+    points: list[OperatingPoint] = []
+    for search_args in search_grid(index):
+        points.append(measure_recall(index, truth, search_args))
+        is_enough = len(points) > beyond and points[-1 - beyond].recall >= enough
+        if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
+            break
     return points
 
 
@@ -227,7 +248,7 @@ def check(
     truth = GroundTruth.search(vectors, rows, queries, k)
     found = index.search(queries, truth.k).rows
     recall = truth.recall(found)
-    copy, index_bytes = save_and_load(index)
+    copy, index_bytes = save_and_load(index), index.num_bytes
     problems = []
     if not np.array_equal(index.rows, np.sort(rows)):
         content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
@@ -293,7 +314,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.arange(1, size + 1)
     index.build(vectors, rows)
-    copy, _ = save_and_load(index)
+    copy = save_and_load(index)
     queries, k = vectors[:NUM_QUERIES], min(100, size)
     problem = (
         find_copy_problem(index, copy, queries, k)
@@ -305,19 +326,16 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     return index
 
 
-def save_and_load(index: Index) -> tuple[Index, int]:
-    """Save an index and load it. Returns the loaded index and the size of the file in bytes.
-
-    An index that is searched from its files is returned as it is.
-    """
+def save_and_load(index: Index) -> Index:
+    """Return an index after saving and loading; one that is searched from its files as it is."""
     if index.files:
-        return index, sum(file.stat().st_size for file in index.files)
+        return index
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         index.save(path)
         copy = index.config.build()
         copy.load(path)
-        return copy, path.stat().st_size
+        return copy
 
 
 def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:

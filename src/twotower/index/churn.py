@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.index.check import LEAST_GAIN, evenly_spaced, save_and_load, search_grid, single_thread
+from twotower.index.check import evenly_spaced, measure_recall, recall_curve, save_and_load, single_thread
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
@@ -113,7 +113,7 @@ def measure_churn(
     reached = _tune(index, first.tuning, target_recall)
     rows = []
     for is_maintained in (True, False) if isinstance(index, IVF) else (False,):
-        changing, points = save_and_load(index)[0], []
+        changing, points = save_and_load(index), []
         before, change_seconds, balance_seconds = start, 0.0, 0.0
         for state, truth in zip(states, exact, strict=True):
             started = time.perf_counter()
@@ -143,13 +143,9 @@ def _tune(index: Index, truth: GroundTruth, target_recall: float) -> float:
     A search argument that the settings fix is not changed. Returns the recall.
     """
     is_fixed = all(getattr(index.config, name, None) is not None for name in index.search_args)
-    recalls: list[float] = []
-    for search_args in [index.search_args] if is_fixed else search_grid(index):
-        index.set_search_args(search_args)
-        recalls.append(truth.recall(index.search(truth.queries, truth.k).rows))
-        if recalls[-1] >= target_recall or (len(recalls) > 2 and recalls[-1] - recalls[-3] < LEAST_GAIN):
-            break
-    return recalls[-1]
+    if is_fixed:
+        return measure_recall(index, truth, index.search_args).recall
+    return recall_curve(index, truth, target_recall)[-1].recall
 
 
 def _point(

@@ -13,7 +13,6 @@ from twotower.config.spec import PositiveInt
 from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
-from twotower.index.matrix_products import matrix_products
 
 NUM_CANDIDATES, CODE_BITS = 8, 8
 ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsTransform)
@@ -104,11 +103,6 @@ class Factory(Index):
         """See `Index.taking_in`."""
         cells = _cells(inner)
         return nullcontext() if cells is None or not _has_flat_centroids(cells) else euclidean_cells(cells)
-
-    def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`."""
-        with matrix_products():
-            super().train(inner, vectors)
 
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; the parts must have the classes of the text, or derived ones."""

@@ -16,9 +16,10 @@ from faiss.contrib.factory_tools import reverse_index_factory
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
-from twotower.index.faiss_index import FaissIndex
+from twotower.index.faiss_index import FAISS, FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
 from twotower.index.list_files import lists_path, read_index, write_index
+from twotower.index.matrix_products import matrix_products
 from twotower.index.read_write_lock import ReadWriteLock
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class Index(Component, ABC):
             return self
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, hits: "LabelHits | None" = None
+            self, vectors: np.ndarray, queries: np.ndarray, hits: "Callable[[], LabelHits] | None" = None
         ) -> "Chosen":
             """Return the settings for item vectors [N, D] and queries [Q, D].
 
-            `hits` are targets of users, which the index should find.
+            `hits` returns targets of users, which the index should find.
             """
             return Chosen(self.for_size(len(vectors)))
 
@@ -155,7 +156,8 @@ class Index(Component, ABC):
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """Train an empty Faiss object on vectors [N, D]."""
-        inner.train(vectors)
+        with matrix_products():
+            inner.train(vectors)
 
     def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """Return a context manager for training and adding vectors; the object is not searched meanwhile."""
@@ -347,6 +349,16 @@ class Index(Component, ABC):
         """The index file and that of its lists, if these are searched from their file; otherwise empty."""
         lists = self._faiss_index.lists
         return () if lists is None else (self._path, Path(lists.filename))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file that `save` writes, or of `files`."""
+        if self.files:
+            return sum(file.stat().st_size for file in self.files)
+        sizes: list[int] = []
+        counter = FAISS.PyCallbackIOWriter(lambda block: sizes.append(len(block)))
+        faiss.write_index(self._faiss_index.outer, counter)
+        return sum(sizes)
 
     @property
     def num_tombstones(self) -> int:

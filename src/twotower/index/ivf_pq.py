@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import faiss
-import numpy as np
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
 from twotower.index.ivf import IVF, set_clustering
-from twotower.index.matrix_products import matrix_products
 
 
 class IVFPQ(IVF):
@@ -60,11 +58,6 @@ class IVFPQ(IVF):
         created = faiss.IndexIVFPQ(quantizer, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         set_clustering(created.pq.cp, self.training_iterations)
         return created
-
-    def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`."""
-        with matrix_products():
-            super().train(inner, vectors)
 
     def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import faiss
-import numpy as np
 
 from twotower.config.spec import PositiveInt
 from twotower.index.ivf import set_clustering
 from twotower.index.ivf_pq import indivisible
-from twotower.index.matrix_products import matrix_products
 from twotower.index.refined_ivf import RefinedIVF
 
 NUM_BITS = 4
@@ -53,11 +51,6 @@ class IVFPQFastScan(RefinedIVF):
         created = faiss.IndexIVFPQFastScan(quantizer, dim, nlist, parts, NUM_BITS, faiss.METRIC_INNER_PRODUCT)
         set_clustering(created.pq.cp, self.training_iterations)
         return created
-
-    def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`."""
-        with matrix_products():
-            super().train(inner, vectors)
 
     def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`."""

@@ -15,7 +15,6 @@ from twotower.index.check import (
     batch_rate,
     choose_point,
     latency_ms,
-    save_and_load,
     search_grid,
     single_thread,
 )
@@ -104,11 +103,11 @@ def measure(
     index.add(vectors[kept:], rows[kept:])
     add_seconds = time.perf_counter() - started
     points = _points(index, truths)
-    simple = [OperatingPoint(p.search_args, p.recall[k], 0.0, p.queries_per_second) for p in points]
+    simple = [OperatingPoint(point.search_args, point.recall[k]) for point in points]
     chosen = points[simple.index(choose_point(simple, target_recall))]
     index.set_search_args(chosen.search_args)
     p50, p99 = latency_ms(index, queries, k)
-    num_bytes, factory = save_and_load(index)[1], index.factory
+    num_bytes, factory = index.num_bytes, index.factory
     started = time.perf_counter()
     index.remove(rows[kept:])
     remove_seconds = time.perf_counter() - started

@@ -30,6 +30,9 @@ from twotower.launchers.launcher import (
 )
 from twotower.parallel.launched import TIMEOUT_SECONDS
 
+LOG = logging.getLogger("twotower")
+WAIT_SECONDS = 20.0
+"""Time to start, after which a job that has not started is logged."""
 STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Variables that turn off usage statistics and a deprecation warning of Ray."""
@@ -136,6 +139,8 @@ class Ray(Launcher):
             reference = remote.remote(*group, results if group else log, *arguments)
             self.running.add(reference)
         try:
+            if not ray.wait([reference], timeout=WAIT_SECONDS)[0] and not log.exists():
+                self._log_capacity(log.stem, num_nodes * num_devices)
             return exit_status([ray.get(reference)], log)
         except ray.exceptions.RayError as error:
             kind = LostJobError if _is_lost(error) else JobError
@@ -143,6 +148,14 @@ class Ray(Launcher):
         finally:
             self.running.discard(reference)
             shutil.rmtree(results, ignore_errors=True)
+
+    def _log_capacity(self, name: str, num_processes: int) -> None:
+        """Log what a job that has not started needs, and what the cluster has."""
+        import ray
+
+        every, free = ray.cluster_resources(), ray.available_resources()
+        has = ", ".join(f"{free.get(kind, 0):g} of {every.get(kind, 0):g} {kind} free" for kind in self.needs)
+        LOG.info("%s waits for %d times %s; the cluster has %s", name, num_processes, self.needs, has)
 
     def stop(self) -> None:
         """Cancel running tasks and wait for their end."""

@@ -20,7 +20,7 @@ from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.evaluation.indexing import RECALL_K, tuned_index
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
-from twotower.index.check import check, evenly_spaced, tune
+from twotower.index.check import IndexReport, check, evenly_spaced, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.pipeline.index_shards import mergeable, merged_index, open_shards
@@ -75,16 +75,7 @@ def build_index(
         with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
             items.copy_to(file, writer=writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
-        if users:
-            sample = users.at(evenly_spaced(users.num_rows, NUM_SAMPLED))
-        else:
-            LOG.warning(
-                "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
-                "queries to the output of: twotower embed run=RUN side=users out=USERS"
-            )
-            sample = vectors[evenly_spaced(items.num_rows, NUM_SAMPLED)][:, None]
-        halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
-        tuning, checking = (half.reshape(-1, items.dim) for half in halves)
+        tuning, checking = _queries(users, vectors)
         rows = np.arange(items.num_rows)
         choice = None
         if on_disk or shards:
@@ -106,12 +97,31 @@ def build_index(
         write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
         if not publish_folder(folder, out):
             check_new(out)
-    search = "".join(f" {name}={value}" for name, value in index.search_args.items())
+    _announce(report, seconds, out)
+    return DONE if report.ok else INDEX_REJECTED
+
+
+def _queries(users: VectorFiles | None, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return queries [Q, D] that tune an index and others that check it: of users, else of item vectors."""
+    if users:
+        sample = users.at(evenly_spaced(users.num_rows, NUM_SAMPLED))
+    else:
+        LOG.warning(
+            "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
+            "queries to the output of: twotower embed run=RUN side=users out=USERS"
+        )
+        sample = vectors[evenly_spaced(len(vectors), NUM_SAMPLED)]
+    halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
+    tuning, checking = (half.reshape(-1, vectors.shape[1]) for half in halves)
+    return tuning, checking
+
+
+def _announce(report: IndexReport, seconds: float, out: Path) -> None:
+    search = "".join(f" {name}={value}" for name, value in report.search_args.items())
     print(
-        f"{'ok' if report.ok else 'rejected'}  {items.num_rows:,} items, {index.kind}{search}, recall@"
+        f"{'ok' if report.ok else 'rejected'}  {report.num_vectors:,} items, {report.type}{search}, recall@"
         f"{report.recall_k} {report.recall_at_100:.4f}, {report.latency_ms_p50:.3f} ms, "
         f"{report.bytes_per_item:.0f} bytes per item, {seconds:.1f} s  {out}"
     )
     for problem in report.problems:
         LOG.warning("index: %s", problem)
-    return DONE if report.ok else INDEX_REJECTED

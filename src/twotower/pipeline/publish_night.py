@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.problems import nearest
-from twotower.config.run_keys import WARM_START
+from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.evaluation.user_values import bootstrap_interval, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
-from twotower.pipeline.train_run import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
+from twotower.pipeline.train_run import rebuild_bundle, refuse_other_towers, warm_start
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
     UnpairedError,
@@ -38,9 +38,7 @@ STOPPED = "the service is unchanged; the next night starts from the run that it 
 TEST = "test/"
 
 
-def nightly(
-    settings: Mapping[str, Any], service: ServiceClient, report: Callable[[str], object] = print
-) -> int:
+def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
     """Update a service; returns the exit status, `GATE_REFUSED` if the new towers are worse.
 
     The served towers get a bundle on tonight's data too (`rebuild_bundle`). Both runs are then evaluated on
@@ -52,7 +50,7 @@ def nightly(
     trusted = settings["trusted_packages"]
     with stoppable(lambda: STOPPED), lock_folder(nights, "night"):
         served = service.run()
-        report(f"served     {served}")
+        print(f"served     {served}")
         old = Run.open(served, trusted)
         if (changes.get("test") or old.settings.get("test")) == "hidden":
             raise InputError(
@@ -66,21 +64,21 @@ def nightly(
         out = run_folder(nights)
         paths = {table: settings[table] for table in TABLES if settings[table]}
         counts = export_live(old.settings, Path(settings["store"]), out, paths)
-        report(f"exported   {counts.message(out)}")
+        print(f"exported   {counts.message(out)}")
         changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
         changed["console"] = settings["console"]
         evaluation = {key: changed[key] for key in ALSO_SERVED if key in changed}
         rebuilt = run_folder(served.parent, [REBUILD_BUNDLE])
         _refuse_rejected(rebuild_bundle(served, evaluation, (), trusted, rebuilt), rebuilt)
-        report(f"rebuilt    {rebuilt}: the served towers on tonight's data")
+        print(f"rebuilt    {rebuilt}: the served towers on tonight's data")
         start = {"run": str(served), "epochs": settings["epochs"], "replay": settings["replay"]}
         new = run_folder(served.parent, [WARM_START])
         _refuse_rejected(warm_start(served, {**changed, WARM_START: start}, (), trusted, new), new)
-        report(f"trained    {new}")
+        print(f"trained    {new}")
         gate = evaluate_gate(rebuilt, new, metric, settings["alpha"])
-        report(f"gate       {gate.message()}")
+        print(f"gate       {gate.message()}")
         version = service.publish(new) if gate.passed else service.version()
-        report(f"{'published' if gate.passed else 'unchanged'}  {version}")
+        print(f"{'published' if gate.passed else 'unchanged'}  {version}")
         record = {
             **{"served": str(served), "rebuilt": str(rebuilt), "trained": str(new), "version": version},
             **{"exported": dataclasses.asdict(counts), "gate": dataclasses.asdict(gate)},

@@ -10,7 +10,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import Problem, raise_problems
-from twotower.config.run_keys import WARM_START
+from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import targets
 from twotower.parallel.launched import check_launcher, launched_rank, launched_size
 from twotower.parallel.processes import processes
@@ -41,10 +41,10 @@ from twotower.training.parts import check_weights, fit_tables, id_rows
 from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
-REBUILD_BUNDLE = "rebuild_bundle"
 OPTIMIZER = "optimizer."
-TOWER_KEYS = ("embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias")
-"""Root keys that define the towers."""
+TOWERS = {"embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias"}
+TOWER_KEYS = TOWERS | {"size", "experiment", "benchmark"}
+"""Root keys that define the towers, and choices that set some of these."""
 
 
 def train(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from twotower.parallel.ranks import first_row, gather_rows
+from twotower.parallel.ranks import gather_rows
 from twotower.scoring.link import link
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
@@ -79,6 +79,7 @@ class SharedNegatives:
         prior: log prior odds of the negatives at the request times.
         total: number of negatives of all processes, each of which has a share, with the false negatives and
             the request times of the users of all; None: all have the same negatives.
+        first_user: number of users of the processes before this one, if each has a share.
     """
 
     embeddings: Tensor
@@ -87,6 +88,7 @@ class SharedNegatives:
     false_negatives: FalseNegatives
     prior: LogPriorOdds | None = None
     total: int | None = None
+    first_user: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Logits:
             weights=gather_rows(self.weights),
             users=gather_rows(self.users),
             query_negatives=None if queries is None else gather_rows(queries),
-            positive_to_user=gather_rows(users + first_row(len(self.users))),
+            positive_to_user=gather_rows(users + self.shared.first_user),
         )
 
     def by_positive(self) -> "Logits":

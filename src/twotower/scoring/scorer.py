@@ -207,9 +207,10 @@ class Scorer(nn.Module):
             if negatives.query_rows is not None:
                 query_addend = query_addend + prior.for_pairs(negatives.query_rows, to_user)
             prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
-        known_users, known_items = batch.known_positives, batch.known_items
+        known_users, known_items, first_user = batch.known_positives, batch.known_items, 0
         if negatives.total is not None:  # a share, for the users of all processes
-            known = torch.stack([known_users + first_row(len(users)), known_items], 1)
+            first_user = first_row(len(users))
+            known = torch.stack([known_users + first_user, known_items], 1)
             known_users, known_items = gather_rows(known).T.contiguous()
             prior = item_bias.log_prior_odds(gather_rows(batch.users.request_times))
         prior = prior and prior.select(negatives.rows)
@@ -231,14 +232,13 @@ class Scorer(nn.Module):
             labelled = None
             if len(impressions):
                 labelled = self._pairs(of_impressions, impressions) + impression_addend, batch.weights[size:]
+            shares = negatives.total, first_user
             return Logits(
                 self._pairs(of_positives, positives) + positive_addend,
                 batch.weights[:size],
                 users,
                 positives,
-                SharedNegatives(
-                    shared, correction, negatives.log_multiplicity, masks, prior, negatives.total
-                ),
+                SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior, *shares),
                 query,
                 to_user,
                 self.config.power,

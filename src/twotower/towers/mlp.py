@@ -77,8 +77,8 @@ class Mlp(ScaledTower):
             if self.residual is None and self.widths is None:
                 yield "widths", "null requires a residual; set residual, or widths=[128]"
             if self.residual is not None and blocks is not None and self.residual not in blocks:
-                names = ", ".join(sorted(blocks))
-                yield "residual", f"{self.residual!r} is no input of this tower; it has {names}"
+                names = " or ".join([*sorted(blocks), "null"])
+                yield "residual", f"{self.residual!r} is no input of this tower; set it to {names}"
 
     config: Config
 

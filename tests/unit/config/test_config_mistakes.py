@@ -92,7 +92,7 @@ seeds=10001
 data=synthetic features=item_id history=none user_tower.residual=null user_tower.widths=[]
     features.user: the user tower has no input; add a feature
 history=none
-    user_tower.residual: 'history' is no input of this tower; it has country, request_time
+    user_tower.residual: 'history' is no input of this tower; set it to country or request_time or null
 data=founding_model walkthrough=founding_model +walkthrough.new_item.colour=red
     walkthrough.new_item: the items of this data have no column 'colour'
 trainer.monitor=valid/recal_at_20

@@ -36,7 +36,7 @@ def test_report_by_hand() -> None:
     assert report.metrics["coverage_at_2"] == 3 / 4
     assert (report.num_users, report.num_targets) == (2, 3)
     assert list(report.metrics) == make().config.keys()
-    assert make().means(lists, holdout, POPULARITY) == report.metrics
+    assert make().means_and_values(lists, holdout, POPULARITY)[0] == report.metrics
     assert set(report.intervals) == {key for key in report.metrics if "coverage" not in key}
     low, high = report.intervals["recall_at_2"]
     assert 0.5 <= low <= 0.75 <= high <= 1.0
@@ -115,7 +115,7 @@ def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     report = config.build(metric_data(make_dataset(), {})).evaluate(lists, holdout, POPULARITY)
     assert report.metrics == {"user_gap_at_1": 1.0}
     alone = config.build(metric_data(make_dataset(), {})).only("user_gap_at_1")
-    assert alone.means(lists, holdout, POPULARITY) == report.metrics
+    assert alone.means_and_values(lists, holdout, POPULARITY)[0] == report.metrics
     assert report.slices["user_sex"] == {"f": {"user_gap_at_1": 1.0}, "m": {"user_gap_at_1": 0.0}}
     exposure = {"_target_": "twotower.metrics.exposure_gap.ExposureGap", "by": "price"}
     kinds = {"gap": gap | {"by": "sexe"}, "exposure": exposure}

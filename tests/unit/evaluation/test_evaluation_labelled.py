@@ -97,7 +97,7 @@ def test_metrics_of_labels_stand_beside_those_of_lists() -> None:
     assert report.intervals.keys() == {"recall_at_1", "recall_at_2", "auc", "log_loss"}
     assert "auc" not in report.per_user
     assert report.num_labelled == 4
-    assert evaluator.means(np.array([[2, 3]]), holdout, popularity, scored) == report.metrics
+    assert evaluator.means_and_values(np.array([[2, 3]]), holdout, popularity, scored)[0] == report.metrics
     without = evaluator.evaluate(np.array([[2, 3]]), holdout, popularity)
     assert not {"auc", "log_loss"} & {*without.metrics, *without.intervals}
     assert without.num_labelled == 0

@@ -9,9 +9,9 @@ from twotower.files.shards import Shard, list_parts
 def test_shares_are_contiguous_and_nearly_equal():
     shares = [Shard(number, 4).positions(10) for number in (1, 2, 3, 4)]
     assert shares == [range(0, 2), range(2, 5), range(5, 7), range(7, 10)]
-    names = [Shard(number, 16).file_name for number in range(1, 17)]
+    names = [Shard(number, 16).name for number in range(1, 17)]
     assert names == sorted(names)
-    assert (names[0], names[-1]) == ("part-01-of-16.parquet", "part-16-of-16.parquet")
+    assert (names[0], names[-1]) == ("part-01-of-16", "part-16-of-16")
 
 
 def test_a_shard_is_written_as_a_fraction():

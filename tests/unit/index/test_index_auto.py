@@ -1,5 +1,6 @@
 """`index=auto`: candidates measured on a sample, costs predicted for all items."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def test_limits_that_nothing_meets_name_the_least() -> None:
 
 
 def test_small_catalogues_are_searched_exactly_without_measuring() -> None:
-    config, choice, _ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES)
+    unread = partial(pytest.fail, "targets of users are gathered, which nothing reads")
+    config, choice, _ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES, unread)
     assert config.owner is FlatIP
     assert (config.target_recall, choice) == (0.9, None)
 
@@ -151,7 +153,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
         candidates=names,
         max_bytes_per_item=1e6,
     )
-    choice = config.for_vectors(VECTORS, QUERIES, hits).choice
+    choice = config.for_vectors(VECTORS, QUERIES, lambda: hits).choice
     assert choice is not None
     for each in choice.candidates:
         built = Index.Config.model_validate(each.spec).build()

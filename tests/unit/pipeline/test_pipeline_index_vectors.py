@@ -43,9 +43,8 @@ def write_part(folder, number, ids=None, vectors=ITEMS, count=3, **plan):
     shard = Shard(number, count)
     rows = shard.positions(NUM_ITEMS)
     ids = IDS[rows.start : rows.stop] if ids is None else ids
-    return write(
-        folder / shard.file_name, ids, vectors[rows.start : rows.stop], **{"shard": str(shard)} | plan
-    )
+    path = folder / f"{shard.name}.parquet"
+    return write(path, ids, vectors[rows.start : rows.stop], **{"shard": str(shard)} | plan)
 
 
 @pytest.fixture

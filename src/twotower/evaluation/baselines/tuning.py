@@ -98,7 +98,8 @@ def measure_settings(runner: BaselineRunner, metric: str, name: str, config: Bas
             rows = runner.rank(name, config)
         except InputError:
             return np.array(np.nan)
-        return np.array(runner.evaluator.means(rows, runner.holdout, runner.past.row_popularity)[metric])
+        popularity = runner.past.row_popularity
+        return np.array(runner.evaluator.means_and_values(rows, runner.holdout, popularity)[0][metric])
 
     value = float(runner.cache.take(config, compute, runner.evaluator.config))
     return None if math.isnan(value) else value

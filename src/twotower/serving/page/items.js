@@ -162,13 +162,16 @@ export function showAddForm() {
   }));
 }
 
-export function startItems() {
-  combobox(byId("item"), byId("item-list"), {
+export const itemBox = (name, choose) =>
+  combobox(byId(name), byId(`${name}-list`), {
     find: async (query) => (await ask("/page/items", { query: { query, limit: 20 } })).items,
     line: (item) => [make("span", {}, nameOf(item)), make("span", { class: "soft" }, item.label === null ? "" : item.item_id)],
     text: nameOf,
-    choose: (item) => openItem(item.item_id),
+    choose,
   });
+
+export function startItems() {
+  itemBox("item", (item) => openItem(item.item_id));
   byId("add").addEventListener("submit", save);
   for (const name of ["catalogue", "bundle"]) on(name, look);
   fill(byId("item-detail"), make("p", { class: "empty" }, "The item's attributes and what is similar to it stand here."));

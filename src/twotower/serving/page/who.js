@@ -4,7 +4,7 @@ import { ask, inPath } from "./api.js";
 import { combobox } from "./combobox.js";
 import { byId, date, fill, judge, later, make, named, nameOf, plural, shown, tell, turns } from "./elements.js";
 import { asTyped, HINTS, typed } from "./fields.js";
-import { openItem } from "./items.js";
+import { itemBox, openItem } from "./items.js";
 import { happened, on, state, who } from "./state.js";
 
 const TABS = ["user", "visitor"];
@@ -179,10 +179,5 @@ export function startWho() {
     text: (user) => user.user_id,
     choose: (user) => beUser(user.user_id),
   });
-  combobox(byId("pick"), byId("pick-list"), {
-    find: async (query) => (await ask("/page/items", { query: { query, limit: 20 } })).items,
-    line: (item) => [make("span", {}, nameOf(item)), make("span", { class: "soft" }, item.label === null ? "" : item.item_id)],
-    text: nameOf,
-    choose: (item) => { byId("pick").value = ""; add(item); },
-  });
+  itemBox("pick", (item) => { byId("pick").value = ""; add(item); });
 }
