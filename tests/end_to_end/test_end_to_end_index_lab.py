@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import run_script
 from safetensors.numpy import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
@@ -49,7 +50,11 @@ def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str])
     )
     for text in (done.stdout, (out / "index.html").read_text()):
         assert all(row["name"] in text for row in report["rows"])
-    assert list(out.glob("events.*"))
+    events = EventAccumulator(str(out)).Reload()
+    assert events.Tags()["images"] == ["index_lab/recall_and_speed", "index_lab/recall_and_memory"]
+    table = events.Tensors("index_lab/table/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert table.startswith("| index | search | recall@1 |")
+    assert len(table.splitlines()) == 2 + len(report["rows"])
     again = run_script("index_lab", *files, f"out={out}", CASES)
     assert again.returncode == 2
     assert "is never overwritten" in again.stderr

@@ -172,14 +172,14 @@ def write_lab(
     table: Table,
     index: Index | None = None,
 ) -> None:
-    """Write a new folder with report, page, figures and perhaps an index, and print the table."""
+    """Write a new folder with report, page, events and perhaps an index, and print the table."""
     with temporary_folder(out) as folder:
         if index:
             index.save(folder / INDEX)
         report = {**content, "versions": versions()}
         write_text_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
         write_text_atomically(folder / PAGE, text)
-        draw(drawn, folder)
+        draw(drawn, table, folder)
         if not publish_folder(folder, out):
             check_new(out)
     console = Console(highlight=False, markup=False)

@@ -12,7 +12,7 @@ from twotower.index.lab import LabRow
 from twotower.reports.console.console_tables import make_table
 from twotower.reports.pareto import front
 from twotower.reports.plots import lab_curves, lab_memory, to_png
-from twotower.reports.tensorboard_run import draw_images
+from twotower.reports.tensorboard_run import write_lab_summaries
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
@@ -130,6 +130,13 @@ def figures(rows: Sequence[LabRow]) -> dict[str, Figure]:
     return {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
 
 
-def draw(drawn: Mapping[str, Figure], folder: Path) -> None:
-    """Write the figures for TensorBoard."""
-    draw_images(folder, {f"index_lab/{name.replace(' ', '_')}": each for name, each in drawn.items()})
+def draw(drawn: Mapping[str, Figure], table: Table, folder: Path) -> None:
+    """Write the figures and the table for TensorBoard."""
+    named = {f"index_lab/{name.replace(' ', '_')}": each for name, each in drawn.items()}
+    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
+    lines += [
+        [str(cell) for cell in row] for row in zip(*(column.cells for column in table.columns), strict=True)
+    ]
+    write_lab_summaries(
+        folder, named, {"index_lab/table": "\n".join(f"| {' | '.join(row)} |" for row in lines)}
+    )

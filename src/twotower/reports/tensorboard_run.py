@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import FileWriter, SummaryWriter
+from torch.utils.tensorboard.summary import text as text_summary
 
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
@@ -178,9 +179,10 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
     _replace(folder, SWEEP_SUFFIX, *images)
 
 
-def draw_images(folder: Path, figures: Mapping[str, Figure]) -> None:
-    """Write figures by tag to an event file of a folder."""
-    _replace(folder, LAB_SUFFIX, *(_image(tag, figure) for tag, figure in figures.items()))
+def write_lab_summaries(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str]) -> None:
+    """Write figures and texts in Markdown by tag to an event file of a folder."""
+    images = [_image(tag, figure) for tag, figure in figures.items()]
+    _replace(folder, LAB_SUFFIX, *images, *(text_summary(tag, text) for tag, text in texts.items()))
 
 
 def _replace(folder: Path, suffix: str, *summaries: Summary) -> None:
