@@ -67,7 +67,8 @@ class VectorFiles:
             if facts.get("side") != side:
                 raise InputError(
                     f"{key}={path}: {file.name} has no vectors of {side}; expected the output of: "
-                    f"twotower embed run=RUN side={side} out=NAME"
+                    f"twotower embed run=RUN side={side} out=NAME; for vectors of other programs: "
+                    "twotower index_lab vectors=FILE save=true"
                 )
             facts["columns"] = ", ".join(f"{field.name} {field.type}" for field in schema)
             first = first or facts
