@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from in_process import run_script
-from quick import POPULARITY_ONLY
+from quick import QUICK
 
 from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
@@ -25,7 +25,7 @@ TINY = [
     "trainer=smoke",
     "metrics.num_bootstrap=200",
     "metrics.ks=[5,20]",
-    *POPULARITY_ONLY,
+    *QUICK,
     "console=quiet",
     "name=t",
 ]
