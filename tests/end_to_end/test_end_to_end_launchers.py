@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forks
 import psutil
 import pytest
 
@@ -193,7 +194,9 @@ def arguments_of(launcher: str, folder: Path, environment: dict[str, str]) -> It
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["slurm", "ray"])
-def test_the_trial_of_a_killed_worker_is_tried_again(launcher: str, tmp_path: Path) -> None:
+def test_the_trial_of_a_killed_worker_is_tried_again(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With Ray, its node is killed; the trial goes on on the other node."""
     library = {"slurm": "submitit"}.get(launcher, launcher)
     if importlib.util.find_spec(library) is None:
@@ -202,14 +205,18 @@ def test_the_trial_of_a_killed_worker_is_tried_again(launcher: str, tmp_path: Pa
         pytest.skip("sweep=tpe needs the extra: pip install 'twotower[search]'")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAY_AUTH_MODE": "disabled"}
     environment |= {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
-    with arguments_of(launcher, tmp_path, environment) as arguments, (tmp_path / "out").open("wb") as output:
+    for name in ("PYTHONPATH", "RAY_AUTH_MODE", "HOME", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, environment[name])
+    with arguments_of(launcher, tmp_path, environment) as arguments:
         options = ["sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet", *arguments]
-        sweep = subprocess.Popen(
-            [sys.executable, "-m", "twotower", "train", *SMALL_TRIALS, *options, f"output_root={tmp_path}"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        words = [*SMALL_TRIALS, *options, f"output_root={tmp_path}"]
+        sweep: subprocess.Popen[bytes] | forks.Fork
+        if launcher == "slurm":  # its workers are fresh processes, whoever starts them
+            sweep = forks.start(forks.SCRIPTS / "train.py", *words, out=tmp_path / "out")
+        else:
+            with (tmp_path / "out").open("wb") as output:
+                command = [sys.executable, "-m", "twotower", "train", *words]
+                sweep = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         killed: Path | None = None
         ends = time.monotonic() + 600
         while sweep.poll() is None and time.monotonic() < ends:
