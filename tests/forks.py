@@ -183,21 +183,21 @@ def start(
 @contextlib.contextmanager
 def workers_are_forks() -> Iterator[None]:
     """Let launchers start forks in place of workers that begin anew."""
-    with _forks_at("twotower.launchers.local.CONTEXT"):
+    if not _forks_can_train():
+        yield
+        return
+    context = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
+    with mock.patch("twotower.launchers.local.CONTEXT", context):
         yield
 
 
 @contextlib.contextmanager
 def ranks_are_forks() -> Iterator[None]:
-    """Let trainings start forks in place of ranks that begin anew."""
-    with _forks_at("twotower.parallel.processes.CONTEXT"):
-        yield
+    """Let trainings start forks of a process that has imported everything, in place of ranks that begin anew.
 
-
-@contextlib.contextmanager
-def _forks_at(context: str) -> Iterator[None]:
-    if not _forks_can_train():
-        yield
-        return
-    with mock.patch(context, SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)):
+    Not of the process of the tests, which is rank 0: its threads exchange tensors.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["twotower.pipeline.train_run", "torch._dynamo"])
+    with mock.patch("twotower.parallel.processes.CONTEXT", context):
         yield
