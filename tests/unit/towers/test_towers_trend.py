@@ -106,14 +106,11 @@ def test_what_is_served_is_popular_at_the_end_and_new_items_have_their_part() ->
 def log_loss(predictor: Mixture | LogPool, counted: IntervalCounts, ahead_days: float) -> float:
     """Return the mean cross-entropy of later interactions, over times."""
     losses = []
+    shorter = predictor.shorter if isinstance(predictor, Mixture) else predictor.mixture.shorter
     for time, shares, counts in counted.predicted(ahead_days):
-        logits = predictor.log_odds(shares, counted.exact_shares(time, predictor_shorter(predictor)))
+        logits = predictor.log_odds(shares, counted.exact_shares(time, shorter))
         losses.append(np.logaddexp.reduce(logits) - counts @ logits / counts.sum())
     return float(np.mean(losses))
-
-
-def predictor_shorter(predictor: Mixture | LogPool) -> np.ndarray:
-    return predictor.shorter if isinstance(predictor, Mixture) else predictor.mixture.shorter
 
 
 def test_a_geometric_mean_by_hand() -> None:

@@ -31,7 +31,7 @@ STEPS = 200
 MAX_POOLED, LEAST_POOLED = 1 << 21, 4
 """Maximum number of values [times, N] to which exponents are fitted, and minimum number of times."""
 PULL = 1e-3
-"""Squared difference of exponents from those of the mixture alone, in nats."""
+"""Added to the loss per squared difference of the exponents from those of the mixture alone."""
 PRIOR_ODDS = 0.5
 """Added to the odds of a decayed share before its logarithm; an item without interactions has zero."""
 
@@ -213,8 +213,8 @@ class LogPool:
     The mixture is a weighted arithmetic mean, in which an item that was popular long ago keeps a share. A
     geometric mean can divide by the long-term share, and so follows what becomes popular.
 
-    Reference: Genest and Zidek, Combining Probability Distributions, Statistical Science, 1986, section 3
-    (the logarithmic opinion pool).
+    Reference: Genest and Zidek, Combining Probability Distributions, Statistical Science, 1986 (the
+    logarithmic opinion pool).
     """
 
     mixture: Mixture
