@@ -193,9 +193,9 @@ def workers_are_forks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ranks_are_forks() -> Iterator[None]:
-    """Let trainings start forks of a process that has imported everything, in place of ranks that begin anew.
+    """Let trainings fork ranks from a server process that has imported torch, instead of spawning them.
 
-    Not of the process of the tests, which is rank 0: its threads exchange tensors.
+    The process of the tests is not forked, because it is rank 0 and has threads that exchange tensors.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["twotower.pipeline.train_run", "torch._dynamo"])

@@ -211,7 +211,7 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
         options = ["sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet", *arguments]
         words = [*SMALL_TRIALS, *options, f"output_root={tmp_path}"]
         sweep: subprocess.Popen[bytes] | forks.Fork
-        if launcher == "slurm":  # its workers are fresh processes, whoever starts them
+        if launcher == "slurm":  # its workers are not forks
             sweep = forks.start(forks.SCRIPTS / "train.py", *words, out=tmp_path / "out")
         else:
             with (tmp_path / "out").open("wb") as output:

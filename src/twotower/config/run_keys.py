@@ -36,8 +36,10 @@ class RunKeys(Config):
 MEAN_VALID = "mean_valid/"
 """Prefix of the mean of a validation metric over the windows of `split=rolling`."""
 
-WARM_START, REBUILD_BUNDLE = "warm_start", "rebuild_bundle"
-"""Key of the `WarmStart` of a run that trains the towers of another run further, and without training."""
+WARM_START = "warm_start"
+"""Key of the `WarmStart` of a run that trains the towers of another run further."""
+REBUILD_BUNDLE = "rebuild_bundle"
+"""Key of the run whose towers get a bundle on other data, without training."""
 
 
 class WarmStart(Config):

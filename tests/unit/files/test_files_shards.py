@@ -6,12 +6,12 @@ from twotower.config.errors import InputError
 from twotower.files.shards import Shard, list_parts
 
 
-def test_shares_are_contiguous_and_nearly_equal():
+def test_shares_are_contiguous_and_nearly_equal(tmp_path):
     shares = [Shard(number, 4).positions(10) for number in (1, 2, 3, 4)]
     assert shares == [range(0, 2), range(2, 5), range(5, 7), range(7, 10)]
-    names = [Shard(number, 16).name for number in range(1, 17)]
+    names = [Shard(number, 16).part(tmp_path).name for number in range(1, 17)]
     assert names == sorted(names)
-    assert (names[0], names[-1]) == ("part-01-of-16", "part-16-of-16")
+    assert (names[0], names[-1]) == ("part-01-of-16.parquet", "part-16-of-16.parquet")
 
 
 def test_a_shard_is_written_as_a_fraction():

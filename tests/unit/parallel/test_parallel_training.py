@@ -84,7 +84,7 @@ def weights(folder: Path) -> Mapping[str, Tensor]:
 
 @pytest.fixture(autouse=True, scope="module")
 def forked_ranks() -> Iterator[None]:
-    """Ranks that begin anew are what test_end_to_end_processes.py starts."""
+    """Fork the ranks; test_end_to_end_processes.py spawns them."""
     with ranks_are_forks():
         yield
 

@@ -252,8 +252,8 @@ class LogPool:
     ) -> NDArray[np.float32]:
         """Return the log of each item's predicted share over a uniform share; see `Mixture.log_odds`."""
         logits = self.exponents.astype(np.float32) @ _logs(self.mixture, shares, exact)
-        odds: NDArray[np.float32] = np.maximum(logits - _mean_odds(logits), math.log(MIN_ODDS))
-        return odds.astype(np.float32)
+        odds: NDArray[np.float32] = np.maximum(logits - _log_mean_odds(logits), math.log(MIN_ODDS))
+        return odds
 
     def new_item_log_odds(
         self, shares: NDArray[np.float64], exact: NDArray[np.float64] | None = None
@@ -262,7 +262,7 @@ class LogPool:
         logits = self.exponents.astype(np.float32) @ _logs(self.mixture, shares, exact)
         of_mixture = self.mixture.new_item_log_odds(shares, exact)
         logit = self.exponents[:-1].sum() * math.log(PRIOR_ODDS) + self.exponents[-1] * of_mixture
-        return max(float(logit) - _mean_odds(logits), math.log(MIN_ODDS))
+        return max(float(logit) - _log_mean_odds(logits), math.log(MIN_ODDS))
 
 
 def _logs(
@@ -273,7 +273,7 @@ def _logs(
     return np.vstack([of_shares, mixture.log_odds(shares, exact)]).astype(np.float32)
 
 
-def _mean_odds(logits: NDArray[np.float32]) -> float:
+def _log_mean_odds(logits: NDArray[np.float32]) -> float:
     """Return the log of the mean of exp(logits)."""
     return float(logsumexp(logits)) - math.log(len(logits))
 
