@@ -1,14 +1,13 @@
 """The bias that follows time: what it knows at a moment, what it says of new items, what is likeliest."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from twotower.data.interactions import Interactions
-from twotower.towers.item_bias.decayed_shares import PULL, IntervalCounts, LogPool, Mixture
+from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.towers.item_bias.trend import Trend
 
 DAY = 86_400
@@ -28,8 +27,8 @@ def season(num_items: int = 6, days: int = 120) -> Interactions:
     return log_of(items, [day for day in range(days) for _ in range(5)])
 
 
-def built(interactions: Interactions, num_items: int, **settings: Any) -> Trend:
-    trend = Trend(Trend.Config(**settings), num_items)
+def built(interactions: Interactions, num_items: int) -> Trend:
+    trend = Trend(Trend.Config(), num_items)
     trend.initialize(interactions)
     return trend
 
@@ -101,51 +100,6 @@ def test_what_is_served_is_popular_at_the_end_and_new_items_have_their_part() ->
     shares = biases.exp() / 6
     assert shares[:5].sum() < 1  # the rest is what new items are given
     assert shares.isfinite().all()
-
-
-def log_loss(predictor: Mixture | LogPool, counted: IntervalCounts, ahead_days: float) -> float:
-    """Return the mean cross-entropy of later interactions, over times."""
-    losses = []
-    shorter = predictor.shorter if isinstance(predictor, Mixture) else predictor.mixture.shorter
-    for time, shares, counts in counted.predicted(ahead_days):
-        logits = predictor.log_odds(shares, counted.exact_shares(time, shorter))
-        losses.append(np.logaddexp.reduce(logits) - counts @ logits / counts.sum())
-    return float(np.mean(losses))
-
-
-def test_a_geometric_mean_by_hand() -> None:
-    mixture = Mixture(np.array([0.5, 0.5, 0.0]), 0.0)
-    pool = LogPool(mixture, np.array([1.0, -1.0, 0.5]))
-    shares = np.array([[0.75, 0.25], [0.25, 0.75]])  # odds 1.5 and .5; with .5 added, 2 and 1
-    unscaled = np.array([2.0 / 1.0, 1.0 / 2.0])  # times the root of the mixture's odds, 1
-    expected = np.log(unscaled / unscaled.mean())
-    np.testing.assert_allclose(pool.log_odds(shares), expected, rtol=1e-6)
-    new_item = pool.new_item_log_odds(shares)
-    share = mixture.share_of_new_item(1) * 2
-    assert new_item == pytest.approx(max(0.5 * math.log(share) - math.log(unscaled.mean()), -12.0), abs=1e-5)
-
-
-def test_a_pool_predicts_at_least_as_well_as_the_mixture() -> None:
-    counted = IntervalCounts.from_log(np.asarray(season().items), np.asarray(season().times), 6)
-    mixture = Mixture.fit(counted, 3.0)
-    pool = LogPool.fit(counted, mixture, 3.0)
-    alone = LogPool(mixture, np.append(np.zeros(len(counted.half_lives)), 1.0))
-    gain = log_loss(alone, counted, 3.0) - log_loss(pool, counted, 3.0)
-    assert gain > PULL * float(((pool.exponents - alone.exponents) ** 2).sum()) > 0
-    again = LogPool.fit(counted, mixture, 3.0)
-    assert np.array_equal(again.exponents, pool.exponents)
-
-
-def test_a_pool_trains_and_serves_odds_whose_mean_is_1() -> None:
-    trend = built(season(), 6, pool="logarithmic", ahead_days=3.0).eval()
-    biases = trend(torch.arange(1, 7))[:, 0]
-    assert biases.argmax() == 4
-    assert biases.exp().mean() == pytest.approx(1.0, abs=1e-4)
-    assert trend(torch.tensor([0]))[0, 0] == trend(torch.tensor([7]))[0, 0] < biases[4]
-    prior = trend.log_prior_odds(torch.tensor([40 * DAY, 100 * DAY])).select(torch.arange(1, 7))
-    assert prior.table[prior.moments].argmax(1).tolist() == [1, 4]
-    empty = built(log_of([], []), 3, pool="logarithmic").eval()
-    assert empty(torch.tensor([1, 2, 3, 0])).isfinite().all()
 
 
 def test_a_time_before_the_log_knows_nothing_and_one_after_it_knows_all() -> None:

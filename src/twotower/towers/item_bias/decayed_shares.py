@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.optimize
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
@@ -28,12 +26,6 @@ MIN_ODDS = math.exp(-12.0)
 """Minimum share of an item relative to a uniform share, so that logs are finite."""
 SAMPLED_KNOTS = 64
 STEPS = 200
-MAX_POOLED, LEAST_POOLED = 1 << 21, 4
-"""Maximum number of values [times, N] to which exponents are fitted, and minimum number of times."""
-PULL = 1e-3
-"""Added to the loss per squared difference of the exponents from those of the mixture alone."""
-PRIOR_ODDS = 0.5
-"""Added to the odds of a decayed share before its logarithm; an item without interactions has zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,21 +90,6 @@ class IntervalCounts:
         order = np.argsort(self.times, kind="stable")
         return self.items[order], self.times[order]
 
-    def predicted(
-        self, ahead_days: float, num_times: int = SAMPLED_KNOTS
-    ) -> Iterator[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield evenly spaced times, the decayed shares before them [H, N], and counts in the days after [N].
-
-        The days are at most a quarter of the log, and the first time is after its first quarter.
-        """
-        number = self.counts.shape[0]
-        ahead = max(1, round(min(ahead_days / self.interval_days, number / 4)))
-        chosen = set(np.linspace(number // 4, number - 1, min(num_times, number)).astype(int).tolist())
-        for knot, shares in enumerate(self.shares()):
-            if knot in chosen:
-                counts = np.asarray(self.counts[knot : knot + ahead].sum(axis=0), dtype=np.float64).ravel()
-                yield self.knots[knot], shares, counts
-
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the decayed shares of the interactions before it, [H, N]."""
         decayed = np.zeros((len(self.half_lives), self.counts.shape[1]))
@@ -152,17 +129,23 @@ class Mixture:
 
     @classmethod
     def _fit(cls, counted: IntervalCounts, ahead_days: float, shorter: NDArray[np.float64]) -> "Mixture":
+        number = counted.counts.shape[0]
+        ahead = max(1, round(min(ahead_days / counted.interval_days, number / 4)))
+        chosen = set(np.linspace(number // 4, number - 1, min(SAMPLED_KNOTS, number)).astype(int).tolist())
         likelihoods, multiplicities, num_new = [], [], []
-        for time, shares, counts in counted.predicted(ahead_days):
+        for knot, shares in enumerate(counted.shares()):
+            if knot not in chosen:
+                continue
+            counts = np.asarray(counted.counts[knot : knot + ahead].sum(axis=0)).ravel()
             items = np.flatnonzero(counts)
             is_new = shares[-1, items] == 0  # of the infinite half-life
             num_new.append(int(is_new.sum()))
-            exact = counted.exact_shares(time, shorter)[:, items]
+            exact = counted.exact_shares(counted.knots[knot], shorter)[:, items]
             is_new = is_new / max(1, num_new[-1])
             likelihoods.append(np.column_stack([shares[:, items].T, exact.T, is_new]))
             multiplicities.append(counts[items])
         # Initial weights prefer long half-lives; they remain if popularity does not change.
-        lives = np.minimum(counted.half_lives, counted.counts.shape[0])
+        lives = np.minimum(counted.half_lives, number)
         initial = np.concatenate([lives, shorter, [lives.min()]])
         weights, likelihood = initial / initial.sum(), np.concatenate(likelihoods)
         is_possible = likelihood.sum(1) > 0
@@ -198,84 +181,6 @@ class Mixture:
     def share_of_new_item(self, number: int) -> float:
         """Return the share of one of `number` items without earlier interactions."""
         return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new, number))
-
-    def new_item_log_odds(
-        self, shares: NDArray[np.float64], exact: NDArray[np.float64] | None = None
-    ) -> float:
-        """Return the log odds of an item that is added to the catalogue, as `log_odds`."""
-        return math.log(self.share_of_new_item(1) * shares.shape[1])
-
-
-@dataclass(frozen=True)
-class LogPool:
-    """A weighted geometric mean of the decayed shares and of their mixture.
-
-    The mixture is a weighted arithmetic mean, in which an item that was popular long ago keeps a share. A
-    geometric mean can divide by the long-term share, and so follows what becomes popular.
-
-    Reference: Genest and Zidek, Combining Probability Distributions, Statistical Science, 1986 (the
-    logarithmic opinion pool).
-    """
-
-    mixture: Mixture
-    exponents: NDArray[np.float64]
-    """[H + 1], the last one is of the mixture."""
-
-    @classmethod
-    def fit(cls, counted: IntervalCounts, mixture: Mixture, ahead_days: float) -> "LogPool":
-        """Maximize the likelihood of later interactions, as `Mixture.fit`, with a pull to the mixture alone.
-
-        A convex problem; each time has the same weight.
-        """
-        num_times = int(np.clip(MAX_POOLED // counted.counts.shape[1], LEAST_POOLED, SAMPLED_KNOTS))
-        logs, targets = [], []
-        for time, shares, counts in counted.predicted(ahead_days, num_times):
-            if counts.any():
-                logs.append(_logs(mixture, shares, counted.exact_shares(time, mixture.shorter)))
-                targets.append((counts / counts.sum()).astype(np.float32))
-        initial = np.append(np.zeros(len(counted.half_lives)), 1.0)
-        if not logs:
-            return cls(mixture, initial)
-        of_times, later = np.stack(logs), np.stack(targets)
-
-        def loss(exponents: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            predicted = log_softmax(exponents.astype(np.float32) @ of_times, axis=1)
-            change = exponents - initial
-            slope = np.einsum("tn,thn->h", np.exp(predicted) - later, of_times, dtype=np.float64)
-            value = -np.einsum("tn,tn->", later, predicted, dtype=np.float64) / len(logs)
-            return value + PULL * change @ change, slope / len(logs) + 2 * PULL * change
-
-        return cls(mixture, scipy.optimize.minimize(loss, initial, jac=True, method="L-BFGS-B").x)
-
-    def log_odds(
-        self, shares: NDArray[np.float64], exact: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float32]:
-        """Return the log of each item's predicted share over a uniform share; see `Mixture.log_odds`."""
-        logits = self.exponents.astype(np.float32) @ _logs(self.mixture, shares, exact)
-        odds: NDArray[np.float32] = np.maximum(logits - _log_mean_odds(logits), math.log(MIN_ODDS))
-        return odds
-
-    def new_item_log_odds(
-        self, shares: NDArray[np.float64], exact: NDArray[np.float64] | None = None
-    ) -> float:
-        """Return the log odds of an item that is added to the catalogue, as `log_odds`."""
-        logits = self.exponents.astype(np.float32) @ _logs(self.mixture, shares, exact)
-        of_mixture = self.mixture.new_item_log_odds(shares, exact)
-        logit = self.exponents[:-1].sum() * math.log(PRIOR_ODDS) + self.exponents[-1] * of_mixture
-        return max(float(logit) - _log_mean_odds(logits), math.log(MIN_ODDS))
-
-
-def _logs(
-    mixture: Mixture, shares: NDArray[np.float64], exact: NDArray[np.float64] | None
-) -> NDArray[np.float32]:
-    """Return log odds [H + 1, N] of the decayed shares and of the mixture."""
-    of_shares = np.log(shares * shares.shape[1] + PRIOR_ODDS)
-    return np.vstack([of_shares, mixture.log_odds(shares, exact)]).astype(np.float32)
-
-
-def _log_mean_odds(logits: NDArray[np.float32]) -> float:
-    """Return the log of the mean of exp(logits)."""
-    return float(logsumexp(logits)) - math.log(len(logits))
 
 
 @functools.lru_cache(maxsize=1)

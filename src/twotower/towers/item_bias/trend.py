@@ -1,7 +1,5 @@
 """An item bias that follows the popularity of items over time."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +7,7 @@ from torch import Tensor
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
-from twotower.towers.item_bias.decayed_shares import LogPool, fit_mixture
+from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 
 
@@ -21,8 +19,7 @@ class Trend(ItemBias):
     share is a mixture of exponentially decayed shares with half-lives from a five-hundredth of the log's time
     span to infinity; where items live for hours, also shorter ones, down to half an hour. The weights of the
     mixture maximize the likelihood of later interactions, so nothing needs tuning. An item without
-    interactions has the average share of new items in the past. A mixture is a weighted arithmetic mean; with
-    `pool=logarithmic` the share is a weighted geometric mean of these shares and the mixture.
+    interactions has the average share of new items in the past.
 
     Prefer it for catalogues whose demand changes with the season. It has no trained parameters.
 
@@ -34,9 +31,6 @@ class Trend(ItemBias):
 
         ahead_days: Days = 28
         """Days that the mixture predicts, at most a quarter of the time span of the log."""
-        pool: Literal["linear", "logarithmic"] = "linear"
-        """linear: the mixture. logarithmic: a weighted geometric mean of the shares and the mixture, with
-        exponents that maximize the same likelihood; it follows changes faster."""
 
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
@@ -69,16 +63,13 @@ class Trend(ItemBias):
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Fit the mixture and compute the log odds at each knot; see `ItemBias.initialize`."""
-        ahead_days = self.config.ahead_days
-        counted, mixture = fit_mixture(interactions, self.num_items, ahead_days)
-        is_linear = self.config.pool == "linear"
-        predictor = mixture if is_linear else LogPool.fit(counted, mixture, ahead_days)
+        counted, mixture = fit_mixture(interactions, self.num_items, self.config.ahead_days)
         number = len(counted.knots) - 1
         log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
             # Shorter half-lives than an interval count at the end of the log, where the index is built.
             exact = counted.exact_shares(counted.knots[-1], mixture.shorter) if knot == number else None
-            log_odds[knot, 1:] = predictor.log_odds(shares, exact)
+            log_odds[knot, 1:] = mixture.log_odds(shares, exact)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
         self.log_odds = torch.from_numpy(log_odds)
         self.odds = self.log_odds.exp()
@@ -86,7 +77,8 @@ class Trend(ItemBias):
         self.temperature.fill_(temperature)
         self.power.fill_(power or 0.0)
         self.biases.copy_(self.log_odds[-1, 1:] * temperature)
-        self.new_item_bias.fill_(predictor.new_item_log_odds(shares, exact) * temperature)
+        new_item_odds = float(np.log(mixture.share_of_new_item(1) * self.num_items))
+        self.new_item_bias.fill_(new_item_odds * temperature)
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds:
         """Return the log odds at times [B]; see `ItemBias.log_prior_odds`."""
