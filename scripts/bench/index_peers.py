@@ -84,8 +84,8 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
         for config in (
             IVFSQ.Config(nlist=nlist),
             IVFFlat.Config(nlist=nlist),
+            IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5),
             IVFPQFastScan.Config(nlist=nlist),
-            IVFPQFastScan.Config(nlist=nlist, num_candidates=32, min_recall=0.5),
             IVFPQ.Config(nlist=nlist, num_subquantizers=32),
         ):
             index = config.build()

@@ -170,7 +170,7 @@ def kinds_to_try(dim: int) -> Mapping[str, list[Settings]]:
         "ivf_sq": [(IVFSQ, {})],
         "ivf_flat": [(IVFFlat, {})],
         "ivf_pq": [(IVFPQ, {"num_subquantizers": parts}) for parts in codes],
-        "ivf_pq_fastscan": [(IVFPQFastScan, {"num_candidates": number}) for number in (4, 32)],
+        "ivf_pq_fastscan": [(IVFPQFastScan, {"num_candidates": number}) for number in (2, 8)],
         "ivf_rabitq": [(IVFRaBitQ, {})],
         "hnsw": [(HNSW, {})],
         "hnsw_sq": [(HNSWSQ, {})],

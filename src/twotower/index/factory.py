@@ -20,7 +20,7 @@ ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsT
 
 
 class Factory(Index):
-    """The index of an `index_factory` text of Faiss, such as `OPQ16,IVF1024,PQ16x4fs,Refine(SQfp16)`.
+    """The index of an `index_factory` text of Faiss, such as `OPQ16,IVF1024,PQ16x4fsr,Refine(SQfp16)`.
 
     Texts that change dot products, such as `PCA32` and `L2norm`, are refused. Cells hold the items that are
     nearest by Euclidean distance, as in `IVF`, unless their centroids are searched by an index of their own

@@ -155,8 +155,8 @@ class FaissIndex:
             rows[:, :size] = found if ids is None else np.where(found < 0, -1, ids[found])
         return _padded(scores, rows)
 
-    def _selection(self, allowed: np.ndarray) -> tuple[Any, float, Any]:
-        """Return a selector of rows, the factor on the search argument, and a selector of cells with rows."""
+    def _selection(self, allowed: np.ndarray) -> tuple[Any, float, np.ndarray | None]:
+        """Return a selector of rows, the factor on the search argument, and which cells have rows [nlist]."""
         effort, num_rows = math.sqrt(max(1.0, len(self.rows) / len(allowed))), 1 + int(self.rows[-1])
         if num_rows > BITS_PER_ROW * len(self.rows):
             return FAISS.IDSelectorBatch(allowed), effort, None
@@ -169,7 +169,7 @@ class FaissIndex:
         counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
         has_allowed = counts > 0
         effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
-        return bitmap_selector(is_allowed), effort, bitmap_selector(has_allowed)
+        return bitmap_selector(is_allowed), effort, has_allowed
 
     @property
     def _ids(self) -> np.ndarray | None:
@@ -235,12 +235,13 @@ def bitmap_selector(is_allowed: np.ndarray) -> Any:
     return FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
 
 
-def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: Any = None) -> Any:
+def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: np.ndarray | None = None) -> Any:
     """Return parameters that restrict a Faiss object to the ids of a selector.
 
     Args:
         effort: factor on `nprobe` or `efSearch`, because the best of few items lie further apart.
-        cells: selector of the cells that are searched; None searches all.
+        cells: which cells may be searched, bool [nlist]; None: all. `nprobe` is at most their number, because
+            the missing ones would have a score of -inf, which spoils the 8-bit sums of a fast scan.
     """
     if isinstance(part, faiss.IndexRefine):
         base = search_parameters(faiss.downcast_index(part.base_index), selector, effort, cells)
@@ -249,8 +250,10 @@ def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: Any 
         inner = search_parameters(faiss.downcast_index(part.index), selector, effort, cells)
         return FAISS.SearchParametersPreTransform(index_params=inner)
     if isinstance(part, faiss.IndexIVF):
-        nprobe = min(part.nlist, math.ceil(effort * part.nprobe))
-        coarse = None if cells is None else search_parameters(faiss.downcast_index(part.quantizer), cells)
+        nprobe, coarse = min(part.nlist, math.ceil(effort * part.nprobe)), None
+        if cells is not None:
+            nprobe = max(1, min(nprobe, int(cells.sum())))
+            coarse = search_parameters(faiss.downcast_index(part.quantizer), bitmap_selector(cells))
         return FAISS.SearchParametersIVF(sel=selector, nprobe=nprobe, quantizer_params=coarse)
     if isinstance(part, faiss.IndexHNSW):
         return FAISS.SearchParametersHNSW(sel=selector, efSearch=math.ceil(effort * part.hnsw.efSearch))

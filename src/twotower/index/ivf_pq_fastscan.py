@@ -14,7 +14,9 @@ NUM_BITS = 4
 
 
 class IVFPQFastScan(RefinedIVF):
-    """Codes of 4 bits per subvector, scanned 32 at a time; the best items are scored again.
+    """Codes of 4 bits per subvector of the difference from the centroid, scanned 32 at a time.
+
+    The best items are scored again.
 
     Reference: Andre et al., "Cache locality is not enough: high-performance nearest neighbor search with
         product quantization fast scan", VLDB 2015.
@@ -49,6 +51,7 @@ class IVFPQFastScan(RefinedIVF):
         """See `IVF.create_cells`."""
         parts = self.config.num_subquantizers or dim
         created = faiss.IndexIVFPQFastScan(quantizer, dim, nlist, parts, NUM_BITS, faiss.METRIC_INNER_PRODUCT)
+        created.by_residual = True  # a dot product with a centroid is known from the choice of the cells
         set_clustering(created.pq.cp, self.training_iterations)
         return created
 

@@ -3,7 +3,7 @@
   twotower index_lab vectors=items.npy queries=users.npy out=lab
   twotower index_lab run=outputs/default/<time> out=lab target_recall=0.99
   twotower index_lab vectors=items.parquet out=lab "cases=[ivf_sq,'ivf_pq num_subquantizers=16']"
-  twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fs,Refine(SQfp16)']"
+  twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fsr,Refine(SQfp16)']"
   twotower index_lab vectors=items.npy queries=users.npy out=best "cases=['auto target_recall=.9']" save=true
   twotower index_lab vectors=items.npy queries=users.npy out=churn runbook=churn
 
