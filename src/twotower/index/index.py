@@ -314,10 +314,13 @@ class Index(Component, ABC):
     @property
     def factory(self) -> str:
         """The index_factory string of Faiss, or the name of the class."""
+        inner = self._faiss_index.inner
         try:
-            return str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
+            text = str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
         except NotImplementedError:
-            return type(self._faiss_index.inner).__name__
+            return type(inner).__name__
+        # Faiss leaves out that codes are of the difference from the centroid.
+        return text.replace("x4fs", "x4fsr") if getattr(self.searched(inner), "by_residual", False) else text
 
     @property
     def metric(self) -> str:
