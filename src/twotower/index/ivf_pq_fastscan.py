@@ -51,7 +51,7 @@ class IVFPQFastScan(RefinedIVF):
         """See `IVF.create_cells`."""
         parts = self.config.num_subquantizers or dim
         created = faiss.IndexIVFPQFastScan(quantizer, dim, nlist, parts, NUM_BITS, faiss.METRIC_INNER_PRODUCT)
-        created.by_residual = True  # a dot product with a centroid is known from the choice of the cells
+        created.by_residual = True  # choosing the cells has computed the dot products with centroids
         set_clustering(created.pq.cp, self.training_iterations)
         return created
 
