@@ -319,8 +319,10 @@ class Index(Component, ABC):
             text = str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
         except NotImplementedError:
             return type(inner).__name__
-        # Faiss leaves out that codes are of the difference from the centroid.
-        return text.replace("x4fs", "x4fsr") if getattr(self.searched(inner), "by_residual", False) else text
+        cells = self.searched(inner)
+        if isinstance(cells, faiss.IndexIVFPQFastScan) and cells.by_residual:
+            text = text.replace("x4fs", "x4fsr", 1)  # Faiss leaves the r out
+        return text
 
     @property
     def metric(self) -> str:

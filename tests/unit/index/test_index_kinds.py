@@ -43,6 +43,7 @@ def recall(config: Index.Config, items: np.ndarray, queries: np.ndarray) -> floa
         (IVFRaBitQ.Config(nlist=4), "IDMap,IVF4,RaBitQ4,Refine(SQfp16)"),
         (IVFPQFastScan.Config(nlist=4), "IDMap,IVF4,PQ16x4fsr,Refine(SQfp16)"),
         (Factory.Config(factory="IVF4,PQ16x4fs"), "IVF4,PQ16x4fs"),
+        (Factory.Config(factory="IVF4,SQ8,Refine(PQ16x4fs)"), "IDMap,IVF4,SQ8,Refine(PQ16x4fs)"),
         (Factory.Config(factory="IVF4_HNSW8,SQ8"), "IVF4_HNSW8,SQ8"),
         (Factory.Config(factory="IVF4,SQ8,Refine(Flat)"), "IDMap,IVF4,SQ8,Refine(Flat)"),
     ],
