@@ -22,6 +22,7 @@ from twotower.commands.conf import (
     choices,
     conf_state,
     groups,
+    groups_of,
     misplaced,
     places,
     plain_file,
@@ -231,7 +232,9 @@ def checked_with_config(
         InputError: lists all mistakes.
     """
     problems, sound = validate_overrides(overrides)
-    problems = [*found_before, *problems]
+    foreign = foreign_groups(config_name, sound)
+    sound = [text for text in sound if override_key(text) not in foreign]
+    problems = [*found_before, *problems, *foreign.values()]
     try:
         composed, unresolved = compose_resolvable(config_name, sound)
         settings = plain(composed)
@@ -263,6 +266,14 @@ def checked_with_config(
         found = [*found, *config.between()]
     raise_problems(found, NOTHING_DONE)
     return settings, config
+
+
+def foreign_groups(config_name: str, overrides: Iterable[str]) -> dict[str, Problem]:
+    """Return group -> problem of the overrides that choose from a group that the command does not have."""
+    named = {override_key(text) for text in overrides} & (groups() | OVERLAYS)
+    chosen, keys = shape(config_name)
+    foreign = sorted(named - {*groups_of(config_name)})
+    return {group: Problem(group, f"unknown key; {nearest(group, chosen | keys)}") for group in foreign}
 
 
 def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:

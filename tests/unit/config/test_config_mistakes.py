@@ -203,8 +203,9 @@ def test_a_failed_composition_hides_no_other_mistake(refusal: Refusal) -> None:
 
 def test_commands_that_start_from_a_run_have_fewer_keys(refusal: Refusal) -> None:
     assert "run: " in refusal(command="reindex")
-    message = refusal("run=x", "seed=3", "index=ivf_pk", command="reindex")
-    assert "\n  seed: unknown key" in message
+    message = refusal("run=x", "seed=3", "index=ivf_pk", "size=large", "loss=bce", command="reindex")
+    for key in ("seed", "size", "loss"):
+        assert f"\n  {key}: unknown key; valid: console, debug, index, run, trusted_packages" in message
     assert "\n  index: unknown choice 'ivf_pk'; did you mean 'ivf_pq'?" in message
 
 
