@@ -3,6 +3,7 @@
   python scripts/bench/carry_over.py --make                          only make the data sets: two minutes
   python scripts/bench/carry_over.py --sets 'retail_*' made_long --seeds 42 43 44     minutes a set and seed
   python scripts/bench/carry_over.py --sets ml100k --split leave_one_out experiment=mine    another recipe
+  python scripts/bench/carry_over.py --split rolling split.num_windows=4    means over windows
   python scripts/bench/carry_over.py --part initial                  the initial embeddings alone
   python scripts/bench/carry_over.py --table                         the tables of all that has been run
 
@@ -17,7 +18,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -77,7 +78,7 @@ class Recipe:
 
 
 def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
-    """Train on a set; returns what is kept of it."""
+    """Train on a set; returns what is kept of it: with split=rolling, the means over its windows."""
     typed, runs = recipe.typed(make(name, root)), root / "runs"
     place = [f"name={name}", f"output_root={runs}", f"seed={seed}", "reuse=false"]
     before, known = resource.getrusage(resource.RUSAGE_CHILDREN), set(runs.glob(f"{name}/*/result.json"))
@@ -86,15 +87,16 @@ def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     (path,) = set(runs.glob(f"{name}/*/result.json")) - known
     result = json.loads(path.read_text())
-    keys = [f"{split}/{metric}" for split in SPLITS for metric in METRICS]
+    windows = result.get("windows") or [result]
+    baselines = [name for name in result["baselines"] if all(name in each["baselines"] for each in windows)]
     return {
         "set": name,
         "recipe": recipe.name(),
         "seed": seed,
         **{key: result["data"][key] for key in ("users", "items", "interactions")},
         "evaluated": {split: result["evaluated"][split]["users"] for split in SPLITS},
-        "metrics": _of_keys(result["metrics"], keys),
-        "baselines": {each: _of_keys(found, keys) for each, found in result["baselines"].items()},
+        "metrics": _means([window["metrics"] for window in windows]),
+        "baselines": {name: _means([window["baselines"][name] for window in windows]) for name in baselines},
         "tuned": {name: each["chosen"] for name, each in result.get("baselines_tuning", {}).items()},
         "tuning_seconds": sum(each["seconds"] for each in result.get("baselines_tuning", {}).values()),
         "epochs": result["training"]["epochs"],
@@ -107,8 +109,9 @@ def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
     }
 
 
-def _of_keys(figures: Mapping[str, float], keys: Iterable[str]) -> dict[str, float]:
-    return {key: round(figures[key], 5) for key in keys if key in figures}
+def _means(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    keys = [f"{split}/{metric}" for split in SPLITS for metric in METRICS]
+    return {key: round(mean(each[key] for each in figures), 5) for key in keys if key in figures[0]}
 
 
 def against_best(
