@@ -133,7 +133,7 @@ class Baseline(Component, ABC):
     class Config(Component.Config):
         """Settings of every baseline."""
 
-        suggestion: ClassVar[str] = "initialization=svd embedding_dim=128"
+        suggestion: ClassVar[str] = "initialization=svd embedding_dim=256"
         """Overrides to try if the towers are worse than this baseline on the validation split."""
 
         reads_content: ClassVar[bool] = False

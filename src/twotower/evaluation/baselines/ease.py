@@ -40,8 +40,6 @@ class Ease(Baseline):
     class Config(Baseline.Config):
         """Settings of EASE."""
 
-        suggestion = "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
-
         regularization: PositiveFloat = 500
         """L2 penalty; 100 to 1000 is usual."""
         max_items: PositiveInt = 20_000
