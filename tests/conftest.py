@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch or Faiss loads
 
@@ -57,4 +58,12 @@ def signals_as_they_were() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed() -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # manual_seed formats a stack for each kind of device
+
+
+@pytest.fixture(autouse=True, scope="session")
+def brief_measurements() -> Iterator[None]:
+    """How fast an index is searched, which no test asks for, is measured from few searches."""
+    brief = {"NUM_SINGLE": 20, "MIN_POINT_SECONDS": 0.0, "MIN_BATCH_SECONDS": 0.0}
+    with mock.patch.multiple("twotower.index.check", **brief):
+        yield

@@ -5,6 +5,7 @@ small training takes. Where how a process begins is what is tested, it must be a
 """
 
 import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -81,6 +82,10 @@ class ForkedWorker(multiprocessing.get_context("fork").Process):  # type: ignore
         super().run()
 
 
+FORKED = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
+"""In place of a context of `multiprocessing`."""
+
+
 def _begin(work: Callable[[], object], *streams: int) -> int:
     """Start a fork with descriptors as its standard streams; return its number."""
     sys.stdout.flush()
@@ -135,6 +140,7 @@ def _forks_can_train() -> bool:
 
 def serve(*settings: str | Path, out: Path, err: Path) -> Fork:
     """Run `twotower serve`, with as many open files and threads as the process of the tests."""
+    importlib.import_module("twotower.serving.http.server")  # once, and not in each fork
 
     def work() -> None:
         sys.argv = ["twotower", "serve", *map(str, settings)]
@@ -186,8 +192,7 @@ def workers_are_forks() -> Iterator[None]:
     if not _forks_can_train():
         yield
         return
-    context = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
-    with mock.patch("twotower.launchers.local.CONTEXT", context):
+    with mock.patch("twotower.launchers.local.CONTEXT", FORKED):
         yield
 
 

@@ -29,8 +29,10 @@ TYPED = [
     "console=silent",
     "metrics.ks=[5,20]",
     "metrics.num_bootstrap=0",
+    "metrics.importance_repeats=0",
     "index=flat_ip",
     "baselines=all_time",
+    "baselines.tune=false",
 ]
 OTHER_VALUES = {
     "name": "name=other",
@@ -44,7 +46,7 @@ OTHER_VALUES = {
     "trainer.progress_bar": "trainer.progress_bar=false",
     "index": "index=ivf_flat",
     "metrics": "metrics=published metrics.ks=[20]",
-    "baselines": "baselines=standard",
+    "baselines": "baselines=standard baselines.tune=true",
     "test": "test=hidden",
 }
 """Key that no fingerprint of a training has -> another value of it, as typed."""

@@ -25,8 +25,12 @@ def forked_workers() -> Iterator[None]:
 def one_picture() -> Iterator[None]:
     """Trainings draw a picture for TensorBoard, in a tenth of their time: all are given the same one."""
     points = [{"recall": 0.9, "latency_ms": 0.1, "search_args": {}}]
-    png = plots.to_png(plots.recall_versus_latency(points, 0.99, {}))
-    with mock.patch("twotower.reports.tensorboard_run.to_png", return_value=png):
+    figure = plots.recall_versus_latency(points, 0.99, {})
+    module = "twotower.reports.tensorboard_run"
+    with (
+        mock.patch(f"{module}.recall_versus_latency", autospec=True, return_value=figure),
+        mock.patch(f"{module}.to_png", return_value=plots.to_png(figure)),
+    ):
         yield
 
 

@@ -167,8 +167,6 @@ def test_the_examples_of_the_other_commands_work(command: Command, tmp_path: Pat
         "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
     )
     command("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
-    assert command("export", f"run={run}").startswith("ok  ")
-    assert (run / "exported" / "user_tower.onnx").is_file()
     top, vectors = tmp_path / "top.parquet", tmp_path / "vectors.parquet"
     told = command("recommend", f"run={run}", "users=[1,2,3]", "where.price.min=0", "k=5", f"out={top}")
     assert told == f"ok  3 users, 15 rows  {top}\n"

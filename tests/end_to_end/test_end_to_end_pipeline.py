@@ -30,11 +30,11 @@ from twotower.serving.retriever import Retriever
 
 SMALL = [
     "data=synthetic",
-    "data.num_users=600",
-    "data.num_items=250",
-    "data.num_interactions=12000",
+    "data.num_users=400",
+    "data.num_items=150",
+    "data.num_interactions=8000",
     "objective.batch_size=256",
-    "objective.epoch_requests=4096",
+    "objective.epoch_requests=2560",
     "trainer.max_epochs=3",
     "trainer.checkpoint_every_steps=7",
     "trainer.probe_steps=16",

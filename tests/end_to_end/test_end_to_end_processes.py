@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
-from forks import start
+from forks import FORKED, start
 from in_process import run_command, run_script
 from tiny_runs import TINY
 
@@ -36,7 +37,8 @@ def test_after_the_end_of_a_rank_another_number_of_processes_continues_the_run(t
     assert run_script("train", *plan, f"output_root={tmp_path / 'alone'}").returncode == 0
     root = tmp_path / "two"
     root.mkdir()
-    process = start(SCRIPT, *plan, "trainer.devices=2", f"output_root={root}", out=root / "out")
+    with mock.patch("twotower.parallel.processes.CONTEXT", FORKED):
+        process = start(SCRIPT, *plan, "trainer.devices=2", f"output_root={root}", out=root / "out")
     while not (found := list(root.glob("default/*/checkpoints/fit/last.ckpt"))):
         assert process.poll() is None, (root / "out").read_text()
         time.sleep(0.01)

@@ -2,11 +2,17 @@
 
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import tiny_bundle
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "end_to_end"))
+
+from in_process import run_command
 
 from twotower.bundle import onnx_export
 from twotower.bundle.layout import ITEM_TOWER, USER_TOWER
@@ -19,7 +25,7 @@ KINDS = ["tower", "table"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Exports with histories of item tower outputs, or of a table, whose weights are separate files."""
+    """Exports by the command: histories of item tower outputs, or of a table, with weights in files."""
     folders = {}
     for items in KINDS:
         folder = folders[items] = tmp_path_factory.mktemp(items)
@@ -27,10 +33,10 @@ def runs(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             if items == "table":
                 patch.setattr(onnx_export, "MAX_EMBEDDED_BYTES", 0)
-            line = export_towers(folder)
+            done = run_command("export", f"run={folder}")
         # 12 users and the unknown one, one alone, and new ones
-        assert line.startswith("ok  23 users and 62 items compared, largest difference ")
-        assert line.endswith(str(folder / "exported"))
+        assert done.stdout.startswith("ok  23 users and 62 items compared, largest difference ")
+        assert done.stdout.endswith(f"{folder / 'exported'}\n")
     return folders
 
 
