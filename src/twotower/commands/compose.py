@@ -272,8 +272,8 @@ def foreign_groups(config_name: str, overrides: Iterable[str]) -> dict[str, Prob
     """Return group -> problem of the overrides that choose from a group that the command does not have."""
     named = {override_key(text) for text in overrides} & (groups() | OVERLAYS)
     chosen, keys = shape(config_name)
-    foreign = sorted(named - {*groups_of(config_name)})
-    return {group: Problem(group, f"unknown key; {nearest(group, chosen | keys)}") for group in foreign}
+    message = f"unknown key; {nearest('', chosen | keys)}"  # the name of a group is no misspelling
+    return {group: Problem(group, message) for group in sorted(named - {*groups_of(config_name)})}
 
 
 def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
