@@ -104,7 +104,7 @@ def test_jobs_run_in_parallel_and_a_killed_one_fails_alone(launcher: Launcher, t
         num_workers = launcher.num_workers
         wanted = {"wanted": num_workers, "seconds": SECONDS if num_workers > 1 else 0}
         payloads += [meet | wanted | {"name": f"first-{name}"} for name in range(num_workers)]
-        payloads += [meet | {"wanted": num_workers + 1, "seconds": 0.2, "name": name} for name in range(2)]
+        payloads += [meet | {"wanted": num_workers + 1, "seconds": 0.2, "name": name} for name in range(4)]
         first, failed, killed, fourth, *met = in_turn(launcher, payloads)
         assert (first.result(), fourth.result()) == (3, 4)
         with pytest.raises(JobError, match=r"ValueError: as I was told(.|\n)*; see /"):
@@ -152,13 +152,13 @@ def test_of_several_processes_the_error_counts_and_not_who_lost_whom() -> None:
 
 
 def test_many_jobs_run_as_workers_get_free(launcher: Launcher, tmp_path: Path) -> None:
-    payloads = [{"do": "answer", "status": status} for status in (3, 1, 4)]
+    payloads = [{"do": "answer", "status": status} for status in (3, 1, 4, 1, 5)]
     with launcher:
         ended = list(launcher.run_all(payloads))
-        assert sorted(payload["status"] for payload, _ in ended) == [1, 3, 4]
+        assert sorted(payload["status"] for payload, _ in ended) == [1, 1, 3, 4, 5]
         assert all(payload["status"] == status for payload, status in ended)
         with pytest.raises(JobError, match="as I was told"):
-            list(launcher.run_all([payloads[0], {"do": "fail", "message": "as I was told"}]))
+            list(launcher.run_all([*payloads, {"do": "fail", "message": "as I was told"}]))
 
 
 def test_leaving_the_launcher_stops_all_jobs_and_their_children(launcher: Launcher, tmp_path: Path) -> None:
