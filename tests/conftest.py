@@ -58,7 +58,7 @@ def signals_as_they_were() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed() -> None:
     torch.set_num_threads(1)
-    torch.default_generator.manual_seed(0)  # manual_seed formats a stack for each kind of device
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

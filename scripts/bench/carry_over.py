@@ -88,7 +88,9 @@ def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
     (path,) = set(runs.glob(f"{name}/*/result.json")) - known
     result = json.loads(path.read_text())
     windows = result.get("windows") or [result]
-    baselines = [name for name in result["baselines"] if all(name in each["baselines"] for each in windows)]
+    baselines = [
+        each for each in result["baselines"] if all(each in window["baselines"] for window in windows)
+    ]
     return {
         "set": name,
         "recipe": recipe.name(),
@@ -96,7 +98,7 @@ def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
         **{key: result["data"][key] for key in ("users", "items", "interactions")},
         "evaluated": {split: result["evaluated"][split]["users"] for split in SPLITS},
         "metrics": _means([window["metrics"] for window in windows]),
-        "baselines": {name: _means([window["baselines"][name] for window in windows]) for name in baselines},
+        "baselines": {each: _means([window["baselines"][each] for window in windows]) for each in baselines},
         "tuned": {name: each["chosen"] for name, each in result.get("baselines_tuning", {}).items()},
         "tuning_seconds": sum(each["seconds"] for each in result.get("baselines_tuning", {}).values()),
         "epochs": result["training"]["epochs"],

@@ -79,9 +79,6 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     rows = [
         {group: list(specs)[place % len(specs)] for group, specs in groups.items()} for place in range(most)
     ]
-    of_one_interest = next(name for name, spec in groups["user_tower"].items() if "interests" not in spec)
-    for row in rows[2:-2]:  # every encoder is called in the same way for several interests
-        row["user_tower"] = of_one_interest
     found = {}
     for names, length in zip(rows[1:], cycle(LENGTHS), strict=False):
         settings = {group: groups[group][name] for group, name in names.items()}

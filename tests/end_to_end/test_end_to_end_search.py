@@ -86,7 +86,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
 def test_hopeless_trials_are_stopped(tmp_path: Path) -> None:
     arguments = (
         "sweep=random",
-        "sweep.num_trials=5",
+        "sweep.num_trials=6",
         "sweep.pruner=median",
         "sweep.num_startup=2",
         "console=quiet",
@@ -94,7 +94,7 @@ def test_hopeless_trials_are_stopped(tmp_path: Path) -> None:
     tiny = [each for each in TINY if "epoch_requests" not in each] + WITH_BAD_TRIALS
     search(tmp_path, *arguments, tiny=tiny)
     whole, each = found(tmp_path), results(tmp_path)
-    assert sum(whole["states"].values()) == len(each) == 5
+    assert sum(whole["states"].values()) == len(each) == 6
     assert {row["job"]: {"complete": "ok"}.get(row["state"], row["state"]) for row in whole["trials"]} == {
         name: result["status"] for name, result in each.items()
     }

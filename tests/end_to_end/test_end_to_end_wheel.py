@@ -6,11 +6,14 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+from forks import free_port, wait_until_ready
 from quick import QUICK
 
 from twotower.commands.conf import CONF
@@ -61,6 +64,9 @@ class Project:
             "PATH": f"{site / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
 
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(["twotower", *words], cwd=self.folder, env=self.environment)
+
     def run(self, *words: str) -> str:
         done = subprocess.run(
             ["twotower", *words],
@@ -91,21 +97,12 @@ def write_log(path: Path) -> None:
             lines.writerow([user, 2 * luck.randrange(40) + user % 2, second])
 
 
-def data_files(package: Path) -> set[str]:
-    """Files of a package that are no code, without `conf`."""
-    paths = [path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    names = {str(path.relative_to(package)) for path in paths}
-    return {name for name in names if not name.startswith("conf/")}
-
-
 @pytest.mark.slow
 def test_a_wheel_in_an_empty_folder(project: Project) -> None:
     here, package = project.folder, Path(project.environment["PYTHONPATH"]) / "twotower"
     assert sorted(path.name for path in (package / "conf").iterdir()) == sorted(
         path.name for path in CONF.iterdir() if path.name != "local"
     )
-    # Read where they are used: the bundled data, the page of the service and that of a comparison.
-    assert data_files(package) == data_files(ROOT / "src" / "twotower")
     assert re.fullmatch(r"twotower \d+\.\d+\.\d+\n", project.run("--version"))
     write_log(here / "log.csv")
     next_line = project.run("init", "log.csv", "--name", "shop").rstrip().splitlines()[-1]
@@ -120,4 +117,15 @@ def test_a_wheel_in_an_empty_folder(project: Project) -> None:
     (run,) = (path.parent for path in here.glob("outputs/shop/*/result.json"))
     assert "shy" in run.name
     assert "shy" in project.run("compare", "outputs/shop", "tests=false")
+    port = free_port()
+    with project.start("serve", f"bundle={run}", f"port={port}", "console=quiet") as service:
+        wait_until_ready(service, f"http://127.0.0.1:{port}")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/recommend",
+            b'{"user_id": 3, "k": 5}',
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.read().count(b"item_id") == 5
+        service.send_signal(signal.SIGTERM)
     assert {path.name for path in here.iterdir()} == {"conf", "log.csv", "mine", "outputs"}
