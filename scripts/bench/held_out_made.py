@@ -1,4 +1,4 @@
-"""Made-up logs of shops with a character of their own, for `carry_over.py`: no recipe was chosen on them.
+"""Made-up logs of shops and sites with a character of their own, for `carry_over.py`.
 
 Shapes: U users, N items, B users of a chunk.
 """
@@ -17,6 +17,7 @@ CHUNK = 128
 FACTORS = 16
 CATEGORIES = 30
 LENGTH_SPREAD = 0.8  # of the logarithm of the lengths of histories
+SITE_DAYS, ALIKE, FOLLOWING, MORE_CLICKS = 12, 30, 6, 0.72
 
 
 @dataclass(frozen=True)
@@ -129,4 +130,70 @@ SHOPS = {
     "made_trend": Shop(6_000, 6_000, length=30, taste=1.2, life_days=25),  # what sells is new
     "made_plain": Shop(5_000, 3_000, length=25, taste=2.0, exponent=0.7, has_features=False),  # a log alone
     "made_habits": Shop(4_000, 3_000, length=60, taste=1.5, habit=2.0),  # the same again: repeats are kept
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """Twelve days of anonymous visits of some minutes, in which an item leads to others.
+
+    Attributes:
+        num_visits: U.
+        num_items: N.
+        alike: what the category of the item before adds to the logarithm of an item's popularity.
+        follows: what being among the six items that follow the one before adds to it.
+        life_days: half-life of an item's popularity after it comes in; 0 = it is there always.
+        seed: of everything.
+    """
+
+    num_visits: int
+    num_items: int
+    alike: float
+    follows: float
+    life_days: float = 0.0
+    seed: int = 7
+
+    def tables(self) -> Tables:
+        """Draw the log: each click takes the best item by popularity + likeness + Gumbel noise."""
+        rng = np.random.default_rng(self.seed)
+        category = rng.integers(0, self.num_items // ALIKE, self.num_items)
+        following = rng.integers(0, self.num_items, (self.num_items, FOLLOWING))
+        base = rng.normal(0, 1.3, self.num_items)
+        begins = rng.uniform(-1, SITE_DAYS, self.num_items) if self.life_days else np.zeros(self.num_items)
+        days = np.sort(rng.uniform(0, SITE_DAYS, self.num_visits))
+        found = []
+        for visits in np.array_split(np.arange(self.num_visits), -(-self.num_visits // CHUNK)):
+            ages = days[visits, None] - begins
+            scores = base - (np.log(2) * ages / self.life_days if self.life_days else 0.0)
+            scores = np.where(ages >= 0, scores, -np.inf)
+            clicks = 1 + rng.geometric(1 - MORE_CLICKS, len(visits))
+            items = self._take(scores, rng)
+            for place in range(int(clicks.max())):
+                seconds = FIRST_TIME + (days[visits] * 86_400).astype(np.int64) + 40 * place
+                found.append(
+                    pd.DataFrame({"user_id": visits + 1, "item_id": items + 1, "timestamp": seconds})
+                )
+                stays = clicks > place + 1
+                visits, items, clicks, scores = visits[stays], items[stays], clicks[stays], scores[stays]
+                if not len(visits):
+                    break
+                np.put_along_axis(scores, items[:, None], -np.inf, axis=1)
+                leads = scores + self.alike * (category == category[items][:, None])
+                rows = np.arange(len(visits))[:, None]
+                leads[rows, following[items]] += self.follows
+                items = self._take(leads, rng)
+        log = pd.concat(found, ignore_index=True).sort_values("timestamp", kind="stable", ignore_index=True)
+        table = pd.DataFrame({"item_id": np.arange(1, self.num_items + 1), "category": category})
+        table["category"] = "category " + table["category"].astype("str")
+        return Tables(log, items=table[table.item_id.isin(log.item_id)])
+
+    def _take(self, scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the best item of each visit, [B, N] -> [B], after Gumbel noise."""
+        best: NDArray[np.int64] = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+        return best
+
+
+SITES = {
+    "made_visits": Site(40_000, 4_000, alike=4.0, follows=6.5),  # an item leads to others
+    "made_news_visits": Site(60_000, 6_000, alike=4.0, follows=4.0, life_days=0.5),  # items live for hours
 }

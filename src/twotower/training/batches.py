@@ -115,6 +115,11 @@ class TrainBatches:
         """Return the maximum number of items in the histories of a batch."""
         return min(self.batch_size, self.order.size) * self.history_length
 
+    @property
+    def remedy_of_empty_histories(self) -> str:
+        """What a warning of many examples with an empty history suggests."""
+        return "with coarse or equal timestamps set history.strict=false"
+
     def share_without_history(self) -> float:
         """Return the share of the examples with an empty history."""
         number = total = 0

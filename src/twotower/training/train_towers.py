@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twotower.config.errors import DivergenceError, InputError
-from twotower.data.dataset import RetrievalDataset
+from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
@@ -37,7 +37,7 @@ from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 MANY_EMPTY = 0.8
-"""Share of examples without a history above which a warning is logged."""
+"""Share of examples without a history above which a warning is logged, if most users to validate have one."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def train_towers(
     check_same_data(context.folder, dataset.identity)
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
-    _warn_of_empty_histories(batches)
+    _warn_of_empty_histories(batches, dataset.valid)
     warn_of_large_tables(module.model)
     chosen = probe(config, module, batches, context)
     config, context = with_probed(config, chosen), replace(context, chosen=chosen)
@@ -293,8 +293,13 @@ def check_same_data(folder: Path, fingerprint: str) -> None:
         write_text_atomically(path, fingerprint)
 
 
-def _warn_of_empty_histories(batches: TrainBatches) -> None:
+def _warn_of_empty_histories(batches: TrainBatches, valid: Holdout) -> None:
     share = batches.share_without_history()
-    if batches.history_length and share > MANY_EMPTY:
-        remedy = "with coarse or equal timestamps set history.strict=false"
-        LOG.warning("%.0f %% of the training examples have no history; %s", 100 * share, remedy)
+    valid_share = float((valid.history.counts()[valid.users] == 0).mean())
+    if batches.history_length and share > MANY_EMPTY and valid_share < 1 / 2:
+        LOG.warning(
+            "%.0f %% of the training examples have no history, %.0f %% of the validation users have one; %s",
+            100 * share,
+            100 * (1 - valid_share),
+            batches.remedy_of_empty_histories,
+        )

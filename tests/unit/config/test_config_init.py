@@ -421,7 +421,19 @@ def lists() -> Log:
     return Log({"log.csv": frame}, data={"timestamp_column": None}, split="leave_one_out")
 
 
-LOGS = {each.__name__: each for each in (news, groceries, films, shop, lists)}
+def visits() -> Log:
+    """Anonymous visits of a minute or two, with four clicks each; one goes on into the test window."""
+    _, seconds = drawn("visit", "item", 30)
+    frame, place = pd.DataFrame({"session_id": np.arange(NUM_ROWS) // 4}), np.arange(NUM_ROWS) % 4
+    frame = frame.assign(
+        product_id=np.random.default_rng(4).integers(1, 40, NUM_ROWS),
+        time=seconds[frame["session_id"] * 4] + 30 * place,
+    )
+    frame.loc[3, "time"] = seconds[-1]
+    return Log({"clicks.csv": frame}, data={"user_column": "session_id"}, split="sessions")
+
+
+LOGS = {each.__name__: each for each in (news, groceries, films, shop, lists, visits)}
 
 
 def init(files: Mapping[str, pd.DataFrame], *flags: str) -> None:
@@ -443,6 +455,7 @@ def test_init_on_a_log(name: str, here: Path, capsys: pytest.CaptureFixture[str]
     for group in ("data", "features"):
         assert shlex.split(yaml_of(group).splitlines()[0]) == ["#", "twotower", "train", *typed]
     settings = checked("train", typed)
+    assert ("experiment=sessions" in typed) == (log.split == "sessions")
     assert {key: settings["data"].get(key) for key in log.data} == log.data
     alone = compose("train", ["data=own"])["split"]  # the YAML of the data chooses the split
     assert alone == settings["split"] == compose("train", [f"split={log.split}"])["split"]

@@ -11,6 +11,7 @@ from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.splits.sessions import Sessions
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
@@ -99,6 +100,36 @@ def test_user_holdout_by_hand(log):
     assert items_of(windows.train_and_valid, test.users[0]) == []
     assert items_of(windows.train_and_valid, valid.users[0]) == [1, 2, 3, 4, 5]
     assert items_of(windows.train, 11) == [1]  # a single interaction is never held out
+
+
+def test_sessions_by_hand(log):
+    # The log ends at 100; valid begins at 61 and test at 81.
+    times = {
+        1: [1, 2, 61],  # goes on after the cutoff
+        2: [61, 62, 63, 64, 65],
+        3: [70, 71, 81, 99],  # half of it is in the test window
+        4: [81, 90, 100],
+        5: [95],
+        6: [75],
+        7: [60, 60],
+    }
+    rows = [(user, 10 * user + place, DAY * time) for user in times for place, time in enumerate(times[user])]
+    split = Sessions(Sessions.Config(test=20, valid=20, unit="days", fold_in=0.6))
+    made = log(rows)
+    assert split.cutoffs(made) == (80 * DAY + 1 - 20 * DAY, 80 * DAY + 1)
+    windows = split_interactions(made, split)
+    assert [items_of(windows.train, user) for user in times] == [[10, 11], [], [], [], [], [], [70, 71]]
+    assert {user: items_of(windows.valid.history, user) for user in (2, 3)} == {2: [20, 21, 22], 3: [30]}
+    assert holdout_targets(windows.valid) == {2: [23, 24], 3: [31]}
+    assert windows.valid.request_times.tolist() == [64 * DAY, 71 * DAY]
+    assert holdout_targets(windows.test) == {4: [42]}
+    assert windows.test.request_times.tolist() == [100 * DAY]
+    assert items_of(windows.test.history, 4) == [40, 41]
+    assert items_of(windows.train_and_valid, 3) == [30, 31]  # not what comes after the beginning of the test
+    assert items_of(windows.train_and_valid, 6) == [60]
+    assert [items_of(windows.train_and_valid, user) for user in (4, 5)] == [[], []]
+    assert (windows.parts == NONE).sum() == 3
+    assert split.facts(made) == {"valid_from": "1970-03-02 00:00:01", "test_from": "1970-03-22 00:00:01"}
 
 
 def test_cold_items_are_in_no_log_and_no_history(log):

@@ -68,6 +68,19 @@ def test_users_are_asked_equally_often_and_at_late_moments_more() -> None:
     assert days[0] < 40
 
 
+def test_the_share_of_requests_without_history() -> None:
+    """First items are always without; the second of user 1 is at 3 of 4 days, that of user 2 at 0 of 4."""
+    log = history_of([[(0, 1), (1, 2)], [(0, 3), (9, 4)], [(5, 5)]])
+    batches = batches_of(log, horizon_days=4, epoch_requests=3000)
+    assert batches.share_without_history() == pytest.approx(((1 + 3 / 4) / 2 + 1 / 2 + 1) / 3)
+    assert "horizon_days=4" in batches.remedy_of_empty_histories
+    empty = [not history for _, _, history, _ in requests(batches)]
+    assert np.mean(empty) == pytest.approx(batches.share_without_history(), abs=0.03)
+    at_once = batches_of(history_of([[(0, 1), (1, 2)], [(5, 5)]]), horizon_days=0)
+    assert at_once.share_without_history() == 3 / 4
+    assert "history.strict=false" in at_once.remedy_of_empty_histories
+
+
 def test_positives_of_a_request_count_by_their_own_weights() -> None:
     """A basket of weights 1 and 3 (mean 2): 0.5 and 1.5, each over the root of their sum, 2."""
     log = dataclasses.replace(history_of([[(9, 1), (9, 2)]]), weights=np.float32([1, 3]))

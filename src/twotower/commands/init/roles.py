@@ -60,10 +60,10 @@ class Roles:
         self.columns: dict[str, Column] = {}
         self.settings: dict[str, tuple[Any, str]] = {}
         self.questions: list[Problem] = []
-        for role, (key, _, test) in ROLES.items():
+        for role, kind in ROLES.items():
             if (column := self._find(role)) is not None:
-                reason = SET_BY_FLAG if flags.get(role) else test(column) or ""
-                self.columns[role], self.settings[key] = column, (column.name, reason)
+                reason = SET_BY_FLAG if flags.get(role) else kind.test(column) or ""
+                self.columns[role], self.settings[kind.key] = column, (column.name, reason)
         self._infer_unit(self.columns.get("time"))
         if "label" in self.columns:
             self._infer_threshold(self.columns["label"])
@@ -99,8 +99,9 @@ class Roles:
         """Return the column of a role; ask if several fit, or if users or items have none."""
         if (name := self.flags.get(role)) is not None:
             return self.log.columns[name] if self._exists(role, name) else None
-        found = [column for column in self._free(ROLES[role].words) if ROLES[role].test(column)]
-        others = [column.num_other_words(f"{ROLES[role].words} {INTERACTION}") for column in found]
+        words = ROLES[role].words if self._free(ROLES[role].words) else ROLES[role].otherwise
+        found = [column for column in self._free(words) if words and ROLES[role].test(column)]
+        others = [column.num_other_words(f"{words} {INTERACTION}") for column in found]
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
         if role in ("user", "item"):  # `item_id` rather than `item_category_id`, and rather than `item`
             keys = [column for column in found if column.is_key]

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ LEAST_DAYS = 224
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
+NEARLY_ALL, FEW = 0.9, 0.02
+"""Users are sessions if nearly all users of the test window are new, and few interactions are later than the
+window in which their user begins."""
 
 Settings = Mapping[str, tuple[Any, str]]
 """Key -> value, and the reason, which may be empty."""
@@ -63,7 +67,7 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     except InputError as error:
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
-    words = [f"data={name}", f"name={name}", *_overrides(roles, int(audit["items"]))]
+    words = [f"data={name}", f"name={name}", *_overrides(split, roles, int(audit["items"]))]
     command, hint = shlex.join(["twotower", "train", *words]), _repeats_hint(audit)
     lines = {
         "data": _data_lines(settings, f"{split}   # {reason}", hint),
@@ -170,6 +174,13 @@ def _choose_split(settings: Settings, roles: Roles, kinds: Kinds) -> tuple[str, 
         reason = "there are no times: the last item of each user is the test"
         return "leave_one_out", reason, _audit(settings, "leave_one_out", kinds)
     audit = _audit(settings, "temporal_share", kinds)
+    num_new, num_users = int(audit["cold_users"]), int(audit["test_users"])
+    if num_new >= NEARLY_ALL * num_users:
+        with suppress(InputError):  # no user has two interactions in a window
+            of_sessions = _audit(settings, "sessions", kinds)
+            if int(of_sessions["unused_interactions"]) <= FEW * int(of_sessions["interactions"]):
+                reason = f"{num_new:,} of {num_users:,} test users are new, and active for a short time"
+                return "sessions", reason, of_sessions
     first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
     days = int((last - first) / A_DAY)
     if days < LEAST_DAYS:
@@ -197,9 +208,10 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     ).audit
 
 
-def _overrides(roles: Roles, num_items: int) -> list[str]:
-    """Return overrides for data without times, and for fewer items than the longest list of the metrics."""
+def _overrides(split: str, roles: Roles, num_items: int) -> list[str]:
+    """Return overrides for sessions, no times, and fewer items than the longest list of the metrics."""
     overrides = [] if {"split", "time"} & roles.columns.keys() else ["experiment=no_times"]
+    overrides = ["experiment=sessions"] if split == "sessions" else overrides
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
     ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]

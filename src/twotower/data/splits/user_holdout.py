@@ -1,6 +1,7 @@
 """A split with users that are not in the training data; part of their interactions is the history."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.interactions import Interactions
@@ -36,8 +37,7 @@ class UserHoldout(Split):
         """Return the part of each interaction, by its user and its position among those of the user."""
         valid_users, test_users = self._held_out(interactions)
         counts = interactions.counts()
-        num_history = np.clip(np.round(counts * self.config.fold_in), 1, np.maximum(counts - 1, 1))
-        num_history = np.minimum(num_history, counts).astype(np.int64)
+        num_history = history_lengths(counts, self.config.fold_in)
         codes = np.full((2, interactions.num_users + 1), TRAIN, dtype=np.int8)  # of history and targets
         codes[:, valid_users] = [[VALID_HISTORY], [VALID]]
         codes[:, test_users] = [[TEST_HISTORY], [TEST]]
@@ -58,3 +58,9 @@ class UserHoldout(Split):
         shuffled = np.random.default_rng(self.config.seed).permutation(users)
         half = round(len(shuffled) * self.config.share / 2)
         return shuffled[:half], shuffled[half : 2 * half]
+
+
+def history_lengths(counts: NDArray[np.int64], fold_in: float) -> NDArray[np.int64]:
+    """Return the length of each user's history: a share of the interactions, at least one, and not all."""
+    shares = np.clip(np.round(counts * fold_in).astype(np.int64), 1, np.maximum(counts - 1, 1))
+    return np.minimum(shares, counts)

@@ -140,6 +140,26 @@ class BasketBatches(TrainBatches):
         replayed = totals / np.add.reduceat(weights, begins)
         self.request_rates = replayed / replayed.max()
 
+    @property
+    def remedy_of_empty_histories(self) -> str:
+        """See `TrainBatches`; most request times are before the first interaction of a short session."""
+        if not self.horizon:
+            return super().remedy_of_empty_histories
+        days = self.horizon // SECONDS_A_DAY
+        return (
+            f"requests are drawn up to objective.horizon_days={days} before an interaction, mostly before a "
+            "user's first one; use experiment=sessions if users are sessions, or objective=next_item"
+        )
+
+    def share_without_history(self) -> float:
+        """Return the expected share of the requests that are not later than the user's first interaction."""
+        users = self.examples.users[self.chosen]
+        ages = self.examples.times[self.chosen] - self.interactions.times[self.offsets[users]]
+        horizon = max(1, self.horizon)
+        shares = np.diff(self.cumulative_shares) * (horizon - np.minimum(ages, horizon)) / horizon
+        by_user = np.add.reduceat(shares, self.edges[:-1])
+        return float(np.average(by_user, weights=self.request_rates))
+
     def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the position `first`."""
         rng = np.random.default_rng([self.order.seed, epoch])

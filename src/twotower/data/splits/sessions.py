@@ -1,0 +1,56 @@
+"""A split in time for users that are new in each window; part of their interactions is the history."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config.spec import ProperFraction
+from twotower.data.blocks import blocks, take
+from twotower.data.interactions import Interactions
+from twotower.data.splits.split import NONE, TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
+from twotower.data.splits.temporal import NEVER, Temporal
+from twotower.data.splits.user_holdout import history_lengths
+
+PARTS = np.array([[TRAIN, TRAIN, NONE], [VALID_HISTORY, VALID, NONE], [TEST_HISTORY, TEST, NONE]], np.int8)
+"""Window in which a session begins -> parts of its history, of its targets, and of what comes after it."""
+
+
+class Sessions(Temporal):
+    """`Temporal` for sessions and anonymous visitors, who have no history before the windows.
+
+    The user column holds sessions. A session belongs to the window in which it begins: earlier ones train, in
+    the other two the first interactions are the history and the rest are targets, at the time of the first of
+    them. Interactions of a session after the end of its window are dropped, so the future-leak rate is 0.
+    """
+
+    class Config(Temporal.Config):
+        """Settings of the windows, and of the histories in them."""
+
+        fold_in: ProperFraction = 0.8
+        """Share of the interactions of a session that is history; at least one, and not all."""
+
+    config: Config
+    name = "sessions"
+    by_order = True
+
+    def assign(self, interactions: Interactions) -> Parts:
+        """Return the part of each interaction, by the window of its session and its position in it."""
+        cutoffs, counts = self.cutoffs(interactions), interactions.counts()
+        begins = np.zeros(len(counts), dtype=np.int64)
+        begins[counts > 0] = take(interactions.times, interactions.offsets[:-1][counts > 0])
+        window = np.searchsorted(cutoffs, begins, side="right")
+        ends, inside = np.array([*cutoffs, NEVER])[window], np.zeros_like(counts)
+        for rows in blocks(len(interactions), interactions.times):
+            users = interactions.user_rows(rows)
+            is_inside = interactions.times[rows] < ends[users]
+            inside += np.bincount(users[is_inside], minlength=len(counts))
+        num_history = history_lengths(inside, self.config.fold_in)
+        lengths = np.stack([num_history, inside - num_history, counts - inside], axis=1)
+        return np.repeat(PARTS[window].ravel(), lengths.ravel())
+
+    def spread(self, interactions: Interactions, parts: Parts) -> Parts:
+        """Return the part of every interaction, from those of the same session; see `Split.spread`."""
+        return Split.spread(self, interactions, parts)
+
+    def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the time of the first target of each session; see `Split.request_times`."""
+        return Split.request_times(self, interactions, starts)
