@@ -87,9 +87,9 @@ ML_100K = Origin(lambda: MovieLens.Config(variant="100k").build().load(), FILMS,
 BEAUTY = Origin(
     beauty, (feature("item", "attributes", "tags.Tags", dim=32),), ("data.tag_columns=[attributes]",)
 )
-OF_A_SITE = (feature("item", "category", "categorical.Categorical", dim=8),)
+SITE_FEATURES = (feature("item", "category", "categorical.Categorical", dim=8),)
 OF_A_SHOP = (
-    *OF_A_SITE,
+    *SITE_FEATURES,
     feature("user", "segment", "categorical.Categorical", dim=8),
 )
 
@@ -225,9 +225,9 @@ STRANGERS = {
         )
         for name, shop in SHOPS.items()
     },
-    # Visits, for the recipe that `twotower init` chooses: eight films in turn, and made-up sites.
+    # Sessions, for the recipe that `twotower init` chooses: eight consecutive films, and made-up sites.
     "ml1m_visits": ML_1M.cut(short_users(8, 40_000), "experiment=sessions", *TAGS),
-    **{name: Stranger(site.tables, ("experiment=sessions",), OF_A_SITE) for name, site in SITES.items()},
+    **{name: Stranger(site.tables, ("experiment=sessions",), SITE_FEATURES) for name, site in SITES.items()},
 }
 FILES = ("interactions", "users", "items")
 

@@ -1,4 +1,4 @@
-"""Made-up logs of shops and sites with a character of their own, for `carry_over.py`.
+"""Made-up logs of shops and sites with a known structure, for `carry_over.py`.
 
 Shapes: U users, N items, B users of a chunk.
 """
@@ -140,9 +140,9 @@ class Site:
     Attributes:
         num_visits: U.
         num_items: N.
-        alike: what the category of the item before adds to the logarithm of an item's popularity.
-        follows: what being among the six items that follow the one before adds to it.
-        life_days: half-life of an item's popularity after it comes in; 0 = it is there always.
+        alike: increase of the log popularity of items of the previous item's category.
+        follows: the same for the six successors of the previous item.
+        life_days: half-life of an item's popularity after its release; 0: constant.
         seed: of everything.
     """
 
@@ -161,7 +161,7 @@ class Site:
         base = rng.normal(0, 1.3, self.num_items)
         begins = rng.uniform(-1, SITE_DAYS, self.num_items) if self.life_days else np.zeros(self.num_items)
         days = np.sort(rng.uniform(0, SITE_DAYS, self.num_visits))
-        found = []
+        frames = []
         for visits in np.array_split(np.arange(self.num_visits), -(-self.num_visits // CHUNK)):
             ages = days[visits, None] - begins
             scores = base - (np.log(2) * ages / self.life_days if self.life_days else 0.0)
@@ -170,7 +170,7 @@ class Site:
             items = self._take(scores, rng)
             for place in range(int(clicks.max())):
                 seconds = FIRST_TIME + (days[visits] * 86_400).astype(np.int64) + 40 * place
-                found.append(
+                frames.append(
                     pd.DataFrame({"user_id": visits + 1, "item_id": items + 1, "timestamp": seconds})
                 )
                 stays = clicks > place + 1
@@ -182,7 +182,7 @@ class Site:
                 rows = np.arange(len(visits))[:, None]
                 leads[rows, following[items]] += self.follows
                 items = self._take(leads, rng)
-        log = pd.concat(found, ignore_index=True).sort_values("timestamp", kind="stable", ignore_index=True)
+        log = pd.concat(frames, ignore_index=True).sort_values("timestamp", kind="stable", ignore_index=True)
         table = pd.DataFrame({"item_id": np.arange(1, self.num_items + 1), "category": category})
         table["category"] = "category " + table["category"].astype("str")
         return Tables(log, items=table[table.item_id.isin(log.item_id)])

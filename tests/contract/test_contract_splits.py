@@ -46,7 +46,15 @@ def logs(draw):
 
 
 def test_there_are_splits() -> None:
-    assert {"given", "item_cold", "leave_one_out", "rolling", "temporal", "user_holdout"} <= CASES.keys()
+    assert {
+        "given",
+        "item_cold",
+        "leave_one_out",
+        "rolling",
+        "sessions",
+        "temporal",
+        "user_holdout",
+    } <= CASES.keys()
 
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())

@@ -41,7 +41,7 @@ def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
     if lacking:
         found.append(
             f"the bundle does not know {lacking:,} interactions of the log, which were held out for the "
-            "test, so it can recommend their items again; twotower train "
+            "test or dropped by the split, so it can recommend their items again; twotower train "
             f"rebuild_bundle={named} makes a bundle of all data"
         )
     return found

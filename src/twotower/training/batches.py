@@ -116,9 +116,9 @@ class TrainBatches:
         return min(self.batch_size, self.order.size) * self.history_length
 
     @property
-    def remedy_of_empty_histories(self) -> str:
-        """What a warning of many examples with an empty history suggests."""
-        return "with coarse or equal timestamps set history.strict=false"
+    def empty_history_remedy(self) -> str:
+        """Remedy in the warning about examples without a history."""
+        return "users have one interaction, or equal times; for the latter set history.strict=false"
 
     def share_without_history(self) -> float:
         """Return the share of the examples with an empty history."""

@@ -37,7 +37,7 @@ from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 MANY_EMPTY = 0.8
-"""Share of examples without a history above which a warning is logged, if most users to validate have one."""
+"""Share of examples without a history above which a warning is logged, if most validation users have one."""
 
 
 @dataclass(frozen=True)
@@ -295,11 +295,11 @@ def check_same_data(folder: Path, fingerprint: str) -> None:
 
 def _warn_of_empty_histories(batches: TrainBatches, valid: Holdout) -> None:
     share = batches.share_without_history()
-    valid_share = float((valid.history.counts()[valid.users] == 0).mean())
-    if batches.history_length and share > MANY_EMPTY and valid_share < 1 / 2:
+    valid_share = float((valid.history.counts()[valid.users] > 0).mean())
+    if batches.history_length and share > MANY_EMPTY and valid_share > 1 / 2:
         LOG.warning(
             "%.0f %% of the training examples have no history, %.0f %% of the validation users have one; %s",
             100 * share,
-            100 * (1 - valid_share),
-            batches.remedy_of_empty_histories,
+            100 * valid_share,
+            batches.empty_history_remedy,
         )

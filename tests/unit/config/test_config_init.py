@@ -146,6 +146,11 @@ def test_unusual_files_are_handled(case: str, here: Path, capsys: pytest.Capture
 ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
     "no names": (b"1,2,3\n4,5,6\n", [], ["its first line is data (1, 2, 3), not column names"]),
     "users unknown": (csv(log("a", "item", ts=SECONDS)), [], ["--user: no column has such a name: 'a' ("]),
+    "times of visits are no users": (
+        csv(log("cookie", "item", visit_time=SECONDS)),
+        [],
+        ["--user: no column has such a name: 'cookie' ("],
+    ),
     "two users": (
         csv(log("user", "item", client=USERS, ts=SECONDS)),
         [],
@@ -546,6 +551,22 @@ def test_of_several_columns_the_clear_one_is_taken(case: str, here: Path) -> Non
     time = {} if "click_time" in columns else {"ts": SECONDS}
     init({"log.csv": pd.DataFrame({"user": USERS, "item": ITEMS, **time, **columns})})
     assert str(checked("train", ["data=own"])["data"].get(key)) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"session_id": USERS, "user_agent": WORDS, "session_number": EVEN}, "session_id"),
+        ({"visit": USERS, "customer_segment": WORDS}, "visit"),
+        ({"web_user_id": USERS, "session_id": EVEN}, "web_user_id"),
+        ({"user": USERS, "session_id": EVEN}, "user"),
+    ],
+)
+def test_a_key_of_sessions_is_the_user_if_no_column_names_users(
+    columns: dict[str, Any], expected: str, here: Path
+) -> None:
+    init({"log.csv": pd.DataFrame({"item": ITEMS, "ts": SECONDS, **columns})})
+    assert checked("train", ["data=own"])["data"]["user_column"] == expected
 
 
 def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
@@ -12,7 +13,7 @@ from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.sessions import Sessions
-from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
+from twotower.data.splits.split import NONE, TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, VALID_ONLY
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
 
@@ -132,6 +133,28 @@ def test_sessions_by_hand(log):
     assert split.facts(made) == {"valid_from": "1970-03-02 00:00:01", "test_from": "1970-03-22 00:00:01"}
 
 
+def test_views_and_impressions_after_the_window_of_their_session_are_in_no_part(log):
+    rows = [(1, 1, 10), (1, 2, 11), (1, 3, 70), (2, 1, 61), (2, 2, 62), (2, 3, 63), (2, 4, 90)]
+    rows += [(3, 1, 65), (3, 2, 90), (4, 1, 85), (4, 2, 90), (4, 3, 99), (5, 1, 100), (6, 1, 20)]
+    rows = [(user, item, DAY * time) for user, item, time in rows]
+    seen = {(1, 70): NEGATIVE, (2, 61): HISTORY, (2, 90): HISTORY, (3, 65): HISTORY, (3, 90): NEGATIVE}
+    seen |= {(4, 90): NEGATIVE, (6, 20): HISTORY}
+    roles = np.array([seen.get((user, time // DAY), POSITIVE) for user, _, time in rows], dtype=np.int8)
+    split = Sessions(Sessions.Config(test=20, valid=20, unit="days", fold_in=0.5))
+    parts = dict(
+        zip(
+            [(user, time // DAY) for user, _, time in rows],
+            split.parts(replace(log(rows), roles=roles)),
+            strict=True,
+        )
+    )
+    assert [parts[1, time] for time in (10, 11, 70)] == [TRAIN, TRAIN, NONE]
+    assert [parts[2, time] for time in (61, 62, 63, 90)] == [VALID_HISTORY, VALID_HISTORY, VALID, NONE]
+    assert [parts[3, time] for time in (65, 90)] == [NONE, NONE]  # without a positive, after training
+    assert [parts[4, time] for time in (85, 90, 99)] == [TEST_HISTORY, TEST, TEST]
+    assert parts[6, 20] == TRAIN
+
+
 def test_cold_items_are_in_no_log_and_no_history(log):
     rows = [(user, item, DAY * (10 * item + user)) for user in range(1, 6) for item in range(1, 11)]
     rows += [(user, item, DAY * (110 + item)) for user in (6, 7) for item in range(1, 11)]
@@ -207,6 +230,11 @@ EMPTY = {
         UserHoldout(UserHoldout.Config(share=0.1)),
         [(1, 1, 1), (1, 2, 2), (2, 1, 1)],
         ["user_holdout: valid", "1 users", "split.share"],
+    ),
+    "sessions of one click": (
+        Sessions(Sessions.Config(test=3, valid=3, unit="days")),
+        [(user, 1, user * DAY) for user in range(1, 11)],
+        ["split=sessions: valid", "two positive interactions in one window", "the most of a session is 1"],
     ),
 }
 

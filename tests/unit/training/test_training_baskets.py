@@ -73,12 +73,18 @@ def test_the_share_of_requests_without_history() -> None:
     log = history_of([[(0, 1), (1, 2)], [(0, 3), (9, 4)], [(5, 5)]])
     batches = batches_of(log, horizon_days=4, epoch_requests=3000)
     assert batches.share_without_history() == pytest.approx(((1 + 3 / 4) / 2 + 1 / 2 + 1) / 3)
-    assert "horizon_days=4" in batches.remedy_of_empty_histories
+    assert "horizon_days=4" in batches.empty_history_remedy
     empty = [not history for _, _, history, _ in requests(batches)]
     assert np.mean(empty) == pytest.approx(batches.share_without_history(), abs=0.03)
+    views = dataclasses.replace(
+        history_of([[(0, 1), (1, 2), (2, 3)], [(3, 4), (3, 5)]]), roles=np.int8([2, 2, 0, 0, 0])
+    )
+    assert (
+        batches_of(views, horizon_days=4).share_without_history() == 1 / 2
+    )  # views come before the first example
     at_once = batches_of(history_of([[(0, 1), (1, 2)], [(5, 5)]]), horizon_days=0)
     assert at_once.share_without_history() == 3 / 4
-    assert "history.strict=false" in at_once.remedy_of_empty_histories
+    assert "history.strict=false" in at_once.empty_history_remedy
 
 
 def test_positives_of_a_request_count_by_their_own_weights() -> None:

@@ -63,8 +63,8 @@ class Role(NamedTuple):
     words: str
     test: Callable[[Column], str | None] = lambda column: "its name"
     """Returns why the values of a column with such a name fit; None if they do not."""
-    otherwise: str = ""
-    """Words that count if no column has the others."""
+    fallback_words: str = ""
+    """Words that are tried if no column has one of `words`."""
 
 
 def time_unit(column: Column) -> str | None:
@@ -125,7 +125,7 @@ ROLES = {
         """user users uid customer customers client visitor member account buyer reviewer reader listener
         student person patient household kunde kunden käufer nutzer benutzer besucher mitglied utilisateur
         usuario cliente 用户 用户id""",
-        otherwise="session sessions visit visits sitzung besuch 会话",
+        fallback_words="session sessions visit sitzung besuch 会话",
     ),
     "item": Role(
         "item_column",

@@ -34,6 +34,7 @@ EVENTS_COMMENT = (
 )
 
 
+KEYS = {"id", "uid", "key"}
 NUM_SHARED, MAX_SPREAD = 20, 0.2
 """Minimum number of rows that show whether a key determines a column, and the maximum spread of the values
 within a key, as a share of their spread in the log."""
@@ -99,10 +100,11 @@ class Roles:
         """Return the column of a role; ask if several fit, or if users or items have none."""
         if (name := self.flags.get(role)) is not None:
             return self.log.columns[name] if self._exists(role, name) else None
-        words = ROLES[role].words if self._free(ROLES[role].words) else ROLES[role].otherwise
-        found = [column for column in self._free(words) if words and ROLES[role].test(column)]
-        others = [column.num_other_words(f"{words} {INTERACTION}") for column in found]
+        found = [column for column in self._free(ROLES[role].words) if ROLES[role].test(column)]
+        others = [column.num_other_words(f"{ROLES[role].words} {INTERACTION}") for column in found]
+        is_clear = 0 in others or any(column.is_key for column in found)
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
+        found = found if is_clear else self._fallback(role) or found
         if role in ("user", "item"):  # `item_id` rather than `item_category_id`, and rather than `item`
             keys = [column for column in found if column.is_key]
             found = keys if len(keys) == 1 else found
@@ -113,6 +115,12 @@ class Roles:
             reason = "several columns hold times" if role == "time" else "several columns may be it"
             self._ask(role, f"{reason}: {'; '.join(map(str, found))}; add --{role} COLUMN")
         return found[0] if len(found) == 1 else None
+
+    def _fallback(self, role: str) -> list[Column]:
+        """Return columns named by nothing but a word of `fallback_words`, or as its key: `session_id`."""
+        words = ROLES[role].fallback_words.split()
+        free = [each for each in self._free() if each.parts and each.parts[0] in words]
+        return [each for each in free if {*each.parts[1:]} <= KEYS and not time_unit(each)]
 
     def _infer_unit(self, column: Column | None) -> None:
         """Set the unit of the times; without times, ask about columns with dates of another kind."""

@@ -19,7 +19,7 @@ from twotower.commands.run_settings import literal
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.spec import TARGET
-from twotower.data.audit import audit_table
+from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Audit
 from twotower.data.sources.source import Source
@@ -31,9 +31,9 @@ LEAST_DAYS = 224
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
-NEARLY_ALL, FEW = 0.9, 0.02
-"""Users are sessions if nearly all users of the test window are new, and few interactions are later than the
-window in which their user begins."""
+NEARLY_ALL, FEW, ENOUGH = 0.9, 0.02, 0.2
+"""Users are sessions if nearly all users of the test window are new, few interactions are later than the
+window in which their user begins, and enough of these users have two interactions."""
 
 Settings = Mapping[str, tuple[Any, str]]
 """Key -> value, and the reason, which may be empty."""
@@ -67,6 +67,7 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     except InputError as error:
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
+    print(f"  split    {split}   ({reason})")
     words = [f"data={name}", f"name={name}", *_overrides(split, roles, int(audit["items"]))]
     command, hint = shlex.join(["twotower", "train", *words]), _repeats_hint(audit)
     lines = {
@@ -176,11 +177,12 @@ def _choose_split(settings: Settings, roles: Roles, kinds: Kinds) -> tuple[str, 
     audit = _audit(settings, "temporal_share", kinds)
     num_new, num_users = int(audit["cold_users"]), int(audit["test_users"])
     if num_new >= NEARLY_ALL * num_users:
-        with suppress(InputError):  # no user has two interactions in a window
-            of_sessions = _audit(settings, "sessions", kinds)
-            if int(of_sessions["unused_interactions"]) <= FEW * int(of_sessions["interactions"]):
-                reason = f"{num_new:,} of {num_users:,} test users are new, and active for a short time"
-                return "sessions", reason, of_sessions
+        with suppress(InputError):  # no user has a target in a window
+            sessions = _audit(settings, "sessions", kinds)
+            is_short = int(sessions["unused_interactions"]) <= FEW * int(sessions["interactions"])
+            if is_short and int(sessions["test_users"]) >= ENOUGH * num_users and WARNING not in sessions:
+                reason = f"{num_new:,} of {num_users:,} users of the last tenth are new, and stay briefly"
+                return "sessions", reason, sessions
     first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
     days = int((last - first) / A_DAY)
     if days < LEAST_DAYS:

@@ -11,15 +11,15 @@ from twotower.data.splits.temporal import NEVER, Temporal
 from twotower.data.splits.user_holdout import history_lengths
 
 PARTS = np.array([[TRAIN, TRAIN, NONE], [VALID_HISTORY, VALID, NONE], [TEST_HISTORY, TEST, NONE]], np.int8)
-"""Window in which a session begins -> parts of its history, of its targets, and of what comes after it."""
+"""Window in which a session begins -> parts of its history, of its targets, of its later interactions."""
 
 
 class Sessions(Temporal):
     """`Temporal` for sessions and anonymous visitors, who have no history before the windows.
 
     The user column holds sessions. A session belongs to the window in which it begins: earlier ones train, in
-    the other two the first interactions are the history and the rest are targets, at the time of the first of
-    them. Interactions of a session after the end of its window are dropped, so the future-leak rate is 0.
+    the other two the first interactions are the history and the rest are targets. The request time is that of
+    the first target. Interactions after the end of the window are dropped, so the future-leak rate is 0.
     """
 
     class Config(Temporal.Config):
@@ -41,16 +41,34 @@ class Sessions(Temporal):
         ends, inside = np.array([*cutoffs, NEVER])[window], np.zeros_like(counts)
         for rows in blocks(len(interactions), interactions.times):
             users = interactions.user_rows(rows)
+            first, last = int(users[0]), int(users[-1])
             is_inside = interactions.times[rows] < ends[users]
-            inside += np.bincount(users[is_inside], minlength=len(counts))
+            inside[first : last + 1] += np.bincount(users[is_inside] - first, minlength=last - first + 1)
         num_history = history_lengths(inside, self.config.fold_in)
         lengths = np.stack([num_history, inside - num_history, counts - inside], axis=1)
         return np.repeat(PARTS[window].ravel(), lengths.ravel())
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the part of every interaction, from those of the same session; see `Split.spread`."""
-        return Split.spread(self, interactions, parts)
+        """Return the part of every interaction: that of a positive nearby, see `Split.spread`.
+
+        None for interactions after the end of the window of that part.
+        """
+        spread = Split.spread(self, interactions, parts)
+        valid_from, test_from = self.cutoffs(interactions.positives)
+        ends = np.full(NONE + 1, NEVER)
+        ends[TRAIN], ends[[VALID_HISTORY, VALID]] = valid_from, test_from
+        for rows in blocks(len(interactions), interactions.times):
+            spread[rows][interactions.times[rows] >= ends[spread[rows]]] = NONE
+        return spread
 
     def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the time of the first target of each session; see `Split.request_times`."""
         return Split.request_times(self, interactions, starts)
+
+    def remedy(self, interactions: Interactions) -> str:
+        """Return the windows, and what a session needs for a target."""
+        most = int(interactions.counts().max())
+        return (
+            f"{super().remedy(interactions)}; a target needs a session with two positive interactions in one "
+            f"window (the most of a session is {most})"
+        )

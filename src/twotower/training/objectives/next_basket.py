@@ -141,10 +141,10 @@ class BasketBatches(TrainBatches):
         self.request_rates = replayed / replayed.max()
 
     @property
-    def remedy_of_empty_histories(self) -> str:
+    def empty_history_remedy(self) -> str:
         """See `TrainBatches`; most request times are before the first interaction of a short session."""
         if not self.horizon:
-            return super().remedy_of_empty_histories
+            return super().empty_history_remedy
         days = self.horizon // SECONDS_A_DAY
         return (
             f"requests are drawn up to objective.horizon_days={days} before an interaction, mostly before a "
@@ -152,13 +152,17 @@ class BasketBatches(TrainBatches):
         )
 
     def share_without_history(self) -> float:
-        """Return the expected share of the requests that are not later than the user's first interaction."""
-        users = self.examples.users[self.chosen]
-        ages = self.examples.times[self.chosen] - self.interactions.times[self.offsets[users]]
-        horizon = max(1, self.horizon)
+        """Return the expected share of requests with an empty history.
+
+        Those are not later than the user's first example, which has no history itself.
+        """
+        firsts, horizon = self.chosen[self.edges[:-1]], max(1, self.horizon)
+        ages = self.examples.times[self.chosen]
+        ages = ages - np.repeat(self.examples.times[firsts], np.diff(self.edges))
         shares = np.diff(self.cumulative_shares) * (horizon - np.minimum(ages, horizon)) / horizon
         by_user = np.add.reduceat(shares, self.edges[:-1])
-        return float(np.average(by_user, weights=self.request_rates))
+        is_empty = self.examples.history_end[firsts] == self.offsets[self.examples.users[firsts]]
+        return float(np.average(by_user * is_empty, weights=self.request_rates))
 
     def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the position `first`."""
