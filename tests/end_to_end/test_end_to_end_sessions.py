@@ -99,6 +99,6 @@ def test_requests_before_every_session_are_a_warning() -> None:
     _, _, said = train("train", *words, "initialization=random")
     assert "100 % of the training examples have no history, 100 % of the validation users have one" in said
     assert "objective.horizon_days=28" in said
-    assert "use experiment=sessions if users are sessions" in said
+    assert "use experiment=sessions with your split" in said
     _, _, said = train("train", *words, "initialization=random", "split=temporal_share")
     assert "have no history" not in said  # nobody has one when the model is used

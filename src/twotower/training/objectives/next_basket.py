@@ -148,7 +148,7 @@ class BasketBatches(TrainBatches):
         days = self.horizon // SECONDS_A_DAY
         return (
             f"requests are drawn up to objective.horizon_days={days} before an interaction, mostly before a "
-            "user's first one; use experiment=sessions if users are sessions, or objective=next_item"
+            "user's first one; use experiment=sessions with your split, or objective=next_item"
         )
 
     def share_without_history(self) -> float:
