@@ -144,6 +144,9 @@ def write_files_of_the_reader(page: Path, folder: Path) -> None:
         "hour": rng.integers(24, size=num),
         "action": rng.choice(["buy", "view", "skip", "ping"], num),
     }
+    place = np.arange(num) % 4
+    begins = log["timestamp"].to_numpy()[np.arange(num) // 4 * 4]
+    clicks = log.assign(session_id=np.arange(num) // 4, timestamp=begins + 30 * place).drop(columns="user_id")
     pairs = log[["user_id", "item_id"]].drop_duplicates().sort_values("user_id", kind="stable")
     lists = {user: " ".join(map(str, group)) for user, group in pairs.groupby("user_id")["item_id"]}
     city = rng.choice(["Oslo", "Rome"], users + 1)
@@ -152,6 +155,7 @@ def write_files_of_the_reader(page: Path, folder: Path) -> None:
         "log.csv": log.assign(**{name: of_page[name] for name in LOGS.get(page.name, ())}),
         "users.csv": pd.DataFrame({"user_id": np.arange(users + 1), "city": city}),
         "items.csv": pd.DataFrame({"item_id": np.arange(items + 1), "price": price}),
+        "clicks.csv": clicks,
     }
     for name, table in tables.items():
         table.to_csv(folder / name, index=False)
