@@ -1,4 +1,4 @@
-"""Data sets that no recipe was chosen on, as files that `data=table_files` reads; `carry_over.py` runs them.
+"""Data sets that the default was not chosen on, as `data=table_files` reads them; `carry_over.py` runs them.
 
 From what is in `TWOTOWER_DATA_DIR` and bundled: other periods, users and items of it; and made-up shops. A
 set is a folder with interactions.csv, mostly users.csv and items.csv, and manifest.json: what to type of it.
@@ -88,7 +88,7 @@ BEAUTY = Origin(
     beauty, (feature("item", "attributes", "tags.Tags", dim=32),), ("data.tag_columns=[attributes]",)
 )
 SITE_FEATURES = (feature("item", "category", "categorical.Categorical", dim=8),)
-OF_A_SHOP = (
+SHOP_FEATURES = (
     *SITE_FEATURES,
     feature("user", "segment", "categorical.Categorical", dim=8),
 )
@@ -221,11 +221,11 @@ STRANGERS = {
         name: Stranger(
             shop.tables,
             ("+data.repeats=keep",) if shop.habit else (),
-            OF_A_SHOP if shop.has_features else (),
+            SHOP_FEATURES if shop.has_features else (),
         )
         for name, shop in SHOPS.items()
     },
-    # Sessions, for the recipe that `twotower init` chooses: eight consecutive films, and made-up sites.
+    # Sessions: eight consecutive films (a part of them chose `experiment=sessions`), and made-up sites.
     "ml1m_visits": ML_1M.cut(short_users(8, 40_000), "experiment=sessions", *TAGS),
     **{name: Stranger(site.tables, ("experiment=sessions",), SITE_FEATURES) for name, site in SITES.items()},
 }

@@ -1,4 +1,4 @@
-"""Made-up logs of shops and sites with a known structure, for `carry_over.py`.
+"""Made-up logs of shops and sites with a known structure, for `carry_over.py`: no recipe was chosen on them.
 
 Shapes: U users, N items, B users of a chunk.
 """

@@ -81,12 +81,8 @@ def test_the_command_of_init_learns_what_follows(project: tuple[Path, list[str]]
     assert audit["split"] == "sessions"
     assert audit["cold_users"] == audit["test_users"] >= 0.09 * NUM_SESSIONS
     assert audit["future_leak_rate"] == 0
-    assert (
-        result["metrics"]["test/recall_at_3"]
-        > 0.7
-        > 0.3
-        > result["baselines"]["popularity"]["test/recall_at_3"]
-    )
+    assert result["metrics"]["test/recall_at_3"] > 0.7
+    assert result["baselines"]["popularity"]["test/recall_at_3"] < 0.3
     assert "have no history" not in said
     retriever = Retriever.open(folder / "bundle")
     for item in (3, 17, 30):
@@ -101,4 +97,4 @@ def test_requests_before_every_session_are_a_warning() -> None:
     assert "objective.horizon_days=28" in said
     assert "use experiment=sessions with your split" in said
     _, _, said = train("train", *words, "initialization=random", "split=temporal_share")
-    assert "have no history" not in said  # nobody has one when the model is used
+    assert "have no history" not in said  # no validation user has one

@@ -79,9 +79,8 @@ def test_the_share_of_requests_without_history() -> None:
     views = dataclasses.replace(
         history_of([[(0, 1), (1, 2), (2, 3)], [(3, 4), (3, 5)]]), roles=np.int8([2, 2, 0, 0, 0])
     )
-    assert (
-        batches_of(views, horizon_days=4).share_without_history() == 1 / 2
-    )  # views come before the first example
+    # The views of user 1 come before the first example.
+    assert batches_of(views, horizon_days=4).share_without_history() == 1 / 2
     at_once = batches_of(history_of([[(0, 1), (1, 2)], [(5, 5)]]), horizon_days=0)
     assert at_once.share_without_history() == 3 / 4
     assert "history.strict=false" in at_once.empty_history_remedy

@@ -64,7 +64,7 @@ class Role(NamedTuple):
     test: Callable[[Column], str | None] = lambda column: "its name"
     """Returns why the values of a column with such a name fit; None if they do not."""
     fallback_words: str = ""
-    """Words that are tried if no column has one of `words`."""
+    """Names of columns, alone or as a key, that are tried if no column is clearly called by `words`."""
 
 
 def time_unit(column: Column) -> str | None:

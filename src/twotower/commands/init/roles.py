@@ -35,6 +35,7 @@ EVENTS_COMMENT = (
 
 
 KEYS = {"id", "uid", "key"}
+"""Words that may follow one of `fallback_words`: `session_id`, but not `session_number`."""
 NUM_SHARED, MAX_SPREAD = 20, 0.2
 """Minimum number of rows that show whether a key determines a column, and the maximum spread of the values
 within a key, as a share of their spread in the log."""
@@ -117,7 +118,7 @@ class Roles:
         return found[0] if len(found) == 1 else None
 
     def _fallback(self, role: str) -> list[Column]:
-        """Return columns named by nothing but a word of `fallback_words`, or as its key: `session_id`."""
+        """Return columns called by one of `fallback_words`, alone or as a key: `session_id`."""
         words = ROLES[role].fallback_words.split()
         free = [each for each in self._free() if each.parts and each.parts[0] in words]
         return [each for each in free if {*each.parts[1:]} <= KEYS and not time_unit(each)]

@@ -31,6 +31,8 @@ LEAST_DAYS = 224
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
+EXPERIMENTS = {"leave_one_out": "no_times", "sessions": "sessions"}
+"""Split that is chosen for a log -> the experiment of its recipe, if that is not the default."""
 NEARLY_ALL, FEW, ENOUGH = 0.9, 0.02, 0.2
 """Users are sessions if nearly all users of the test window are new, few interactions are later than the
 window in which their user begins, and enough of these users have two interactions."""
@@ -68,7 +70,7 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
     print(f"  split    {split}   ({reason})")
-    words = [f"data={name}", f"name={name}", *_overrides(split, roles, int(audit["items"]))]
+    words = [f"data={name}", f"name={name}", *_overrides(split, int(audit["items"]))]
     command, hint = shlex.join(["twotower", "train", *words]), _repeats_hint(audit)
     lines = {
         "data": _data_lines(settings, f"{split}   # {reason}", hint),
@@ -210,10 +212,9 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     ).audit
 
 
-def _overrides(split: str, roles: Roles, num_items: int) -> list[str]:
-    """Return overrides for sessions, no times, and fewer items than the longest list of the metrics."""
-    overrides = [] if {"split", "time"} & roles.columns.keys() else ["experiment=no_times"]
-    overrides = ["experiment=sessions"] if split == "sessions" else overrides
+def _overrides(split: str, num_items: int) -> list[str]:
+    """Return the recipe of a split, and overrides for fewer items than the longest list of the metrics."""
+    overrides = [f"experiment={EXPERIMENTS[split]}"] if split in EXPERIMENTS else []
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
     ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
