@@ -1,5 +1,6 @@
 """Logits of embeddings that a test makes up, through the `Scorer`."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -17,10 +18,10 @@ NONE = torch.empty(0, dtype=torch.int64)
 
 
 class Prior:
-    """Prior odds at hand, as an item bias gives them."""
+    """Prior odds at hand, as an item bias gives them, and the width of its column."""
 
-    def __init__(self, odds: LogPriorOdds | None) -> None:
-        self.odds = odds
+    def __init__(self, odds: LogPriorOdds | None, width: int) -> None:
+        self.odds, self.config = odds, SimpleNamespace(width=width)
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
         return self.odds
@@ -50,6 +51,7 @@ def logits_of(
     to_user: Tensor | None = None,
     prior: LogPriorOdds | None = None,
     positive_rows: Tensor | None = None,
+    bias_width: int = 0,
 ) -> list[Logits]:
     """Compute the logits of embeddings.
 
@@ -66,6 +68,7 @@ def logits_of(
         to_user: [P].
         prior: of all items, row 0 included.
         positive_rows: [P], for the prior.
+        bias_width: columns of the item bias, the last of D.
     """
     if isinstance(scorer, ScoringConfig):
         scorer = Scorer(scorer, 10_000).to(users.dtype)
@@ -86,7 +89,7 @@ def logits_of(
         positive_to_user=to_user,
     )
     encoded = EncodedItems(NONE, *ranges[1:])
-    return scorer(users, torch.cat(every), encoded, negatives, batch, cast(Any, Prior(prior)))
+    return scorer(users, torch.cat(every), encoded, negatives, batch, cast(Any, Prior(prior, bias_width)))
 
 
 def loss_of(loss: Loss, *embeddings: Any, scorer: Scorer | None = None, **more: Any) -> Tensor:

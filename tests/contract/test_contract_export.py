@@ -56,9 +56,12 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def one_block(history: Spec) -> Spec:
-    """Return a history encoder of one block, the graph of a second one is the same, with every branch."""
+    """Return a history encoder of one block, the graph of a second one is the same, with every branch.
+
+    GRUs, the smallest graphs, are an ensemble.
+    """
     config = HistoryEncoder.Config.model_validate(history)
-    smallest = {"blocks": 1, "low_pass": 0.5}
+    smallest = {"blocks": 1, "low_pass": 0.5} | ({"members": 2} if "Gru" in history[TARGET] else {})
     return history | {key: value for key, value in smallest.items() if hasattr(config, key)}
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from variants import specs_of
 
+from twotower.config.spec import locate_class
+from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
 
@@ -16,7 +18,12 @@ B, L, H, REQUEST = 6, 5, 4, 9000
 def cases() -> dict[str, dict[str, Any]]:
     found = {name: spec for name, spec in specs_of("history").items() if name != "none"}  # it has no block
     specs = {name: spec | {"length": L} for name, spec in found.items()}
-    return specs | {f"{name}, dropout": {**spec, "dropout": 0.5} for name, spec in specs.items()}
+    members = {
+        f"{name}, members": {**spec, "members": 2}
+        for name, spec in specs.items()
+        if issubclass(locate_class(spec, HistoryEncoder), CausalEncoder)
+    }
+    return specs | members | {f"{name}, dropout": {**spec, "dropout": 0.5} for name, spec in specs.items()}
 
 
 CASES = cases()
@@ -25,7 +32,8 @@ CASES = cases()
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
 def encoder(request: pytest.FixtureRequest) -> HistoryEncoder:
     torch.manual_seed(3)
-    built = HistoryEncoder.Config.model_validate(request.param).build(H)
+    config = HistoryEncoder.Config.model_validate(request.param)
+    built = config.build(H * config.num_members)
     for parameter in built.parameters():
         torch.nn.init.normal_(parameter)
     return built.eval()
@@ -35,7 +43,7 @@ def histories(encoder: HistoryEncoder) -> tuple[Tensor, Tensor, Tensor]:
     """Right-aligned histories of 0, 1, ... L items, and a request after them."""
     torch.manual_seed(11)
     mask = torch.arange(L) >= L - torch.arange(B)[:, None]
-    embeddings = torch.randn(B, L, H) * mask[..., None]
+    embeddings = torch.randn(B, L, encoder.dim) * mask[..., None]
     times = torch.arange(L).expand(B, L) * 1000 * mask
     if encoder.config.reads_request_times:
         times = torch.cat([times, torch.full((B, 1), REQUEST)], 1)
@@ -61,20 +69,23 @@ def blocks_of(
 
 def test_there_is_one_vector_a_user_and_zeros_where_there_is_no_item(encoder: HistoryEncoder) -> None:
     result = encoder.latest(*histories(encoder))
-    assert result.shape == (B, H)
+    assert result.shape == (B, encoder.dim)
     assert (result[0] == 0).all()
     assert (result[1:] != 0).any(1).all()
     blocks = blocks_of(encoder, *histories(encoder))
     torch.testing.assert_close(blocks["history"], result)
     assert {name: block.shape for name, block in blocks.items()} == {
-        name: (B, dim) for name, dim in encoder.config.block_dims(H).items()
+        name: (B, dim) for name, dim in encoder.config.block_dims(encoder.dim).items()
     }
 
 
 def test_what_was_done_with_an_item_is_added_to_it(encoder: HistoryEncoder) -> None:
     """Whatever way is taken: to pool two tables, or to look at each position."""
     embeddings, mask, times = histories(encoder)
-    event_table, events = torch.cat([torch.zeros(1, H), torch.randn(3, H)]), torch.randint(4, (B, L))
+    event_table, events = (
+        torch.cat([torch.zeros(1, encoder.dim), torch.randn(3, encoder.dim)]),
+        torch.randint(4, (B, L)),
+    )
     event_table.requires_grad_()
     padded = torch.where(mask, events, 3)  # row 3 must not be read there
     found = blocks_of(encoder, embeddings, mask, times, event_table, padded)
@@ -94,7 +105,7 @@ def test_every_item_counts(encoder: HistoryEncoder) -> None:
     before = encoder.latest(embeddings, mask, times)
     for position in range(L):
         changed = embeddings.detach().clone()
-        changed[:, position] = torch.randn(B, H) * mask[:, position, None]
+        changed[:, position] = torch.randn(B, encoder.dim) * mask[:, position, None]
         after = encoder.latest(changed, mask, times)
         assert torch.equal(after[~mask[:, position]], before[~mask[:, position]])
         assert not torch.allclose(after[-1], before[-1])
@@ -118,7 +129,7 @@ def test_an_empty_history_gives_zeros_and_finite_gradients(encoder: HistoryEncod
 
 def test_what_stands_in_the_padding_is_irrelevant(encoder: HistoryEncoder) -> None:
     embeddings, mask, times = histories(encoder)
-    noisy = embeddings + torch.randn(B, L, H) * ~mask[..., None]
+    noisy = embeddings + torch.randn(B, L, encoder.dim) * ~mask[..., None]
     expected = blocks_of(encoder, embeddings, mask, times)
     for name, block in blocks_of(encoder, noisy, mask, times[:, :L] + ~mask * 123).items():
         assert torch.equal(block, expected[name])

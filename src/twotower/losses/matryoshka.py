@@ -40,8 +40,8 @@ class Matryoshka(Loss):
 
         @property
         def needs(self) -> frozenset[str]:
-            """`no_item_bias`; the needs of the other loss are checked separately."""
-            return frozenset({"no_item_bias"})
+            """`no_item_bias` and `one_member`; the needs of the other loss are checked separately."""
+            return frozenset({"no_item_bias", "one_member"})
 
         @property
         def impressions(self) -> ImpressionsAs:

@@ -59,6 +59,13 @@ def truncate(embeddings: Tensor, width: int, normalize: bool) -> Tensor:
     return functional.normalize(first, dim=-1) if normalize else first
 
 
+def members(embeddings: Tensor, num_members: int, bias_width: int, factor: float = 1.0) -> list[Tensor]:
+    """Divide the columns of embeddings [..., D] among members, times a factor; each has the bias too."""
+    outputs, bias = embeddings.split([embeddings.shape[-1] - bias_width, bias_width], -1)
+    parts = (outputs * factor if factor != 1 else outputs).chunk(num_members, -1)
+    return [torch.cat([part, bias], -1) if bias_width else part for part in parts]
+
+
 class Temperature(nn.Module):
     """Divides embeddings, and so their scores, by a temperature, or a learned one with an initial value.
 
@@ -122,9 +129,9 @@ class EncodedItems(NamedTuple):
 class Scorer(nn.Module):
     """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks."""
 
-    def __init__(self, config: ScoringConfig, num_items: int) -> None:
+    def __init__(self, config: ScoringConfig, num_items: int, num_members: int = 1) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.num_members = config, num_members
         self.lookup = RowLookup(num_items)
         initial, learned = config.temperature, config.learns_temperature
         self.temperature = None if initial is None else Temperature(initial, learned)
@@ -246,6 +253,11 @@ class Scorer(nn.Module):
             )
 
         whole = users, shared, positives, impressions, queries
+        if self.num_members > 1:
+            bias_width = item_bias.config.width
+            of_users = members(users, self.num_members, bias_width, self.num_members)
+            others = (members(each, self.num_members, bias_width) for each in whole[1:])
+            return list(map(logits, of_users, *others))
         return [logits(*whole)] + [
             logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[-1])
         ]

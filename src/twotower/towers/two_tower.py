@@ -45,8 +45,10 @@ class TwoTowerConfig(Config):
         """Return need of a loss -> settings that meet it; empty if these towers meet it."""
         towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
         lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
+        one_member = "set history.members=1" if self.history.num_members > 1 else ""
         return {
-            "unit_vectors": " and ".join(lacking),
+            "unit_vectors": " and ".join(filter(None, [*lacking, one_member])),
+            "one_member": one_member,
             "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
             "one_interest": "set user_tower.interests=1" if self.user_tower.num_interests > 1 else "",
         }
@@ -151,6 +153,11 @@ class TwoTower(nn.Module):
         """Layout for ranking; in training biases are addends, since the loss has the prior odds."""
         neutral_bias = 0.0 if self.training else self.item_bias.neutral_bias
         return replace(self._layout, neutral_bias=neutral_bias)
+
+    @property
+    def num_members(self) -> int:
+        """Number of parts of an embedding, each of which has a loss of its own."""
+        return self.history.config.num_members
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""

@@ -58,7 +58,7 @@ class RetrievalModule(pl.LightningModule):
         self.model = model
         self.negatives = negatives
         self.loss = loss
-        self.scorer = Scorer(loss.config.scoring(), negatives.num_items)
+        self.scorer = Scorer(loss.config.scoring(), negatives.num_items, model.num_members)
         self.optimizer_choice = optimizer
         self.validation = validation
         self.num_steps = num_steps
@@ -149,7 +149,7 @@ class RetrievalModule(pl.LightningModule):
             return (users * 0).sum() + (items * 0).sum()
         all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum() / self.model.num_members
         return loss if world_size() == 1 or sent == "users" else loss * (weight / of_all * world_size())
 
     def _sent(self, negatives: Negatives, batch: Batch) -> Literal["", "items", "users"]:

@@ -154,5 +154,16 @@ class TrainingConfig(TwoTowerConfig):
         if "user_tower" in several and objective is not None and objective.reads_every_position:
             text = "interests weight a whole history, and objective=sequence reads each position of it"
             yield "user_tower.interests", f"{text}; set objective=next_item, or user_tower.interests=1"
+        if self.history.num_members > 1:
+            yield from self._member_problems(bool(several))
         for name in sorted(self.features.user.keys() & self.features.context.keys()):
             yield f"features.context.{name}", "this name is used by a feature of users; choose another"
+
+    def _member_problems(self, has_interests: bool) -> Iterator[tuple[str, str]]:
+        members, width = self.history.num_members, self.tower_width
+        if width % members:
+            fitting = -(-width // members) * members + self.item_bias.width
+            text = f"does not divide the {width} columns of the towers; set embedding_dim={fitting}"
+            yield "history.members", text
+        if has_interests:
+            yield "history.members", "users of an ensemble have one interest; set user_tower.interests=1"

@@ -48,6 +48,7 @@ def times_of(encoder: CausalEncoder, mask: Tensor, times: Tensor) -> Tensor:
 
 
 ENCODERS = {kind.__name__: (kind, {}) for kind in (Gru, Hstu, Ligr, Sasrec, SasrecNormed)}
+ENCODERS |= {f"{kind.__name__} members": (kind, {"members": 2}) for kind in (Gru, Hstu, Ligr, Sasrec)}
 ENCODERS |= {f"{kind.__name__} low_pass": (kind, {"low_pass": 0.5}) for kind in (Ligr, Sasrec, SasrecNormed)}
 
 

@@ -1,11 +1,14 @@
 """The base class of causal encoders, which summarize a history at each position."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.spec import PositiveInt
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 
@@ -16,6 +19,24 @@ class CausalEncoder(HistoryEncoder, ABC):
     position depends on it. Items that dropout removes leave no gap, so that the result does not depend on
     the padding.
     """
+
+    class Config(HistoryEncoder.Config):
+        """The size of an ensemble."""
+
+        members: PositiveInt = 1
+        """Number of encoders that divide the columns of the embeddings among them. Each has a loss of its own
+        in training; the score of an item is the mean of theirs."""
+
+        @property
+        def num_members(self) -> int:
+            """See `members`."""
+            return self.members
+
+        def build(self, dim: int) -> HistoryEncoder:
+            """Build the encoder, or an ensemble of encoders."""
+            return super().build(dim) if self.members == 1 else Ensemble(self, dim)
+
+    config: Config
 
     @abstractmethod
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
@@ -49,6 +70,27 @@ class CausalEncoder(HistoryEncoder, ABC):
             counts = mask.sum(1, keepdim=True)
             moved = functional.pad(moved, (0, 1)).scatter(1, counts, times[:, length:])
         return _rows(embeddings, order), moved
+
+
+class Ensemble(CausalEncoder):
+    """Several encoders with equal settings, each for its part of the columns.
+
+    Member m reads sqrt(M) x[m] and returns y[m] / sqrt(M), so that the dot product of whole embeddings is the
+    mean of those of the members.
+    """
+
+    def __init__(self, config: CausalEncoder.Config, dim: int) -> None:
+        super().__init__(config, dim)
+        num_members, width = config.members, dim // config.members
+        self.encoders = nn.ModuleList(config.make(CausalEncoder, width) for _ in range(num_members))
+        self.scale: float = num_members**0.5
+
+    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+        """Encode with each member; see `CausalEncoder.encode`."""
+        parts = (items * self.scale).tensor_split(len(self.encoders), -1)
+        members = cast("Sequence[CausalEncoder]", self.encoders)
+        encoded = [member.encode(part, times) for member, part in zip(members, parts, strict=True)]
+        return torch.cat(encoded, -1) / self.scale
 
 
 def _is_full(mask: Tensor) -> bool:

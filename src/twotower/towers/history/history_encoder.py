@@ -86,6 +86,11 @@ class HistoryEncoder(Component, nn.Module, ABC):
             """Whether `times` are [B, L + 1], with the time of the request at the end."""
             return False
 
+        @property
+        def num_members(self) -> int:
+            """The number of encoders with a loss of their own; see `CausalEncoder.Config.members`."""
+            return 1
+
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.tower_blocks`."""
             return {"history": dim} | ({"last_item": dim} if self.last_item else {})

@@ -39,8 +39,9 @@ class Svd(Initialization):
     The score of a summed history is then that of the ridge regression of X on itself (EASE without its
     constraint), reduced to the embedding dimension. D divides each item by a power of its count, because the
     item bias models popularity already. c scales the scores to logits; see `score_scale`. Sets embeddings of
-    item ids with the width of the towers' output, and the history table. With few users this keeps the model
-    at the level of a linear one; with many users, training takes some epochs longer.
+    item ids with the width of the towers' output, and the history table; members of an ensemble have
+    equal ones. With few users this keeps the model at the level of a linear one; with many users, training
+    takes some epochs longer.
 
     Reference: Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 2 (the
     ridge regression's closed form in singular values).
@@ -81,12 +82,14 @@ class Svd(Initialization):
                 "none (item_id of the kind Id, dim 0, among features.item); the initial weights are random"
             )
             return
-        num_items, dim = len(model.trained_items) - 1, model.history.dim
-        embeddings = tensor_from_first(
-            lambda: torch.from_numpy(self.embeddings(interactions.examples, num_items, dim)),
-            (num_items, dim),
+        num_items, members = len(model.trained_items) - 1, model.num_members
+        width = model.history.dim // members
+        of_member = tensor_from_first(
+            lambda: torch.from_numpy(self.embeddings(interactions.examples, num_items, width)),
+            (num_items, width),
             torch.float32,
         )
+        embeddings = of_member.repeat(1, members) / members**0.5  # the mean of equal scores
 
         def set_tables(score_scale: float) -> None:
             scaled = embeddings * float(np.sqrt(score_scale, dtype=np.float32))
