@@ -1,4 +1,4 @@
-"""Several interests of a user, from the training to the recommendations of a service."""
+"""Several interests of a user, and ensembles, from the training to the recommendations of a service."""
 
 import json
 from pathlib import Path
@@ -35,6 +35,7 @@ JOBS = {
     "one": ("index=flat_ip", "user_tower=multi_interest", "user_tower.interests=1"),
     "exact": ("index=flat_ip", *TWO),
     "cells": ("index=ivf_flat", "index.nlist=8", "index.nprobe=8", *TWO),
+    "ensemble": ("index=flat_ip", "history=sasrec", "history.members=3"),
 }
 
 
@@ -61,8 +62,8 @@ def test_one_interest_trains_to_the_metrics_and_weights_of_mlp_bit_by_bit(runs: 
     assert towers[0] == towers[1]
 
 
-@pytest.mark.parametrize("name", ["exact", "cells"])
-def test_two_interests_are_indexed_and_served_as_exact_search_ranks_them(
+@pytest.mark.parametrize("name", ["exact", "cells", "ensemble"])
+def test_they_are_indexed_and_served_as_exact_search_ranks_them(
     runs: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
     run, result = runs[name], result_of(runs[name])
@@ -78,10 +79,12 @@ def test_two_interests_are_indexed_and_served_as_exact_search_ranks_them(
         done = run_command("embed", f"run={run}", f"side={side}", f"out={out}")
         assert done.returncode == 0, done.stderr
         vectors[side] = pq.read_table(out)
+    of_users = "vector" if name == "ensemble" else "vectors"
     users, items = (
         np.array(vectors[side][column].to_pylist(), dtype=np.float32)
-        for side, column in (("users", "vectors"), ("items", "vector"))
+        for side, column in (("users", of_users), ("items", "vector"))
     )
+    users = users[:, None] if users.ndim == 2 else users
     scores = np.einsum("uid,nd->uin", users, items).max(axis=1)
     retriever, item_ids = Retriever.open(run / "bundle"), vectors["items"]["item_id"].to_pylist()
     requests = [Request(user, k=7, exclude_seen=False) for user in retriever.user_ids]

@@ -166,3 +166,21 @@ def test_events_of_histories_require_an_event_column(only_line: Refusal, mine: l
     unread = "history.events: history.length is 0; set history.events=false"
     alone = ("history=none", "user_tower.residual=null", "user_tower.widths=[]")
     assert only_line(*mine, DEVICE, *alone, "+history.events=true") == unread
+
+
+ENSEMBLE = ("history=sasrec", "objective=sequence", "history.members=2", "embedding_dim=65")
+
+
+def test_what_an_ensemble_cannot_do_is_refused_with_a_remedy(only_line: Refusal) -> None:
+    checked("train", [*ENSEMBLE])
+    assert only_line(*ENSEMBLE[:-1]) == (
+        "history.members: does not divide the 63 columns of the towers; set embedding_dim=65"
+    )
+    matryoshka = only_line(*ENSEMBLE[:-1], "item_bias=none", "loss=matryoshka")
+    assert matryoshka.endswith("needs one_member, which these towers do not provide; set history.members=1")
+    cosines = only_line(*ENSEMBLE[:-1], *COSINE, *UNIT)
+    assert cosines.endswith("needs unit_vectors, which these towers do not provide; set history.members=1")
+    interests = only_line(*ENSEMBLE, SEVERAL, "objective=next_item")
+    assert interests == (
+        "history.members: users of an ensemble have one interest; set user_tower.interests=1"
+    )
