@@ -1,6 +1,7 @@
 """Where item embeddings start from: what svd sets on logs small enough to follow by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,16 +36,17 @@ def log_of(items: Sequence[Sequence[int]]) -> Interactions:
 
 
 ITEMS = 20
+POOLING = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling"}
 
 
-def model() -> TwoTower:
+def model(history: Mapping[str, Any] = POOLING) -> TwoTower:
     table = pd.DataFrame({"item_id": [f"i{row}" for row in range(1, ITEMS + 1)]})
     item_id = Id(Id.Config(column="item_id", dim=8))
     items = FeatureTable.fit({"item_id": item_id}, table, np.arange(1, ITEMS + 1), "items")
     block = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
     settings = {
         "embedding_dim": 8,
-        "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 9},
+        "history": {**history, "length": 9},
         "user_tower": block | {"residual": "history"},
         "item_tower": block | {"residual": "item_id"},
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
@@ -79,6 +81,18 @@ def test_own_items_score_one_in_the_mean(count_power: float) -> None:
     assert mean_own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(
         1, rel=1e-4
     )
+
+
+def test_members_of_an_ensemble_have_equal_embeddings_and_the_scores_of_one() -> None:
+    start = Svd.Config(score_scale=1.0).build()
+    assert isinstance(start, Svd)
+    towers = model({"_target_": "twotower.towers.history.gru.Gru", "members": 2})
+    start.set(towers, log(), None)
+    (table, places), *_ = item_tables(towers)
+    found = table[places].detach()
+    assert torch.equal(found[:, :4], found[:, 4:])
+    of_one = torch.from_numpy(start.embeddings(log(), ITEMS, 4))
+    torch.testing.assert_close(found @ found.T, of_one @ of_one.T)
 
 
 def test_the_best_scale_may_lie_between_two() -> None:
