@@ -58,7 +58,7 @@ CASES = {
     ),
     "sequence_shares": (  # the last batch has one sequence, so that a process has none
         *("objective=sequence", "objective.batch_size=71", "history=sasrec", "history.hidden_dropout=0"),
-        *("history.items=table", "negatives=catalogue", "loss=in_batch_softmax"),
+        *("history.items=table", "negatives=catalogue", "loss=in_batch_softmax", "history.members=3"),
     ),
     "sparse": (
         *("objective=next_item", "negatives=in_batch", "history.dropout=0", "history.items=table"),
