@@ -49,6 +49,8 @@ def log_of() -> Interactions:
 
 
 class Tables(nn.Module):
+    num_members = 1
+
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
@@ -66,6 +68,7 @@ def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
         "unit_vectors",
         "no_item_bias",
         "one_interest",
+        "one_member",
         *negatives.provides,
     }
 

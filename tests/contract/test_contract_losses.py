@@ -18,7 +18,7 @@ from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTowerConfig
 
-OF_TOWERS = {"unit_vectors", "no_item_bias", "one_interest"}
+OF_TOWERS = {"unit_vectors", "no_item_bias", "one_interest", "one_member"}
 N, P, D = 12, 6, 8
 ALL = torch.arange(1, N + 1)
 
@@ -346,9 +346,10 @@ def test_what_losses_may_need_of_towers_there_are_towers_for() -> None:
         ]
         for group in ("user_tower", "item_tower", "item_bias")
     }
-    fixed = {"embedding_dim": 8, "history": specs_of("history")["mean_pooling"]}
+    histories = specs_of("history")
+    choices["history"] = [histories["mean_pooling"], histories["sasrec"] | {"members": 2}]
     told = [
-        TwoTowerConfig.from_settings(fixed | dict(zip(choices, each, strict=True))).remedies()
+        TwoTowerConfig.from_settings({"embedding_dim": 8} | dict(zip(choices, each, strict=True))).remedies()
         for each in itertools.product(*choices.values())
     ]
     assert all(needs.keys() == OF_TOWERS for needs in told)
