@@ -82,11 +82,8 @@ def test_there_is_one_vector_a_user_and_zeros_where_there_is_no_item(encoder: Hi
 def test_what_was_done_with_an_item_is_added_to_it(encoder: HistoryEncoder) -> None:
     """Whatever way is taken: to pool two tables, or to look at each position."""
     embeddings, mask, times = histories(encoder)
-    event_table, events = (
-        torch.cat([torch.zeros(1, encoder.dim), torch.randn(3, encoder.dim)]),
-        torch.randint(4, (B, L)),
-    )
-    event_table.requires_grad_()
+    event_table = torch.cat([torch.zeros(1, encoder.dim), torch.randn(3, encoder.dim)]).requires_grad_()
+    events = torch.randint(4, (B, L))
     padded = torch.where(mask, events, 3)  # row 3 must not be read there
     found = blocks_of(encoder, embeddings, mask, times, event_table, padded)
     added = (embeddings + event_table[events]) * mask[..., None]

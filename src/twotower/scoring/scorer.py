@@ -18,6 +18,7 @@ from twotower.parallel.ranks import first_row, gather_rows, rank, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
+from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.two_tower import pair_scores
 
@@ -57,13 +58,6 @@ def truncate(embeddings: Tensor, width: int, normalize: bool) -> Tensor:
     """Return the first `width` columns of embeddings [..., D], rescaled to length 1 if asked."""
     first = embeddings[..., :width]
     return functional.normalize(first, dim=-1) if normalize else first
-
-
-def members(embeddings: Tensor, num_members: int, bias_width: int, factor: float = 1.0) -> list[Tensor]:
-    """Divide the columns of embeddings [..., D] among members, times a factor; each has the bias too."""
-    outputs, bias = embeddings.split([embeddings.shape[-1] - bias_width, bias_width], -1)
-    parts = (outputs * factor if factor != 1 else outputs).chunk(num_members, -1)
-    return [torch.cat([part, bias], -1) if bias_width else part for part in parts]
 
 
 class Temperature(nn.Module):
@@ -255,8 +249,9 @@ class Scorer(nn.Module):
         whole = users, shared, positives, impressions, queries
         if self.num_members > 1:
             bias_width = item_bias.config.width
-            of_users = members(users, self.num_members, bias_width, self.num_members)
-            others = (members(each, self.num_members, bias_width) for each in whole[1:])
+            layout = EmbeddingLayout(users.shape[-1] - bias_width, bias_width)
+            of_users = layout.members(users, self.num_members, factor=self.num_members)
+            others = (layout.members(each, self.num_members) for each in whole[1:])
             return list(map(logits, of_users, *others))
         return [logits(*whole)] + [
             logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[-1])

@@ -31,6 +31,12 @@ class EmbeddingLayout:
         """Return item embeddings [B, D] from outputs of the item tower and biases [B, bias_width]."""
         return torch.cat([output, bias.to(output.dtype)], -1) if self.bias_width else output
 
+    def members(self, embeddings: Tensor, number: int, factor: float = 1.0) -> list[Tensor]:
+        """Divide outputs in embeddings [B, D] among members, times a factor; each has the bias, an addend."""
+        outputs, bias = self.tower(embeddings), self.bias(embeddings)
+        parts = (outputs * factor if factor != 1 else outputs).chunk(number, -1)
+        return [self.item_embeddings(part, bias) for part in parts]
+
     def for_ranking(self, embeddings: Tensor) -> Tensor:
         """Convert item embeddings [B, D] with the bias as an addend to item embeddings for ranking."""
         if not self.neutral_bias:
