@@ -158,6 +158,6 @@ def count_unseen(
     """Count the candidates, a mask [N + 1], that are not excluded for a user, [Q]."""
     left = np.full(num_users, candidates.sum())
     if excluded is not None:
-        users, items = np.unique(np.stack(excluded), axis=1)
+        users, items = excluded
         left -= np.bincount(users[candidates[items]], minlength=num_users)
     return left

@@ -73,13 +73,15 @@ def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int)
 
 
 def seen_pairs(history: Interactions, users: np.ndarray) -> ExcludedPairs:
-    """Return (position in `users`, item row) of the positives in the histories of users.
+    """Return (position in `users`, item row) of the distinct positives in the histories of users."""
+    return distinct_pairs(*history.positives.flat(users))
 
-    Positions ascend; repeated items are repeated.
-    """
-    positions, rows = history.positives.flat(users)
-    known = rows > 0
-    return positions[known].astype(np.int64), rows[known].astype(np.int64)
+
+def distinct_pairs(positions: np.ndarray, rows: np.ndarray) -> ExcludedPairs:
+    """Return the distinct pairs of a user position and the row of a known item, in ascending order."""
+    num_items = int(rows.max(initial=0))
+    keys = np.unique(pair_keys(positions, rows, num_items)[rows > 0])
+    return np.divmod(keys, num_items + 1)
 
 
 def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[np.int64]:

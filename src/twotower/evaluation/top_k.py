@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.towers.two_tower import score
 
 ExcludedPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""(position of the user, item row) of each excluded item; positions ascend."""
+"""(position of the user, item row) of each excluded item, distinct and in ascending order."""
 
 BLOCK_SCORES, BLOCK_USERS = 2**25, 256  # at most 128 MiB of float32 scores
 GROUP_ITEMS, MIN_GROUPS_PER_RESULT = 32, 3

@@ -7,7 +7,7 @@ import torch
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_at, encode_catalogue
-from twotower.evaluation.ranking import seen_pairs
+from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.parallel.ranks import gather_rows, share
 from twotower.scoring.batch import Batch
@@ -51,7 +51,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
     positions[trained] = np.arange(1, len(trained) + 1)
     rows_by_position = np.concatenate([[0], trained])
     all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
-    everyone = np.flatnonzero(interactions.positives.counts())
+    everyone = np.flatnonzero(interactions.examples.counts())
     everyone, found = everyone[share(len(everyone))], []
     with (
         torch.autocast(module.device.type, enabled=False),
@@ -60,13 +60,14 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         items = encode_catalogue(module.model)[sampler.trained_rows - 1]
         for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
             vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
-            pair_users, rows = seen_pairs(interactions, users)
-            pairs = pair_users, positions[rows]
+            pair_users, rows = distinct_pairs(*interactions.examples.flat(users))
+            is_trained = positions[rows] > 0
+            pairs = pair_users[is_trained], positions[rows[is_trained]]
             ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), pairs)
             at_user, at_item = (torch.from_numpy(each).to(vectors.device) for each in pairs)
             products = pair_scores(vectors[at_user], items[at_item - 1]).cpu().numpy()
-            counts = np.bincount(pair_users, minlength=len(users))
-            own = np.bincount(pair_users, products, len(users)) / counts
+            counts = np.bincount(pairs[0], minlength=len(users))
+            own = np.bincount(pairs[0], products, len(users)) / np.maximum(counts, 1)
             found.append((users, rows_by_position[ranked], scores, own.astype(np.float32)))
             advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
     columns = (gather_rows(torch.from_numpy(np.concatenate(each))) for each in zip(*found, strict=True))
