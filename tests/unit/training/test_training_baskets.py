@@ -58,6 +58,40 @@ def test_positives_are_what_is_taken_within_the_horizon_and_history_what_was_bef
         assert list(positives) == [item for day, item in events if asked <= day * DAY < until]
 
 
+@given(log=LOGS, horizon=st.integers(0, 3), half_life=st.sampled_from([None, 2.0]))
+def test_frequencies_are_those_of_the_positives(
+    log: list[list[tuple[int, int]]], horizon: int, half_life: float | None
+) -> None:
+    """By hand: a request is at k with the weight of k within its user, minus up to the horizon."""
+    interactions, width = history_of(log), max(1, horizon * DAY)
+    expected = np.zeros(10)
+    for user in filter(None, log):
+        newest = max(day for day, _ in user)
+        weights = [1.0 if half_life is None else 0.5 ** ((newest - day) / half_life) for day, _ in user]
+        for day, item in user:
+            overlaps = [max(0.0, 1 - abs(day - other) * DAY / width) for other, _ in user]
+            expected[item] += np.dot(weights, overlaps) / sum(weights)
+    objective = NextBasket.Config(horizon_days=horizon, recency_half_life_days=half_life).build()
+    assert objective.frequencies(interactions, 9).tolist() == pytest.approx(expected / expected.sum())
+
+
+def test_a_user_with_many_interactions_is_no_more_frequent() -> None:
+    """A share of 1 / 5 and 4 / 5 of the requests, and of the positives as all baskets have one item."""
+    log = history_of([[(40 * day, day % 2 + 1) for day in range(200)], *([[(0, 3)]] * 4)])
+    batches = batches_of(log, batch_size=50, epoch_requests=1000)
+    drawn = Counter(torch.cat([batch.positives for batch in batches]).tolist())
+    frequencies = NextBasket(NextBasket.Config()).frequencies(log, 3)
+    assert frequencies.tolist() == pytest.approx([0, 0.1, 0.1, 0.8])
+    assert drawn[3] / drawn.total() == pytest.approx(0.8, abs=0.01)
+
+
+def test_frequencies_of_a_warm_start_have_its_shares() -> None:
+    """User 2 has nothing new: its requests are as rare as its examples, a tenth of those of user 1."""
+    log = history_of([[(0, 1), (100, 2)], [(0, 3)]])
+    found = NextBasket(NextBasket.Config()).frequencies(log, 3, np.array([0.1, 1, 0.1]))
+    assert found.tolist() == pytest.approx([0, 0.05 / 0.65, 0.5 / 0.65, 0.1 / 0.65])
+
+
 def test_users_are_asked_equally_often_and_at_late_moments_more() -> None:
     log = history_of([[(0, 1), (30, 2), (60, 3)], [(59, 4)], [(60, 5), (60, 6)]])
     found = requests(batches_of(log, epoch_requests=3000, recency_half_life_days=10.0, horizon_days=0))

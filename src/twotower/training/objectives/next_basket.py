@@ -100,6 +100,23 @@ class NextBasket(Objective):
             np.clip(len(weights) // INTERACTIONS_PER_REQUEST, FEWEST, MOST)
         )
 
+    def expected_positives(self, interactions: Interactions, shares: np.ndarray | None) -> np.ndarray:
+        """Return how often each interaction is a positive; see `Objective.expected_positives`.
+
+        A request is at a drawn interaction k of the user, minus a uniform time below the horizon H. So j is a
+        positive with the probability max(0, 1 - |t_j - t_k| / H).
+        """
+        weights = self.example_weights(interactions).astype(np.float64)
+        is_example = weights > 0
+        examples, weights = interactions.where(is_example), weights[is_example]
+        users = examples.user_rows()
+        drawn = weights / np.bincount(users, weights)[users]
+        if shares is not None:
+            drawn *= shares[is_example]
+        expected = np.zeros(len(interactions))
+        expected[is_example] = sums_nearby(drawn, examples, max(1, self.config.horizon_days * SECONDS_A_DAY))
+        return expected
+
     def batches(self, interactions: Interactions, **settings: Any) -> "BasketBatches":
         """Build batches of requests; for `settings` see `TrainBatches`."""
         return BasketBatches(interactions, self, **settings)
@@ -224,6 +241,33 @@ class BasketBatches(TrainBatches):
         return first_since(
             lambda middle: self.examples.times[self.chosen[np.minimum(middle, last)]], times, low, high
         )
+
+
+def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> NDArray[np.float64]:
+    """Return, for each interaction j, the sum of max(0, 1 - |t_j - t_k| / width) values_k over its user, [n].
+
+    Args:
+        values: [n], at least 0.
+        width: in seconds.
+    """
+    times, own = np.asarray(interactions.times), np.arange(len(values))
+    users = interactions.user_rows()
+    starts, ends = (np.asarray(interactions.offsets)[users + side] for side in (0, 1))
+
+    def bisect(limits: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
+        return first_since(lambda rows: times[np.minimum(rows, len(times) - 1)], limits, low, high)
+
+    first, last = bisect(times - width + 1, starts, own), bisect(times + width, own, ends)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    nearby: NDArray[np.float64] = sums[last] - sums[first]
+    if width > 1:  # else all have equal times
+        days = (times - times[starts]) / SECONDS_A_DAY
+        moments = np.concatenate([[0.0], np.cumsum(values * days)])
+        distances = days * (2 * sums[own] - sums[first] - sums[last])
+        distances += moments[first] + moments[last] - 2 * moments[own]
+        nearby -= distances * (SECONDS_A_DAY / width)
+    np.maximum(nearby, values, out=nearby)  # sums are rounded
+    return nearby
 
 
 def half_life_days(interactions: Interactions, ahead_days: float) -> float:

@@ -109,20 +109,25 @@ class Objective(Component, ABC):
     def frequencies(
         self, interactions: Interactions, num_items: int, shares: np.ndarray | None = None
     ) -> Tensor:
-        """Return the probability that the positive of an example is each item row, [num_items + 1].
-
-        Weights count only if examples are drawn by them.
+        """Return the probability that a positive is each item row, [num_items + 1].
 
         Args:
             shares: [n] occurrences of each example per epoch, relative to a first training; None for 1.
         """
+        expected = self.expected_positives(interactions, shares)
+        counts = np.zeros(num_items + 1)
+        for rows in blocks(len(expected)):
+            counts += np.bincount(interactions.items[rows], weights=expected[rows], minlength=num_items + 1)
+        return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+    def expected_positives(self, interactions: Interactions, shares: np.ndarray | None) -> np.ndarray:
+        """Return how often each interaction is a positive, [n], relative to others.
+
+        Weights count only if examples are drawn by them. For `shares` see `frequencies`.
+        """
         weights = self.example_weights(interactions)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
-        drawn = drawn if shares is None else drawn * shares
-        counts = np.zeros(num_items + 1)
-        for rows in blocks(len(drawn)):
-            counts += np.bincount(interactions.items[rows], weights=drawn[rows], minlength=num_items + 1)
-        return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+        return drawn if shares is None else drawn * shares
 
 
 def halved(ages: NDArray[np.float64], half_life: float | None, max_age: float | None = None) -> np.ndarray:
