@@ -28,10 +28,10 @@ from twotower.data.interactions import Interactions, offsets_from_counts
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.atomic import file_sha256, publish_folder, temporary_folder
+from twotower.files.atomic import file_sha256
 from twotower.files.code import code_fingerprint
-from twotower.files.part_files import check_new
-from twotower.files.shards import Shard, all_parts
+from twotower.files.part_files import new_folder
+from twotower.files.shards import Shard, all_parts, check_facts
 
 FACTS = "part.json"
 NAMES = {"data": "data (content, and keys of data)", "code": "version of twotower", "shard": "shard"}
@@ -50,8 +50,7 @@ def write_part(files: InteractionFiles, facts: Mapping[str, str], out: Path) -> 
     Raises:
         InputError: a row is wrong, or the folder exists.
     """
-    check_new(out)
-    with temporary_folder(out) as folder:
+    with new_folder(out) as folder:
         counts = files.count_ids()
         users, items = (Vocabulary(counts[key].index.to_numpy()) for key in (USER_ID, ITEM_ID))
         offsets = offsets_from_counts(np.append(0, counts[USER_ID].to_numpy()))
@@ -63,8 +62,6 @@ def write_part(files: InteractionFiles, facts: Mapping[str, str], out: Path) -> 
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
         digests = {name: file_sha256(folder / name) for name in names}
         (folder / FACTS).write_text(json.dumps({"facts": facts, "files": digests}, indent=1))
-        if not publish_folder(folder, out):
-            check_new(out)
 
 
 class _OpenPart(NamedTuple):
@@ -121,10 +118,7 @@ class InteractionParts:
                 raise InputError(f"{path}: not readable ({error!s:.200}); {remedy}") from error
             if damaged:
                 raise InputError(f"{path}: {damaged[0]} is damaged; {remedy}")
-            for name, wanted in part_facts(source, content, shard).items():
-                if facts.get(name) != wanted:
-                    found = f"{facts.get(name)!s:.100}, expected {wanted:.100}"
-                    raise InputError(f"{path}: its {NAMES[name]} is {found}; {remedy}")
+            check_facts(path, facts, part_facts(source, content, shard), f"{command} shard={shard}", NAMES)
         return cls([*parts], tables)
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:

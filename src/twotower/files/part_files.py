@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
+from twotower.files.atomic import (
+    clear_temporaries,
+    publish_folder,
+    temporary_folder,
+    write_atomically,
+    write_text_atomically,
+)
 from twotower.files.lock import lock_folder
 
 PLAN = "plan.json"
@@ -31,6 +38,16 @@ def check_new(out: Path) -> None:
     """Refuse an existing file or folder."""
     if out.exists():
         raise InputError(f"out={out}: exists, and is never overwritten; move it away, or use another name")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is moved to `out` at the end; `out` must not exist before or then."""
+    check_new(out)
+    with temporary_folder(out) as folder:
+        yield folder
+        if not publish_folder(folder, out):
+            check_new(out)
 
 
 def check_out(out: Path) -> None:

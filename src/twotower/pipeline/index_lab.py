@@ -21,8 +21,8 @@ from twotower.bundle.manifest import bundle_in
 from twotower.bundle.write import versions
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
-from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
-from twotower.files.part_files import check_new
+from twotower.files.atomic import write_text_atomically
+from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
@@ -173,15 +173,13 @@ def write_lab(
     index: Index | None = None,
 ) -> None:
     """Write a new folder with report, page, events and perhaps an index, and print the table."""
-    with temporary_folder(out) as folder:
+    with new_folder(out) as folder:
         if index:
             index.save(folder / INDEX)
         report = {**content, "versions": versions()}
         write_text_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
         write_text_atomically(folder / PAGE, text)
         draw(drawn, table, folder)
-        if not publish_folder(folder, out):
-            check_new(out)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)

@@ -18,9 +18,9 @@ from twotower.bundle.layout import INDEX
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.problems import Problem
-from twotower.files.atomic import file_sha256, publish_folder, temporary_folder, write_text_atomically
-from twotower.files.part_files import check_new
-from twotower.files.shards import Shard, all_parts
+from twotower.files.atomic import file_sha256, write_text_atomically
+from twotower.files.part_files import check_new, new_folder
+from twotower.files.shards import Shard, all_parts, check_facts
 from twotower.index.auto import Auto
 from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Index
@@ -174,12 +174,10 @@ def _facts(items: VectorFiles, config: Index.Config) -> dict[str, Any]:
 
 
 def _write(index: Index, path: Path, facts: dict[str, Any]) -> None:
-    with temporary_folder(path) as folder:
+    with new_folder(path) as folder:
         index.save(folder / INDEX)
         content = {**facts, "sha256": file_sha256(folder / INDEX)}
         write_text_atomically(folder / FACTS, json.dumps(content, indent=2) + "\n")
-        if not publish_folder(folder, path):
-            check_new(path)
 
 
 def _check(path: Path, expected: dict[str, Any], command: str) -> dict[str, Any]:
@@ -192,9 +190,5 @@ def _check(path: Path, expected: dict[str, Any], command: str) -> dict[str, Any]
         sha256 = file_sha256(path / INDEX)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error!s:.200}); {remedy}") from error
-    for name, wanted in {**expected, "sha256": sha256}.items():
-        if facts.get(name) != wanted:
-            raise InputError(
-                f"{path}: its {name} is {facts.get(name)!s:.100}, expected {wanted!s:.100}; {remedy}"
-            )
+    check_facts(path, facts, {**expected, "sha256": sha256}, command)
     return facts

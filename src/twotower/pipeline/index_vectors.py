@@ -18,8 +18,8 @@ from twotower.bundle.write import versions
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.evaluation.indexing import RECALL_K, tuned_index
-from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
-from twotower.files.part_files import check_new
+from twotower.files.atomic import write_text_atomically
+from twotower.files.part_files import check_new, new_folder
 from twotower.index.check import IndexReport, check, evenly_spaced, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
@@ -71,7 +71,7 @@ def build_index(
     if on_disk or shards:
         config = mergeable(config, items, "shards" if shards else "on_disk")
         files = open_shards(items, config, shards, command) if shards else []
-    with temporary_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
+    with new_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
         with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
             items.copy_to(file, writer=writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
@@ -95,8 +95,6 @@ def build_index(
             "versions": versions(),
         }
         write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
-        if not publish_folder(folder, out):
-            check_new(out)
     _announce(report, seconds, out)
     return DONE if report.ok else INDEX_REJECTED
 

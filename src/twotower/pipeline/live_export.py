@@ -19,8 +19,8 @@ from twotower.data.table_copies import append_rows, change_rows, time_value
 from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
-from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
-from twotower.files.part_files import check_new
+from twotower.files.atomic import write_text_atomically
+from twotower.files.part_files import check_new, new_folder
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 
@@ -90,7 +90,7 @@ def export_live(
         "items": {str(each.item_id): each for each in changes if isinstance(each, ItemPut)},
         "users": {str(each.user_id): each for each in changes if isinstance(each, UserPut)},
     }
-    with temporary_folder(out) as folder:
+    with new_folder(out) as folder:
         append_rows(
             log, folder / _file_name("interactions", log), _rows(new, log, config, defaults), config.separator
         )
@@ -110,7 +110,6 @@ def export_live(
             removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
         write_text_atomically(folder / "exported.json", json.dumps(asdict(counts), indent=2) + "\n")
-        publish_folder(folder, out)
     return counts
 
 

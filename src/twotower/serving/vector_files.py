@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.files.part_files import NOTES
-from twotower.files.shards import all_parts
+from twotower.files.shards import all_parts, check_facts
 from twotower.serving.live_items import Floats
 
 NAMES = {"bundle": "run (SHA-256 of its bundle)"}
@@ -72,16 +72,10 @@ class VectorFiles:
                 )
             facts["columns"] = ", ".join(f"{field.name} {field.type}" for field in schema)
             first = first or facts
-            expected = {**first, "shard": str(shard) if shard else None}
-            for name in sorted({*facts, *expected}):
-                found, wanted = facts.get(name), expected.get(name)
-                if found != wanted and shard is None:  # a whole file differs from no other
-                    raise InputError(f"{key}={file}: is part {found}; name the folder of all parts")
-                if found != wanted:
-                    raise InputError(
-                        f"{file}: its {NAMES.get(name, name)} is {found!s:.100}, expected {wanted!s:.100}; "
-                        f"move it away, and type: {commands[file]}"
-                    )
+            if shard is None and facts.get("shard"):
+                raise InputError(f"{key}={file}: is part {facts['shard']}; name the folder of all parts")
+            expected = dict.fromkeys(facts) | first | {"shard": str(shard) if shard else None}
+            check_facts(file, facts, dict(sorted(expected.items())), commands[file], NAMES)
         kind = schema.field(1).type
         while pa.types.is_fixed_size_list(kind.value_type):
             kind = kind.value_type
@@ -99,8 +93,7 @@ class VectorFiles:
         last, first = pa.array([], self.id_field.type), 0
         rows = range(self.num_rows) if rows is None else rows
         for path, command in self.commands.items():
-            with _naming(path, command):
-                file = pq.ParquetFile(path, page_checksum_verification=True)
+            with _naming(path, command), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for number in range(file.num_row_groups):
                     size = file.metadata.row_group(number).num_rows
                     own = slice(max(0, rows.start - first), max(0, min(size, rows.stop - first)))

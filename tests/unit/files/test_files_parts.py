@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from forks import Fork
 
 from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
-from twotower.files.part_files import parts_folder, write_in_parts
+from twotower.files.part_files import new_folder, parts_folder, write_in_parts
 
 PLAN = {"what": "squares"}
 
@@ -96,3 +97,21 @@ def test_existing_files_are_neither_overwritten_nor_mixed(tmp_path):
         write_in_parts(out, PLAN, 2, squares)
     with pytest.raises(InputError, match=r"expected the name of a Parquet file, such as out.parquet"):
         write_in_parts(tmp_path / "out.csv", PLAN, 2, squares)
+
+
+def test_a_folder_that_appears_meanwhile_is_kept_and_told(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "out"
+
+    def write() -> None:
+        with new_folder(out) as folder:
+            (folder / "mine").touch()
+            out.mkdir()
+            (out / "theirs").touch()
+
+    with pytest.raises(InputError, match=r"out: exists, and is never overwritten; move it away"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "theirs"]
+    (out / "theirs").unlink()
+    with pytest.raises(InputError, match="exists"):
+        write()
+    assert not list(out.iterdir())
