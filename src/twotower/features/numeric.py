@@ -13,6 +13,8 @@ from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
 """Values are clipped at this many standard deviations from the mean."""
+ROUNDING = 10 * float(np.finfo(np.float64).eps)
+"""A standard deviation below this share of the mean is that of a constant, with rounding errors."""
 MAX_SQUARED = 1e100  # sums of squares of larger numbers overflow
 
 
@@ -50,7 +52,9 @@ class Numeric(Feature):
             return self.State()
         scale = max(1.0, float(np.abs(numbers).max()) / MAX_SQUARED)
         numbers = numbers / scale
-        return self.State(mean=float(numbers.mean() * scale), std=float(numbers.std() * scale) or 1.0)
+        mean, std = float(numbers.mean()), float(numbers.std())
+        is_constant = std <= ROUNDING * abs(mean)
+        return self.State(mean=mean * scale, std=1.0 if is_constant else std * scale)
 
     def _encode(self, values: pd.Series) -> Tensor:
         numbers, mean = self._transformed(values), self.state.mean

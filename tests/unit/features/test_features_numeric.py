@@ -24,6 +24,19 @@ def test_numbers_are_standardized_with_train_moments() -> None:
     assert encoded.tolist() == expected
 
 
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+def test_a_constant_is_0_although_its_deviation_is_rounded(transform: str) -> None:
+    feature = Numeric(Numeric.Config(column="price", transform=transform))
+    feature.fit(pd.Series([4.99] * 26_744))
+    assert feature.state.std == 1
+    same, other = feature.encode([4.99, 5.49])[:, 0].tolist()
+    assert same == pytest.approx(0, abs=1e-6)
+    assert 0 < other < 0.51
+    small = Numeric(Numeric.Config(column="price"))
+    small.fit(pd.Series([1.0, 1.0 + 1e-9]))
+    assert small.encode([1.0, 1.0 + 1e-9])[:, 0].tolist() == pytest.approx([-1, 1], abs=1e-6)
+
+
 def test_log1p_comes_first() -> None:
     feature = Numeric(Numeric.Config(column="price", transform="log1p"))
     feature.fit(pd.Series([0.0, math.e**2 - 1]))
