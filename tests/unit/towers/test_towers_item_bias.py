@@ -65,6 +65,11 @@ def test_popularity_of_all_time_counts_every_interaction_once() -> None:
     assert built.eval()(torch.tensor([9]))[:, 0].tolist() == pytest.approx([max(expected)])
 
 
+def test_without_known_items_a_new_one_has_no_bias() -> None:
+    built = Popularity(Popularity.Config(), 3)
+    assert built.eval()(torch.tensor([0, 2, 9]))[:, 0].tolist() == [0, 0, 0]
+
+
 def test_unknown_and_new_items_have_none() -> None:
     built = bias()
     assert built(torch.tensor([0, 4, 99]))[:, 0].tolist() == [0, 0, 0]

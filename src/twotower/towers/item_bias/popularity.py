@@ -73,14 +73,15 @@ class Popularity(ItemBias):
         if interactions is not None:
             has_occurred |= self._occurring_items(interactions)
         with torch.no_grad():
-            initial = before.new_item_bias() if bool(before.has_occurred.any()) else self.biases.new_zeros(())
             is_copied = (rows > 0) & (had_occurred | ~has_occurred)
-            self.biases.copy_(torch.where(is_copied, self.biases, initial))
+            self.biases.copy_(torch.where(is_copied, self.biases, before.new_item_bias()))
             self.has_occurred.copy_(has_occurred)
 
     def new_item_bias(self) -> Tensor:
-        """Return the bias of new items in ranking, a scalar."""
-        return torch.quantile(self.biases[self.has_occurred], self.config.new_item_quantile)
+        """Return the bias of new items in ranking, a scalar; 0 if no item has occurred."""
+        known = self.biases[self.has_occurred].numpy(force=True)
+        quantile = np.quantile(known, self.config.new_item_quantile) if len(known) else 0.0
+        return self.biases.new_tensor(quantile)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1]."""
@@ -92,4 +93,7 @@ class Popularity(ItemBias):
             biases = self.biases.index_select(0, positions)
         if self.training:
             return torch.where(known, biases, 0.0)[:, None]
-        return torch.where(known & self.has_occurred[positions], biases, self.new_item_bias())[:, None]
+        has_occurred = known & self.has_occurred[positions]
+        if not bool(has_occurred.all()):
+            biases = torch.where(has_occurred, biases, self.new_item_bias())
+        return biases[:, None]
