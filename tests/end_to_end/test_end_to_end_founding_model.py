@@ -69,6 +69,16 @@ def test_a_walkthrough_of_an_unknown_user_ends_there(founding: tuple[Path, dict[
         next(steps)
 
 
+def test_a_walkthrough_for_nobody_names_the_values_that_exist(
+    founding: tuple[Path, dict[str, Any], str],
+) -> None:
+    walkthrough = Walkthrough.Config(new_item={"category": "5"}, users_where={"segment": "fife"}).build()
+    users = pd.DataFrame({"user_id": [10, 11], "segment": ["5", "7"]})
+    steps = walkthrough.steps(Retriever.open(founding[0] / "bundle"), {}, users)
+    with pytest.raises(InputError, match="users_where: no user has segment fife; values of segment are 5, 7"):
+        list(steps)
+
+
 def test_planted_labels_are_learned(founding: tuple[Path, dict[str, Any], str]) -> None:
     _, result, _ = founding
     losses = result["curves"]["train/epoch_loss"]

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from twotower.config.component import Component
+from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.tables import ITEM_ID, USER_ID
@@ -16,7 +17,7 @@ from twotower.data.tables import ITEM_ID, USER_ID
 if TYPE_CHECKING:
     from twotower.serving.retriever import Retriever
 
-MAX_USERS = 200
+MAX_USERS, MAX_VALUES = 200, 20
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ class Walkthrough(Component):
         is_meant = np.ones(len(users), dtype=np.bool_)
         for column, value in self.config.users_where.items():
             is_meant &= (users[column] == value).to_numpy()
+            if not is_meant.any():
+                values = sorted(map(str, users[column].dropna().unique()))
+                raise InputError(
+                    f"walkthrough.users_where: no user has {_text(self.config.users_where)}; values of "
+                    f"{column} are {', '.join(values[:MAX_VALUES])}"
+                )
         rank = _median_rank(retriever, item, users[USER_ID][is_meant])
         others = _median_rank(retriever, item, users[USER_ID][~is_meant])
         group = f"users of {_text(self.config.users_where)}" if self.config.users_where else "all users"

@@ -1,7 +1,7 @@
 """Show the life of a model on the bundled data: train, index, check, recommend, take in a new item.
 
   twotower demo                     about a minute of training, then recommendations of the bundle
-  twotower demo embedding_dim=32    with anything that `twotower train` takes
+  twotower demo embedding_dim=32    with other settings of `twotower train`
 The run goes to outputs/demo/.
 """
 
@@ -22,9 +22,16 @@ NEW_ITEM = {"description": DESCRIPTION, "price": 1.65}
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     """Train, then show the bundle."""
+    from twotower.config.errors import InputError
     from twotower.config.exits import DONE, stoppable
+    from twotower.data.sources.online_retail import OnlineRetail
     from twotower.pipeline.train_run import train_in_new_folder
 
+    if not isinstance(config.data, OnlineRetail.Config):
+        raise InputError(
+            f"data: twotower demo shows items of the bundled shop; for other data, type: "
+            f"{' '.join(['twotower train', *overrides])}"
+        )
     run, status = train_in_new_folder(config)
     if status != DONE:
         return status
