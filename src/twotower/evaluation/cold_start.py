@@ -16,7 +16,7 @@ from scipy import sparse
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import ITEM_ID
-from twotower.evaluation.evaluate_towers import CHUNK, encode_catalogue, encode_every_user
+from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top, tuned_index
 from twotower.evaluation.item_content import item_content
@@ -26,7 +26,7 @@ from twotower.evaluation.user_values import UserValues, mean_intervals, mean_val
 from twotower.index.index import Index
 from twotower.metrics.metric import Ranking
 from twotower.metrics.recall import Recall
-from twotower.towers.two_tower import TwoTower, score
+from twotower.towers.two_tower import ROWS_AT_ONCE, TwoTower, score
 
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
@@ -133,8 +133,8 @@ def embed_new_items(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]
     """Embed items from their raw content with the unknown id and a new item's bias, float32 [n, D]."""
     records: list[Any] = table[sorted(model.items.columns - {ITEM_ID})].to_dict("records")
     device, found = model.trained_items.device, []
-    for start in range(0, len(records), CHUNK):
-        encoded = model.items.encode(records[start : start + CHUNK])
+    for start in range(0, len(records), ROWS_AT_ONCE):
+        encoded = model.items.encode(records[start : start + ROWS_AT_ONCE])
         moved = {name: values.to(device) for name, values in encoded.items()}
         found.append(model.encode_item_features(moved).float().cpu().numpy())
     return np.concatenate(found)

@@ -19,11 +19,11 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
 from twotower.parallel.ranks import gather_rows, share
-from twotower.towers.two_tower import TwoTower, pair_scores
+from twotower.towers.two_tower import ROWS_AT_ONCE, TwoTower, pair_scores
 from twotower.towers.user_batch import UserBatch
 
-CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
-CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
+RANKED_AT_ONCE = 4096
+PLACES_AT_ONCE = 2**23  # of histories that are encoded: where they are long, there are fewer users
 SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
 
 
@@ -47,7 +47,7 @@ def encode_catalogue(model: TwoTower) -> Tensor:
     model.eval()
     device = model.trained_items.device
     rows = torch.arange(1, len(model.trained_items), device=device)[share(len(model.trained_items) - 1)]
-    embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(CHUNK)])
+    embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(ROWS_AT_ONCE)])
     model.train(training)
     return gather_rows(embeddings)
 
@@ -99,7 +99,7 @@ def user_batch(
 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
     """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
-    chunk = min(CHUNK, max(1, CHUNK_PLACES // max(1, model.history.config.length)))
+    chunk = min(ROWS_AT_ONCE, max(1, PLACES_AT_ONCE // max(1, model.history.config.length)))
     chunks = user_chunks(holdout, chunk)
     return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
 

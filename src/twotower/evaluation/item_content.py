@@ -96,6 +96,8 @@ def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config
         users = np.arange(train.num_users + 1)
         matrix = unit(sparse.csr_array(interaction_matrix(train, users, num_items).T))
         size = min(matrix.shape)
+        if size < 2:
+            return matrix
         _, _, users_vectors = svds(matrix, k=min(EMBEDDING_DIM, size - 1), v0=np.ones(size))
         return unit(sparse.csr_array(matrix @ users_vectors.T))  # exactly 0 for items without users
 

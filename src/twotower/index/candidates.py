@@ -314,7 +314,7 @@ def _predict(
     points = refined(points, functools.partial(measure_recall, large, sample.truth), target)
     chosen = choose_point(points, target)
     queries = sample.truth.queries[: FEW_QUERIES if large.is_exact else None]
-    k = min(RECALL_K, sample.size // 2)
+    k = min(RECALL_K, max(1, sample.size // 2))
     for index in (small, large):
         index.set_search_args(chosen.search_args)
     with single_thread():

@@ -45,7 +45,6 @@ def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
         "health of the embeddings": {
             "effective rank": ["health/(user|item)_effective_rank"],
             "mean cosine": ["health/(user|item)_mean_cosine"],
-            "spread of norms": ["health/(user|item)_norm_spread"],
             "uniformity": ["health/(user|item)_uniformity"],
             "alignment": ["health/alignment"],
             "share of users whose first item is the same": ["health/top_1_share"],

@@ -7,11 +7,11 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.config.spec import TARGET
+from twotower.config.trust import targets
 from twotower.files.atomic import file_sha256
 from twotower.files.code import code_fingerprint
 from twotower.files.plain_values import fingerprint_values
@@ -87,12 +87,8 @@ def package_fingerprint() -> str:
     return fingerprint_values({path.relative_to(PACKAGE).as_posix(): file_sha256(path) for path in files})
 
 
-def _target_modules(values: Any) -> Iterator[str]:
-    if isinstance(values, Mapping):
-        if isinstance(values.get(TARGET), str):
-            yield values[TARGET].rpartition(".")[0]
-        for value in values.values():
-            yield from _target_modules(value)
+def _target_modules(values: Any) -> list[str]:
+    return [name.rpartition(".")[0] for name in targets(values) if isinstance(name, str)]
 
 
 def _commit() -> dict[str, Any]:

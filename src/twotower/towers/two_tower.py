@@ -19,6 +19,9 @@ from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
 from twotower.towers.user_batch import UserBatch
 
+ROWS_AT_ONCE = 8192
+"""Number of users or items that are encoded at once outside of training."""
+
 
 class TwoTowerConfig(Config):
     """Width, history, towers, item bias and new items."""
@@ -190,7 +193,8 @@ class TwoTower(nn.Module):
         features = self.items.all_rows()
         known = ~self.new_items.is_new(features)
         known_features = {name: values[known] for name, values in features.items()}
-        embeddings = self.outputs_and_biases(known.nonzero()[:, 0] + 1)
+        rows = known.nonzero()[:, 0] + 1
+        embeddings = torch.cat([self.outputs_and_biases(part) for part in rows.split(ROWS_AT_ONCE)])
         self.new_items.fit(known_features, embeddings, self.item_bias.bias_scale)
         self.train(training)
 

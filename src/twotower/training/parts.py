@@ -220,12 +220,11 @@ def fit_tables(
     context_rows = [np.zeros(0, dtype=np.int64)]
     parts = []
     for part in (interactions, interactions and interactions.impressions):
-        if part is None:
+        if part is None or not (part is interactions or config.negatives.max_impressions()):
             continue
-        if part is interactions or config.negatives.max_impressions():
-            parts.append(part)
-            seen_users |= part.counts() > 0
-            seen_items |= np.bincount(part.items, minlength=len(seen_items)) > 0
+        parts.append(part)
+        seen_users |= part.counts() > 0
+        seen_items |= np.bincount(part.items, minlength=len(seen_items)) > 0
         if part.context is not None:
             context_rows.append(np.asarray(part.context))
     contexts = np.unique(np.concatenate(context_rows))

@@ -108,6 +108,13 @@ def test_item_vectors_of_a_data_set() -> None:
     assert not has_content({"own": ITEM_ID})
 
 
+def test_the_vector_of_a_single_item() -> None:
+    data = make_dataset()
+    data.items, data.train = data.items[:1], make_history([[1], []])
+    data.item_table = data.items
+    assert metric_data(data, {}).vectors["embeddings"]().shape[0] == 1
+
+
 def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     gap = {"_target_": "twotower.metrics.user_gap.UserGap", "min_users": 1}
     config = Evaluator.Config(ks=[1], kinds={"gap": gap | {"by": "sex"}}, num_bootstrap=0)

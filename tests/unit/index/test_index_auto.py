@@ -93,6 +93,14 @@ def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
     assert report.ok
 
 
+def test_a_limit_with_a_catalogue_of_one_item() -> None:
+    config, choice, _ = Auto.Config(max_latency_ms=1e3).for_vectors(VECTORS[:1], QUERIES)
+    assert choice is not None
+    index = config.build()
+    index.build(VECTORS[:1], np.arange(1))
+    assert index.search(QUERIES[:1], 1).rows.tolist() == [[0]]
+
+
 def test_each_prediction_of_bytes_and_recall_holds() -> None:
     names = ["ivf_sq", "ivf_pq", "flat_ip"]
     config = Auto.Config(
