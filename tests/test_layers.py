@@ -4,6 +4,7 @@ import ast
 import functools
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +166,16 @@ def test_functions_are_short(paths: list[Path]) -> None:
             body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1
             assert length <= MAX_FUNCTION_LINES, f"{path}: {node.name} has {length} lines"
+
+
+def test_names_of_modules_and_classes_are_distinct() -> None:
+    """A module of `entry_points` has the name of its command, as the module that does the work may have."""
+    modules, classes = Counter[str](), Counter[str]()
+    for path in MODULES:
+        if path.stem not in {"__init__", "__main__"} and path.parent.name != "entry_points":
+            modules[path.stem] += 1
+        classes.update(node.name for node in tree_of(path).body if isinstance(node, ast.ClassDef))
+    assert [name for names in (modules, classes) for name, number in names.items() if number > 1] == []
 
 
 @of_folders(PACKAGES)

@@ -16,7 +16,7 @@ from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.lab import exact_results, measure
-from twotower.reports.index_lab import pareto_rows
+from twotower.reports.index_lab_report import pareto_rows
 
 DIM = 16
 CASES = "cases=[flat_ip,'ivf_pq num_subquantizers=4 num_bits=4','IVF8,SQ8,Refine(SQfp16)']"

@@ -27,7 +27,7 @@ from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
 from twotower.index.lab import exact_results, measure
-from twotower.reports.index_lab import draw, figures, lab_table, page, ranked
+from twotower.reports.index_lab_report import draw, figures, lab_table, page, ranked
 from twotower.serving.vectors import write_vectors
 
 Row = TypeVar("Row")

@@ -16,6 +16,7 @@ from twotower.parallel.launched import check_launcher, launched_rank, launched_s
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import from_first
 from twotower.pipeline.follow import follow, follow_launcher, plan
+from twotower.pipeline.older_windows import train_older_windows
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
@@ -29,7 +30,6 @@ from twotower.pipeline.quality import (
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
-from twotower.pipeline.windows import train_older_windows
 from twotower.runs import sections, trainings
 from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result

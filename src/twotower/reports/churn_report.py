@@ -7,7 +7,7 @@ from rich.table import Table
 
 from twotower.index.churn import ChurnRow
 from twotower.reports.console.console_tables import make_table
-from twotower.reports.index_lab import lab_page
+from twotower.reports.index_lab_report import lab_page
 from twotower.reports.plots import churn_curves
 
 NOTE = """{title}. A row is an index after a step: <i>changed</i> is the share of the items that were

@@ -21,7 +21,7 @@ from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
-from twotower.training.lazy_columns import Column, Ones, Positions, StrictEnds, UserRows
+from twotower.training.lazy_columns import LazyColumn, Ones, Positions, StrictEnds, UserRows
 from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TrainBatches:
         self.batch_size = objective.config.batch_size
         self.history_length = history.length
         self.order: Order | BlockOrder
-        self.weights: Column = Ones()
+        self.weights: LazyColumn = Ones()
         if shuffle_rows is None:
             weights = objective.example_weights(interactions, with_impressions)
             num_draws = objective.num_draws(weights)
@@ -212,10 +212,10 @@ class Examples:
         num_positives: n.
     """
 
-    users: Column
+    users: LazyColumn
     items: np.ndarray
     times: np.ndarray
-    history_end: Column
+    history_end: LazyColumn
     context: np.ndarray | None
     num_positives: int
 

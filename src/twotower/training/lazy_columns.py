@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Column(Protocol):
+class LazyColumn(Protocol):
     """Values of examples: an array, or an object that computes them."""
 
     def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:

@@ -9,6 +9,7 @@ from evaluation_logs import make_holdout
 
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top
+from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import LIST_HASH, list_hashes
 from twotower.index.flat_ip import FlatIP
@@ -42,7 +43,7 @@ def test_candidates_are_ordered_by_exact_scores_and_what_the_index_lacks_is_lost
 
 def test_as_many_more_are_fetched_as_a_user_has_and_these_are_left_out() -> None:
     index = index_of([30, 38, 5, 40])
-    excluded = np.array([0, 0]), np.array([38, 38])  # taken twice, one item
+    excluded = np.array([0]), np.array([38])
     top = served_top(index, LINE, torch.ones(1, 1), 2, excluded)
     assert index.asked == [3]
     assert top.tolist() == [[30, 5]]
@@ -58,6 +59,12 @@ def test_where_the_cells_hold_too_few_or_much_would_be_fetched_all_items_are_sco
     assert served_top(index_of([1] * 9), LINE[:3], -torch.ones(1, 1), 5, None).tolist() == [[1, 2, 3, 0, 0]]
 
 
+def test_pairs_that_a_user_repeats_are_one() -> None:
+    pairs = distinct_pairs(np.array([1, 0, 1, 1, 0]), np.array([7, 9, 7, 2, 0]))  # row 0 is no item
+    assert [each.tolist() for each in pairs] == [[0, 1, 1], [9, 2, 7]]
+    assert [each.tolist() for each in distinct_pairs(np.zeros(0, int), np.zeros(0, int))] == [[], []]
+
+
 def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None:
     draw = torch.Generator().manual_seed(3)
     items, users = torch.randn(300, 8, generator=draw), torch.randn(50, 8, generator=draw)
@@ -65,8 +72,8 @@ def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None
     flat = FlatIP.Config().build()
     flat.build(items.numpy(), np.arange(1, 301))
     index: Any = SimpleNamespace(search=flat.search, is_exact=False)
-    owners = np.sort(np.random.default_rng(0).integers(0, 50, 900))
-    excluded = owners, np.random.default_rng(1).integers(1, 301, 900)
+    random = np.random.default_rng(0)
+    excluded = distinct_pairs(random.integers(0, 50, 900), random.integers(1, 301, 900))
     for k in (1, 10, 60):
         expected, _ = exact_top_k(users, items, k, excluded)
         np.testing.assert_array_equal(served_top(index, items, users, k, excluded), expected)
@@ -89,10 +96,10 @@ def test_several_interests_serve_the_lists_of_exact_search() -> None:
     flat = FlatIP.Config().build()
     flat.build(items.numpy(), np.arange(1, 301))
     index: Any = SimpleNamespace(search=flat.search, is_exact=False)
-    owners = np.sort(np.random.default_rng(0).integers(0, 50, 900))
-    excluded = owners, np.random.default_rng(1).integers(1, 301, 900)
+    random = np.random.default_rng(0)
+    excluded = distinct_pairs(random.integers(0, 50, 900), random.integers(1, 301, 900))
     best = torch.einsum("qid,nd->qin", users, items).amax(1)
-    best[torch.from_numpy(owners), torch.from_numpy(excluded[1] - 1)] = -torch.inf
+    best[torch.from_numpy(excluded[0]), torch.from_numpy(excluded[1] - 1)] = -torch.inf
     expected = best.argsort(dim=1, descending=True, stable=True) + 1
     for k in (1, 10, 60):
         rows, scores = exact_top_k(users, items, k, excluded)

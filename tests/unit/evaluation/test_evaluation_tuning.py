@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.evaluation.baselines import baseline_runner, ials
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, TriedValues
 from twotower.evaluation.baselines.baseline_runner import BaselineCache, BaselineRunner
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.ials import Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.baselines.trend_ease import TrendEase
-from twotower.evaluation.baselines.tuning import Search, free_settings, log_tuning, tune
+from twotower.evaluation.baselines.tuning import SettingsSearch, free_settings, log_tuning, tune
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.auc import Auc
 from twotower.metrics.ndcg import Ndcg
@@ -35,21 +35,23 @@ EVALUATOR = Evaluator.Config(ks=[5, 10], kinds=RECALL, num_bootstrap=0).build()
 PAST = BaselineData(make_history([[1, 2]], times=[0, 40 * 24 * HOUR]), 3, now=40 * 24 * HOUR)
 
 
-def searched(values: dict[float, float | None], axis: Axis, higher: bool = True) -> Search:
-    search = Search(Ease.Config(), values[500] or 0.0, higher, lambda config: values[config.regularization])
-    search.choose("regularization", axis)
+def searched(values: dict[float, float | None], grid: TriedValues, higher: bool = True) -> SettingsSearch:
+    search = SettingsSearch(
+        Ease.Config(), values[500] or 0.0, higher, lambda config: values[config.regularization]
+    )
+    search.choose("regularization", grid)
     return search
 
 
 def test_a_search_follows_the_better_direction_and_ends_after_the_first_worse_value() -> None:
-    axis = Axis((50, 160, 1600, 5000))
-    tried = [config.regularization for config, _ in searched({500: 2, 1600: 1, 160: 3, 50: 1}, axis).tried]
+    grid = TriedValues((50, 160, 1600, 5000))
+    tried = [config.regularization for config, _ in searched({500: 2, 1600: 1, 160: 3, 50: 1}, grid).tried]
     assert tried == [500, 1600, 160, 50]
-    up = searched({500: 2, 1600: 3, 5000: 3}, axis)  # an equal value is not better
+    up = searched({500: 2, 1600: 3, 5000: 3}, grid)  # an equal value is not better
     assert (up.best.regularization, up.value, len(up.tried)) == (1600, 3, 3)
-    assert searched({500: 2, 1600: 1, 160: 2, 50: 9}, axis).best.regularization == 500
-    assert searched({500: 2, 1600: None, 160: 1}, axis).best.regularization == 500  # does not suit the data
-    assert searched({500: 2, 1600: 3, 160: 1, 50: 2}, axis, higher=False).best.regularization == 160
+    assert searched({500: 2, 1600: 1, 160: 2, 50: 9}, grid).best.regularization == 500
+    assert searched({500: 2, 1600: None, 160: 1}, grid).best.regularization == 500  # does not suit the data
+    assert searched({500: 2, 1600: 3, 160: 1, 50: 2}, grid, higher=False).best.regularization == 160
 
 
 @given(st.lists(st.integers(0, 5), min_size=5, max_size=5), st.booleans())
@@ -57,7 +59,7 @@ def test_all_values_of_a_setting_are_tried_where_it_may_have_several_peaks(
     measured: list[int], higher: bool
 ) -> None:
     values = dict(zip((50.0, 160.0, 500.0, 1600.0, 5000.0), map(float, measured), strict=True))
-    search = searched(values, Axis(tuple(values), one_peak=False), higher)
+    search = searched(values, TriedValues(tuple(values), one_peak=False), higher)
     assert search.value == (max if higher else min)(values.values())
     assert values[search.best.regularization] == search.value
     assert len(search.tried) == len(values)

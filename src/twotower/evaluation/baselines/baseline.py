@@ -28,7 +28,7 @@ WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000
 """Lengths of recent windows that tuning tries, in days."""
 
 
-class Axis(NamedTuple):
+class TriedValues(NamedTuple):
     """The values of a setting that tuning tries, in addition to its default.
 
     With `one_peak`, a value further from the default is tried only if the one before it was better.
@@ -112,10 +112,10 @@ class BaselineData:
         users = np.arange(self.train.num_users + 1)
         return self.once("matrix", lambda: interaction_matrix(self.train, users, self.num_items))
 
-    def windows(self) -> Axis:
+    def windows(self) -> TriedValues:
         """Return lengths of recent windows in days, up to the first one that contains all interactions."""
         span = (self.now - int(self.train.positives.times.min(initial=self.now))) / SECONDS_A_DAY
-        return Axis(WINDOWS[: 1 + sum(days < span for days in WINDOWS)], one_peak=False)
+        return TriedValues(WINDOWS[: 1 + sum(days < span for days in WINDOWS)], one_peak=False)
 
     def once(self, kind: Hashable, make: Callable[[], T], key: Hashable = None, keep: int = 1) -> T:
         """Return the result of `make`, cached for the latest `keep` keys of a kind; do not modify it."""
@@ -150,7 +150,7 @@ class Baseline(Component, ABC):
             """Return whether the baseline applies to a holdout; others are left out."""
             return True
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return the settings that tuning chooses on the validation split, in order."""
             return {}
 

@@ -15,7 +15,7 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, TriedValues
 from twotower.evaluation.ranking import interaction_matrix
 
 BLOCK_ITEMS = 1024
@@ -45,12 +45,12 @@ class Ease(Baseline):
         max_items: PositiveInt = 20_000
         """Largest catalogue it is run on."""
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return penalties, if there is memory for the matrices of several."""
             if reason := tuning_memory_problem(past.num_items):
                 LOG.info("baseline ease: regularization is not tuned: %s", reason)
                 return {}
-            return {"regularization": Axis((50.0, 160.0, 1600.0, 5000.0))}
+            return {"regularization": TriedValues((50.0, 160.0, 1600.0, 5000.0))}
 
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, TriedValues
 from twotower.evaluation.ranking import interaction_matrix
 
 LACKING = "it needs the library implicit"
@@ -39,12 +39,12 @@ class Ials(Baseline):
         seed: Seed = 0
         """Seed of the initial factors."""
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return penalties, weights and numbers of factors."""
             return {
-                "regularization": Axis((3.0, 10.0, 100.0, 300.0)),
-                "alpha": Axis((1.0, 3.0, 30.0, 100.0)),
-                "factors": Axis((32, 128, 256)),
+                "regularization": TriedValues((3.0, 10.0, 100.0, 300.0)),
+                "alpha": TriedValues((1.0, 3.0, 30.0, 100.0)),
+                "factors": TriedValues((32, 128, 256)),
             }
 
         def skip_reason(self, num_items: int) -> str | None:

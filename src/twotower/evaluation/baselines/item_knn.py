@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, TriedValues
 from twotower.evaluation.baselines.ease import gram_blocks, shared_gram
 from twotower.evaluation.baselines.popularity_baseline import popular_last
 from twotower.evaluation.ranking import interaction_matrix
@@ -36,9 +36,12 @@ class ItemKnn(Baseline):
         max_items: PositiveInt = 50_000
         """Largest catalogue it is run on."""
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return numbers of neighbors and shrinkages."""
-            return {"neighbors": Axis((20, 50, 200, 500)), "shrinkage": Axis((0.0, 10.0, 200.0, 1000.0))}
+            return {
+                "neighbors": TriedValues((20, 50, 200, 500)),
+                "shrinkage": TriedValues((0.0, 10.0, 200.0, 1000.0)),
+            }
 
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""

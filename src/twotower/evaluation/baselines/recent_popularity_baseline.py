@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from twotower.config.spec import Days
-from twotower.evaluation.baselines.baseline import Axis, BaselineData
+from twotower.evaluation.baselines.baseline import BaselineData, TriedValues
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
 
@@ -24,7 +24,7 @@ class RecentPopularityBaseline(PopularityBaseline):
         days: Days = 28
         """Length of the window that ends now."""
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return windows from an hour to the whole log."""
             return {"days": past.windows()}
 

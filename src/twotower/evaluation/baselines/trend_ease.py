@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import Days, PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, BaselineData
+from twotower.evaluation.baselines.baseline import BaselineData, TriedValues
 from twotower.evaluation.baselines.ease import Ease
 
 MAX_KEPT_SCORES = 2**26  # 256 MiB
@@ -31,9 +31,13 @@ class TrendEase(Ease):
         exponent: PositiveFloat = 0.75
         """Exponent of the trend; 1 = full effect."""
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+        def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return those of EASE, windows from an hour to the whole log, and exponents."""
-            return {**super().space(past), "days": past.windows(), "exponent": Axis((0.25, 0.5, 1.0, 1.5))}
+            return {
+                **super().space(past),
+                "days": past.windows(),
+                "exponent": TriedValues((0.25, 0.5, 1.0, 1.5)),
+            }
 
     config: Config
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget, OutOfTime
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, OutOfTime, TriedValues
 from twotower.evaluation.baselines.baseline_runner import BaselineReports, BaselineRunner
 from twotower.evaluation.user_values import metric_name
 
@@ -19,7 +19,7 @@ Measure = Callable[[Baseline.Config], float | None]
 """Settings -> their metric; None if they do not suit the data."""
 
 
-class Search:
+class SettingsSearch:
     """The search for the best settings of one baseline, from settings with a known metric."""
 
     def __init__(self, config: Baseline.Config, value: float, higher: bool, measure: Measure) -> None:
@@ -27,25 +27,25 @@ class Search:
         self.tried: list[tuple[Baseline.Config, float | None]] = [(config, value)]
         self._sign, self._measure = 1 if higher else -1, measure
 
-    def run(self, space: Mapping[str, Axis]) -> bool:
+    def run(self, space: Mapping[str, TriedValues]) -> bool:
         """Choose the value of each setting; returns whether the time sufficed."""
         try:
-            for name, axis in space.items():
-                self.choose(name, axis)
+            for name, grid in space.items():
+                self.choose(name, grid)
         except OutOfTime:
             return False
         return True
 
-    def choose(self, name: str, axis: Axis) -> None:
+    def choose(self, name: str, grid: TriedValues) -> None:
         """Choose the value of a setting, the nearest first; an equal metric is not better."""
         start = getattr(self.best, name)
-        above = sorted(value for value in axis.values if value > start)
-        below = sorted((value for value in axis.values if value < start), reverse=True)
+        above = sorted(value for value in grid.values if value > start)
+        below = sorted((value for value in grid.values if value < start), reverse=True)
         for values in (above, below):
             for value in values:
-                if not self._is_better(name, value) and axis.one_peak:
+                if not self._is_better(name, value) and grid.one_peak:
                     break
-            if axis.one_peak and getattr(self.best, name) != start:
+            if grid.one_peak and getattr(self.best, name) != start:
                 return
 
     def _is_better(self, name: str, value: float) -> bool:
@@ -73,7 +73,7 @@ def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric:
     for name, report in defaults.reports.items():
         if space := free_settings(configs[name], earlier, runner.past):
             began, measure = time.monotonic(), partial(measure_settings, by_metric, metric, name)
-            search = Search(configs[name], report.metrics[metric], higher, measure)
+            search = SettingsSearch(configs[name], report.metrics[metric], higher, measure)
             is_complete = search.run(space)
             if search.best != configs[name]:  # no limit: these settings have been fitted within the time
                 unlimited = replace(runner, past=replace(runner.past, budget=Budget()))
@@ -123,7 +123,7 @@ def log_tuning(reports: BaselineReports, metric: str, minutes: float) -> None:
 
 def free_settings(
     config: Baseline.Config, earlier: Iterable[Baseline.Config], past: BaselineData
-) -> dict[str, Axis]:
+) -> dict[str, TriedValues]:
     """Return the settings to choose: those that are not set explicitly.
 
     A setting that an earlier baseline of a base class has, too, has only that value to try, because the two
@@ -132,5 +132,5 @@ def free_settings(
     space = dict(config.space(past))
     for base in earlier:
         if isinstance(config, type(base)):
-            space |= {name: Axis((getattr(base, name),)) for name in space if hasattr(base, name)}
-    return {name: axis for name, axis in space.items() if name not in config.model_fields_set}
+            space |= {name: TriedValues((getattr(base, name),)) for name in space if hasattr(base, name)}
+    return {name: grid for name, grid in space.items() if name not in config.model_fields_set}
