@@ -13,8 +13,8 @@ from twotower.scoring.scorer import ScoringConfig
 class DirectAu(CosineLoss):
     """L = mean |u - v|^2 + w / 2 (U(users) + U(positives)), U(x) = log mean over pairs of exp(-2 |x - x'|^2).
 
-    It uses no negatives. Both terms are logged for every training as `health/alignment` and
-    `health/uniformity`.
+    It uses no negatives. Every training logs both terms, without weights and over samples of all users and
+    items, as `health/alignment` and `health/..._uniformity`.
 
     Needs: unit vectors, no item bias and one interest.
     Prefer it if many negatives are false. Memory is P x P numbers.
