@@ -28,10 +28,10 @@ def test_popularity_counts_rows() -> None:
     assert item_popularity(make_history([[1, 3], [3, 0]]), 4).tolist() == [0, 1, 0, 2, 0]
 
 
-def test_seen_pairs_follow_the_users_given() -> None:
-    positions, rows = seen_pairs(make_history([[5, 2], [], [7]]), np.array([3, 2, 1]))
+def test_seen_pairs_follow_the_users_given_and_are_distinct() -> None:
+    positions, rows = seen_pairs(make_history([[5, 2, 5], [], [7]]), np.array([3, 2, 1]))
     assert positions.tolist() == [0, 2, 2]
-    assert rows.tolist() == [7, 5, 2]
+    assert rows.tolist() == [7, 2, 5]
 
 
 def rows(mask: np.ndarray) -> list[int]:
