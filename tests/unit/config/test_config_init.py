@@ -238,8 +238,8 @@ def test_kinds_of_features(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     }
     printed = capsys.readouterr().out
     assert (
-        "warning: column 'Preis (EUR)' of item is left out: numbers with a comma; write them with a point"
-        in printed
+        "warning: column 'Preis (EUR)' of item is left out: numbers with a comma or the sign of a "
+        "currency; write them as 1703.94" in printed
     )
     assert "warning: column 'leer' of item is left out: it is empty" in printed
     assert "warning: column 'EAN' of item is left out: a key of its own" in printed
@@ -277,6 +277,45 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFix
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
+@pytest.mark.parametrize("log_name", ["log.csv", "log.parquet"])
+def test_files_of_two_formats(log_name: str, here: Path) -> None:
+    frame = log("user", "item", ts=SECONDS)
+    frame.to_csv(here / "log.csv", index=False)
+    frame.to_parquet(here / "log.parquet")
+    items = pd.DataFrame({"item": range(1, 40), "colour": ["red", "blue", "green"] * 13})
+    items.to_csv(here / "items.csv", sep=";", index=False)
+    items.to_parquet(here / "items.parquet")
+    other = "items.parquet" if log_name == "log.csv" else "items.csv"
+    assert answer([log_name, other, "--name", "shop"]) == 0
+    assert features_of(here)["item"] == {"item_id": "Id item_id", "colour": "Categorical colour"}
+    expected = ";" if other == "items.csv" else ","
+    assert checked("train", ["data=shop"])["data"].get("separator", ",") == expected
+
+
+def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = np.arange(39)
+    items = {
+        "title": [f"{word} (m/w/d)" for word in ["Koch", "Fahrer", "Sales Lead"] * 13],
+        "education": ["BSc", "n/a", "MSc"] * 13,
+        "price": [f"{each + 1},78 €" for each in row],
+        "cost": [f"${each + 1}.53" for each in row],
+        "value": [f"1.{each + 100},94" for each in row],
+        "sizes": ["1,2,3", "2,3", "1,3,2"] * 13,
+        "email": [f"a.b{each}@shop.org" for each in row],
+    }
+    init({"log.csv": log("user", "item", ts=SECONDS), "items.csv": pd.DataFrame({"item": row + 1, **items})})
+    printed = capsys.readouterr().out
+    money = "numbers with a comma or the sign of a currency; write them as 1703.94"
+    for name, reason in {
+        **dict.fromkeys(("price", "cost", "value"), money),
+        "email": "it holds e-mail addresses, which are keys of persons",
+    }.items():
+        assert f"warning: column {name!r} of item is left out: {reason}" in printed
+    specs = yaml.safe_load(yaml_of("features"))["item"].values()
+    kinds = {spec["column"]: spec["_target_"].rpartition(".")[2] for spec in specs}
+    assert kinds == {"item_id": "Id", "title": "Categorical", "education": "Categorical", "sizes": "Tags"}
+
+
 def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
 
@@ -299,6 +338,9 @@ def test_tables_are_distinguished_by_their_ids(here: Path) -> None:
     (here / "things.csv").write_bytes(csv(pd.DataFrame({"thing": [1], "colour": ["red"]})))
     with pytest.raises(InputError, match=r"things.csv: expected one row per user with the column 'user'"):
         answer(["log.csv", "things.csv", "--name", "shop"])
+    (here / "twice.csv").write_bytes(csv(pd.DataFrame({"item": [1, 2, 2], "colour": ["red", "red", "blue"]})))
+    with pytest.raises(InputError, match=r"twice.csv: 'item' is '2' in several rows; keep one row for each"):
+        answer(["log.csv", "twice.csv", "--name", "shop"])
 
 
 @dataclass(frozen=True)
@@ -560,6 +602,9 @@ def test_of_several_columns_the_clear_one_is_taken(case: str, here: Path) -> Non
         ({"visit": USERS, "customer_segment": WORDS}, "visit"),
         ({"web_user_id": USERS, "session_id": EVEN}, "web_user_id"),
         ({"user": USERS, "session_id": EVEN}, "user"),
+        ({"user_hash": USERS, "session_id": EVEN}, "user_hash"),
+        ({"username": USERS, "session_id": EVEN}, "username"),
+        ({"candidate_id": USERS, "session_id": EVEN}, "candidate_id"),
     ],
 )
 def test_a_key_of_sessions_is_the_user_if_no_column_names_users(

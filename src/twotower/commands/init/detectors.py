@@ -47,10 +47,16 @@ COUNTED = "n num number no count cnt total sum avg average mean median max min"
 """Words before what is counted."""
 DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
 MARKS = "|;,/"
+MONEY = "[$€£¥₹]"
+AMOUNT = (
+    rf"{MONEY} ?-?\d[\d.,]*|-?\d[\d.,]* ?{MONEY}|-?\d+,\d+|-?\d{{1,3}}((\.\d{{3}})*,\d+|(,\d{{3}})*\.\d+)"
+)
+"""Numbers with a sign of a currency, a decimal comma, or marks between thousands."""
 UNREADABLE = {
     f"{ISO}|{OTHER_DATE}": "it holds dates, for which there is no kind of feature",
     r"(https?://|www\.)\S+": "it holds addresses, for which there is no kind of feature",
-    r"-?\d+,\d+": "numbers with a comma; write them with a point",
+    r"[^@\s]+@[^@\s]+\.\w+": "it holds e-mail addresses, which are keys of persons",
+    AMOUNT: "numbers with a comma or the sign of a currency; write them as 1703.94",
 }
 """Pattern of texts that no kind of feature reads -> the reason."""
 
@@ -81,7 +87,7 @@ def _time(column: Column) -> str | None:
         return f"it holds {UNITS[unit]}" if unit else None
     ends = [int(column.numbers.min()), int(column.numbers.max())]
     first, last = np.array(ends, f"datetime64[{unit}]").astype("datetime64[D]")
-    return f"it holds {UNITS[unit]}, here from {first} to {last}"
+    return f"it holds {UNITS[unit]}, in its first rows from {first} to {last}"
 
 
 def _split(column: Column) -> str | None:
@@ -123,8 +129,8 @@ ROLES = {
     "user": Role(
         "user_column",
         """user users uid customer customers client visitor member account buyer reviewer reader listener
-        student person patient household kunde kunden käufer nutzer benutzer besucher mitglied utilisateur
-        usuario cliente 用户 用户id""",
+        student person patient household candidate applicant subscriber patron username kunde kunden käufer
+        nutzer benutzer besucher mitglied utilisateur usuario cliente 用户 用户id""",
         fallback_words="session sessions visit sitzung besuch 会话",
     ),
     "item": Role(
@@ -235,11 +241,14 @@ def _unreadable_text(column: Column) -> Kind | None:
 
 
 def _separated(column: Column) -> Kind | None:
-    """Return tags if the texts have several values each, which repeat."""
+    """Return tags if the texts have several values each, which repeat; a title is a text."""
+    if column.has_word(DISPLAY_WORDS):
+        return None
     for mark in MARKS:
-        if column.values.str.contains(mark, regex=False).sum() < max(2, len(column.values) / 10):
+        values = column.values[column.values.str.casefold() != "n/a"]
+        if values.str.contains(mark, regex=False).sum() < max(2, len(values) / 10):
             continue
-        parts = [part.strip() for text in column.values for part in text.split(mark) if part.strip()]
+        parts = [part.strip() for text in values for part in text.split(mark) if part.strip()]
         # Sentences have commas too: their parts are long, and come once.
         if len(parts) >= 2 * len(set(parts)) and np.mean([part.count(" ") for part in parts]) < 2:
             settings = {"separator": mark, "dim": 16}

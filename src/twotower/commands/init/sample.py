@@ -29,7 +29,22 @@ from twotower.data.table_reader import (
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
-ID_WORDS = {"id", "ids", "uid", "nr", "no", "num", "nummer", "number", "key", "code", "sku", "isbn", "asin"}
+ID_WORDS = {
+    "id",
+    "ids",
+    "uid",
+    "hash",
+    "nr",
+    "no",
+    "num",
+    "nummer",
+    "number",
+    "key",
+    "code",
+    "sku",
+    "isbn",
+    "asin",
+}
 NO_KEYS = {"paid", "valid", "grid", "android", "hybrid", "solid", "casino", "piano", "turkey", "monkey"}
 """Words that only look like those of keys."""
 FILLERS = {"flag", "value", "val", "bool", "column", "col"}
@@ -110,13 +125,15 @@ def read_sample(path: Path, separator: str | None) -> Sample:
 
     Args:
         path: CSV or Parquet.
-        separator: of CSV; None: inferred.
+        separator: of CSV; None: inferred. Parquet has none.
 
     Raises:
         InputError: the file cannot be read, has no column names, or no single separator fits.
     """
     names = header(path, separator or ",")  # reports a missing or unsupported file
-    if separator is None and not is_parquet(path):
+    if is_parquet(path):
+        separator = None
+    elif separator is None:
         separator = _separator(path)
         names = header(path, separator)
     if names and all(re.fullmatch(NUMBER, name) for name in names if name):

@@ -112,6 +112,12 @@ def _tables(files: Sequence[Path], roles: Roles) -> dict[str, Sample]:
         sample = read_sample(path, roles.log.separator)
         columns = {table: sample.columns.get(name) for table, name in ids.items()}
         fits = [table for table, column in columns.items() if column and column.values.is_unique]
+        for column in filter(None, columns.values()):
+            if not fits and column.values.duplicated().any():
+                repeated = column.values[column.values.duplicated()].iloc[0]
+                raise InputError(
+                    f"{path}: {column.name!r} is {repeated!r} in several rows; keep one row for each value"
+                )
         if len(fits) != 1:
             raise InputError(
                 f"{path}: expected one row per user with the column {ids['users']!r}, or per item with "
@@ -327,6 +333,6 @@ def _column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
             else:
                 yield f"  feature  of {group}, {name}: {what}"
     if offered := [name for name, kind in kinds["offered"].items() if kind.target]:
-        context = ",".join([*roles.context, *offered])
+        context = shlex.quote(",".join([*roles.context, *offered]))
         yield f"hint: offered columns are comments in the YAML; if requests know them: --context {context}"
     yield from (f"warning: {text}" for text in warnings)
