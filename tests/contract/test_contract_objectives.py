@@ -11,8 +11,13 @@ from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400
+COUNTS = [36, 20, 4]
+"""Interactions of each user, one a day."""
 LOG = Interactions.from_rows(
-    np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3
+    np.repeat([1, 2, 3], COUNTS),
+    np.concatenate([np.arange(56) % 12 + 1, [13, 14, 15, 13]]),
+    np.concatenate([np.arange(count) * DAY for count in COUNTS]),
+    3,
 )
 
 
@@ -32,7 +37,7 @@ def cases() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(params=cases().values(), ids=cases().keys())
 def objective(request: pytest.FixtureRequest) -> Objective:
-    return Objective.Config.model_validate(request.param).build()
+    return Objective.Config.model_validate(request.param).resolve(LOG).build()
 
 
 def test_there_are_objectives() -> None:

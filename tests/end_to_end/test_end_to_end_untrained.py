@@ -66,7 +66,11 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
         "initialization=random" in log
     )
     chosen = result["training"]["chosen"]
-    assert set(chosen) == {"objective.recency_half_life_days", "initialization.score_scale"}
+    assert set(chosen) == {
+        *("objective.recency_half_life_days", "objective.horizon_days", "item_bias.ahead_days"),
+        "initialization.score_scale",
+    }
+    assert chosen["objective.horizon_days"] == chosen["item_bias.ahead_days"]
     assert f"initialization.score_scale={chosen['initialization.score_scale']:.3g} (validation score" in log
     fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
     first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
@@ -135,7 +139,7 @@ def test_a_probe_chooses_rate_and_decay_and_is_not_repeated(tmp_path: Path) -> N
 def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
     _, result = run(tmp_path, TOO_FAST, "initialization=random", "objective.recency_half_life_days=9")
     assert result["training"]["epochs"] >= 1
-    assert result["training"]["chosen"] == {}
+    assert set(result["training"]["chosen"]) == {"objective.horizon_days", "item_bias.ahead_days"}
 
 
 def scattered(self: Svd, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 Shapes: Q users with targets, T targets.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import blocks_of_users
+from twotower.data.blocks import blocks_of_users, highest
 from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
+from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_values
 
@@ -133,6 +135,19 @@ class RetrievalDataset:
         Runs with equal fingerprints are comparable; only those with equal identities can share a training.
         """
         return data_identity(self.fingerprint, self.feature_files)
+
+    @cached_property
+    def horizon_days(self) -> int:
+        """Days that targets of the validation split are ahead of their request, at most `MAX_HORIZON_DAYS`.
+
+        The length of its window, rounded up; the maximum if users have different request times, as with
+        `split=leave_one_out`.
+        """
+        requests = self.valid.request_times
+        if not self.has_times or not len(requests) or (requests != requests[0]).any():
+            return MAX_HORIZON_DAYS
+        days = (highest(self.train_and_valid.times) - int(requests[0])) / SECONDS_A_DAY
+        return min(max(1, math.ceil(days)), MAX_HORIZON_DAYS)
 
     def item_names(self) -> list[str]:
         """Return the label of each item, or its id without a label; row r is at position r - 1."""

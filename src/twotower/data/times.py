@@ -11,6 +11,8 @@ TimestampUnit = Literal["s", "ms", "iso"]
 EARLIEST = 86_400  # 1970-01-02: earlier values are missing times or not seconds
 LATEST = 4_102_444_800  # 2100-01-01: later values are not seconds
 SECONDS_A_DAY = 86_400
+MAX_HORIZON_DAYS = 28
+"""Days ahead of a request that training predicts at most, unless the settings say more."""
 YEAR = 365 * SECONDS_A_DAY
 EXACT = 2**53  # floats beyond it do not hold every whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"

@@ -57,7 +57,7 @@ def build_training(
         replay: of a warm start.
         tables: `fit_tables` of the interactions; None: computed.
     """
-    config, chosen = config.resolve(interactions)
+    config, chosen = config.resolve(interactions, dataset.horizon_days)
     batches = build_batches(config, interactions, Order if replay is None else replay.order)
     shares = None if replay is None else replay.shares
     module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares, tables)

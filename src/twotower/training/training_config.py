@@ -76,19 +76,28 @@ class TrainingConfig(TwoTowerConfig):
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 
-    def resolve(self, interactions: Interactions) -> tuple[Self, dict[str, float | None]]:
-        """Return the settings with the values that the interactions determine, and these values by key."""
-        resolved = self.objective.resolve(interactions)
+    def resolve(self, interactions: Interactions, horizon_days: int) -> tuple[Self, dict[str, float | None]]:
+        """Return the settings with the values that the data determines, and these values by key.
+
+        See `Objective.Config.resolve` and `ItemBias.Config.resolve`.
+        """
+        objective = self.objective.resolve(interactions, horizon_days)
+        item_bias = self.item_bias.resolve(horizon_days)
         chosen = {
-            f"objective.{key}": value for key, value in resolved if value != getattr(self.objective, key)
+            f"{name}.{key}": value
+            for name, resolved in (("objective", objective), ("item_bias", item_bias))
+            for key, value in resolved
+            if value != getattr(getattr(self, name), key)
         }
-        return self.model_copy(update={"objective": resolved}), chosen
+        return self.model_copy(update={"objective": objective, "item_bias": item_bias}), chosen
 
     def with_chosen(self, chosen: Mapping[str, float | None]) -> Self:
         """Return the settings with the values that `resolve` determined in an earlier process."""
-        prefix = "objective."
-        values = {key.removeprefix(prefix): chosen[key] for key in chosen if key.startswith(prefix)}
-        return self.model_copy(update={"objective": self.objective.model_copy(update=values)})
+        update = {}
+        for name in ("objective", "item_bias"):
+            values = {key.partition(".")[2]: chosen[key] for key in chosen if key.startswith(f"{name}.")}
+            update[name] = getattr(self, name).model_copy(update=values)
+        return self.model_copy(update=update)
 
     def block_names(self) -> dict[str, set[str]]:
         """Return `user_tower` and `item_tower` -> names of the inputs."""

@@ -49,6 +49,22 @@ BY_HAND = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("split", "days"),
+    [
+        (Temporal.Config(test=10, valid=40), 15),  # from day 45 to 60
+        (Temporal.Config(test=10, valid=80), 28),
+        (Temporal.Config(test=40, valid=6), 1),
+        (Temporal.Config(test=0.34, valid=0.34, unit="share"), 10),
+        (LeaveOneOut.Config(), 28),  # no common window
+    ],
+)
+def test_the_horizon_is_the_length_of_the_validation_window(split, days, tmp_path):
+    log = [(10, "a", DAY), (10, "b", 50 * DAY), (10, "c", 90 * DAY)]
+    log += [(20, "a", 2 * DAY), (20, "b", 60 * DAY), (20, "c", 95 * DAY)]
+    assert build_dataset(Given(log), split.build(), tmp_path).horizon_days == days
+
+
 def test_by_hand(tmp_path):
     source = Given(BY_HAND)
     dataset = build_dataset(source, Temporal(Temporal.Config(test=10, valid=10)), tmp_path)

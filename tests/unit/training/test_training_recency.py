@@ -68,6 +68,16 @@ def test_a_log_decides_by_how_fast_it_forgets() -> None:
     assert auto.build().weights(year(True)).tolist() == chosen.build().weights(year(True)).tolist()
 
 
+def test_the_horizon_of_the_data_is_that_of_baskets_and_of_the_trend() -> None:
+    auto = NextBasket.Config(horizon_days="auto", recency_half_life_days="auto")
+    resolved = auto.resolve(year(True), 3)
+    assert resolved.horizon_days == 3
+    assert resolved.recency_half_life_days == half_life_days(year(True), 3)
+    assert NextBasket.Config(horizon_days=9).resolve(year(True), 3).horizon_days == 9
+    assert Trend.Config(ahead_days="auto").resolve(3).ahead_days == 3
+    assert Trend.Config(ahead_days=9.5).resolve(3).ahead_days == 9.5
+
+
 def test_a_log_of_one_moment_has_one_age() -> None:
     log = log_of([1, 2], [1, 2], [5, 5])
     assert NextBasket.Config(recency_half_life_days="auto").build().weights(log).tolist() == [1, 1]

@@ -5,7 +5,7 @@ The user embedding has a 1 in the column of the item bias, so that the score is 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -60,6 +60,14 @@ class ItemBias(Component, nn.Module, ABC):
         ) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `learns_temperature`: whether that of the loss is trained."""
             return ()
+
+        def resolve(self, horizon_days: int) -> Self:
+            """Return the settings with the values that the data determines; here unchanged.
+
+            Args:
+                horizon_days: see `RetrievalDataset.horizon_days`.
+            """
+            return self
 
         def build(self, num_items: int) -> "ItemBias":
             """Build the bias, all zeros."""

@@ -1,5 +1,7 @@
 """An item bias that follows the popularity of items over time."""
 
+from typing import Literal, Self
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
+from twotower.data.times import MAX_HORIZON_DAYS
 from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 
@@ -29,8 +32,13 @@ class Trend(ItemBias):
     class Config(ItemBias.Config):
         """Settings of the mixture."""
 
-        ahead_days: Days = 28
-        """Days that the mixture predicts, at most a quarter of the time span of the log."""
+        ahead_days: Days | Literal["auto"] = MAX_HORIZON_DAYS
+        """Days that the mixture predicts, at most a quarter of the time span of the log; auto: as many days
+        as the validation window has, at most 28."""
+
+        def resolve(self, horizon_days: int) -> Self:
+            """Return the settings with the days; see `ItemBias.Config.resolve`."""
+            return self.model_copy(update={"ahead_days": horizon_days}) if self.ahead_days == "auto" else self
 
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
@@ -63,6 +71,7 @@ class Trend(ItemBias):
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Fit the mixture and compute the log odds at each knot; see `ItemBias.initialize`."""
+        assert self.config.ahead_days != "auto"
         counted, mixture = fit_mixture(interactions, self.num_items, self.config.ahead_days)
         number = len(counted.knots) - 1
         log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)

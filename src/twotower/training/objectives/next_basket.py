@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions, ages_within_user, expand_ranges
 from twotower.data.sources.source import Source, needs_times
-from twotower.data.times import SECONDS_A_DAY
+from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
 from twotower.negatives.sampler import NegativeSampler
 from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
@@ -56,17 +56,22 @@ class NextBasket(Objective):
         recency_half_life_days: PositiveFloat | Literal["auto"] | None = None
         """Half-life of the probability that a request time is drawn, per user; null: none; auto: a third of
         the half-life of popularity, which is long without a trend."""
-        horizon_days: Annotated[int, Ge(0), Le(36_500)] = 28
-        """Positives are interactions within this many days after the request time; 0: at the same second."""
+        horizon_days: Annotated[int, Ge(0), Le(36_500)] | Literal["auto"] = MAX_HORIZON_DAYS
+        """Positives are interactions within this many days after the request time; 0: at the same second;
+        auto: as many days as the validation window has, at most 28."""
         epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
         """Requests per epoch; null: a tenth of the interactions, at least 10,000 and at most 100,000."""
 
-        def resolve(self, interactions: Interactions) -> Self:
-            """Return the settings with the half-life; see `Objective.Config.resolve`."""
-            if self.recency_half_life_days != "auto":
-                return self
-            days = half_life_days(interactions, self.horizon_days)
-            return self.model_copy(update={"recency_half_life_days": days if isfinite(days) else None})
+        def resolve(self, interactions: Interactions, horizon_days: int = MAX_HORIZON_DAYS) -> Self:
+            """Return the settings with horizon and half-life; see `Objective.Config.resolve`."""
+            horizon = horizon_days if self.horizon_days == "auto" else self.horizon_days
+            if self.horizon_days == "auto" and horizon < MAX_HORIZON_DAYS:
+                LOG.info("objective.horizon_days=%d, the length of the validation window", horizon)
+            half_life = self.recency_half_life_days
+            if half_life == "auto":
+                days = half_life_days(interactions, horizon)
+                half_life = days if isfinite(days) else None
+            return self.model_copy(update={"horizon_days": horizon, "recency_half_life_days": half_life})
 
         def problems(
             self,
@@ -84,6 +89,12 @@ class NextBasket(Objective):
                 yield "", f"next_basket does not learn from impressions without a click; {remedy}"
 
     config: Config
+
+    @property
+    def horizon_seconds(self) -> int:
+        """The horizon; 0 for the same second."""
+        assert self.config.horizon_days != "auto"
+        return round(self.config.horizon_days * SECONDS_A_DAY)
 
     def weights(self, interactions: Interactions) -> np.ndarray:
         """Return weights that halve with each half-life before the newest interaction of the user.
@@ -114,7 +125,7 @@ class NextBasket(Objective):
         if shares is not None:
             drawn *= shares[is_example]
         expected = np.zeros(len(interactions))
-        expected[is_example] = sums_nearby(drawn, examples, max(1, self.config.horizon_days * SECONDS_A_DAY))
+        expected[is_example] = sums_nearby(drawn, examples, max(1, self.horizon_seconds))
         return expected
 
     def batches(self, interactions: Interactions, **settings: Any) -> "BasketBatches":
@@ -135,7 +146,7 @@ class BasketBatches(TrainBatches):
     def __init__(self, interactions: Interactions, objective: NextBasket, **settings: Any) -> None:
         settings["history"] = settings["history"].model_copy(update={"strict": True})
         super().__init__(interactions, objective, **settings)
-        self.horizon = objective.config.horizon_days * SECONDS_A_DAY
+        self.horizon = objective.horizon_seconds
         order = self.order
         assert isinstance(order, Order)
         assert order.shares is not None

@@ -16,6 +16,7 @@ from twotower.config.spec import PositiveInt
 from twotower.data.blocks import blocks
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
+from twotower.data.times import MAX_HORIZON_DAYS
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, time_order
@@ -48,8 +49,13 @@ class Objective(Component, ABC):
             """Build the objective."""
             return self.make(Objective)
 
-        def resolve(self, interactions: Interactions) -> Self:
-            """Return the settings with the values that the interactions determine; here unchanged."""
+        def resolve(self, interactions: Interactions, horizon_days: int = MAX_HORIZON_DAYS) -> Self:
+            """Return the settings with the values that the data determines; here unchanged.
+
+            Args:
+                interactions: of training.
+                horizon_days: see `RetrievalDataset.horizon_days`.
+            """
             return self
 
     config: Config
