@@ -37,6 +37,7 @@ SETTINGS = [
     "user_tower.widths=null",
     "item_tower.widths=null",
     "optimizer.learning_rate=0.001",
+    "objective.horizon_days=28",
     "trainer.refit=true",
     "metrics.num_bootstrap=0",
     *POPULARITY_ONLY,
