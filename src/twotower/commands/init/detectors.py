@@ -244,8 +244,8 @@ def _separated(column: Column) -> Kind | None:
     """Return tags if the texts have several values each, which repeat; a title is a text."""
     if column.has_word(DISPLAY_WORDS):
         return None
+    values = column.values[column.values.str.casefold() != "n/a"]
     for mark in MARKS:
-        values = column.values[column.values.str.casefold() != "n/a"]
         if values.str.contains(mark, regex=False).sum() < max(2, len(values) / 10):
             continue
         parts = [part.strip() for text in values for part in text.split(mark) if part.strip()]

@@ -29,22 +29,8 @@ from twotower.data.table_reader import (
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
-ID_WORDS = {
-    "id",
-    "ids",
-    "uid",
-    "hash",
-    "nr",
-    "no",
-    "num",
-    "nummer",
-    "number",
-    "key",
-    "code",
-    "sku",
-    "isbn",
-    "asin",
-}
+ID_WORDS = {"id", "ids", "uid", "hash", "key", "code", "nr", "no", "num", "nummer", "number"}
+ID_WORDS |= {"sku", "isbn", "asin"}
 NO_KEYS = {"paid", "valid", "grid", "android", "hybrid", "solid", "casino", "piano", "turkey", "monkey"}
 """Words that only look like those of keys."""
 FILLERS = {"flag", "value", "val", "bool", "column", "col"}
