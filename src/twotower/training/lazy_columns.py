@@ -73,10 +73,9 @@ def first_since(
         column: returns the times at positions; those from low to high ascend.
     """
     low, high = low.astype(np.int64), high.astype(np.int64)
-    while (low < high).any():
-        middle = (low + high) // 2
-        is_earlier = column(middle) < times
-        is_open = low < high
-        low = np.where(is_open & is_earlier, middle + 1, low)
-        high = np.where(is_open & ~is_earlier, middle, high)
+    while len(left := np.flatnonzero(low < high)):
+        middle = (low[left] + high[left]) // 2
+        is_earlier = column(middle) < times[left]
+        low[left[is_earlier]] = middle[is_earlier] + 1
+        high[left[~is_earlier]] = middle[~is_earlier]
     return low

@@ -6,6 +6,7 @@ The run goes to outputs/demo/.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
 
     if not isinstance(config.data, OnlineRetail.Config):
         raise InputError(
-            f"data: twotower demo shows items of the bundled shop; for other data, type: "
-            f"{' '.join(['twotower train', *overrides])}"
+            "data: twotower demo shows items of the bundled shop; for other data, type: "
+            f"{shlex.join(['twotower', 'train', *overrides])}"
         )
     run, status = train_in_new_folder(config)
     if status != DONE:

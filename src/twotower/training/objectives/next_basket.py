@@ -94,7 +94,7 @@ class NextBasket(Objective):
     def horizon_seconds(self) -> int:
         """The horizon; 0 for the same second."""
         assert self.config.horizon_days != "auto"
-        return round(self.config.horizon_days * SECONDS_A_DAY)
+        return round(self.config.horizon_days * SECONDS_A_DAY)  # a checkpoint has its days as a float
 
     def weights(self, interactions: Interactions) -> np.ndarray:
         """Return weights that halve with each half-life before the newest interaction of the user.
@@ -248,10 +248,7 @@ class BasketBatches(TrainBatches):
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
         """Bisect for the first chosen example from low to high [B] that is not earlier than times [B]."""
-        last = len(self.chosen) - 1
-        return first_since(
-            lambda middle: self.examples.times[self.chosen[np.minimum(middle, last)]], times, low, high
-        )
+        return first_since(lambda rows: self.examples.times[self.chosen[rows]], times, low, high)
 
 
 def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> NDArray[np.float64]:
@@ -265,10 +262,8 @@ def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> N
     users = interactions.user_rows()
     starts, ends = (np.asarray(interactions.offsets)[users + side] for side in (0, 1))
 
-    def bisect(limits: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
-        return first_since(lambda rows: times[np.minimum(rows, len(times) - 1)], limits, low, high)
-
-    first, last = bisect(times - width + 1, starts, own), bisect(times + width, own, ends)
+    first = first_since(lambda rows: times[rows], times - width + 1, starts, own)
+    last = first_since(lambda rows: times[rows], times + width, own, ends)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     nearby: NDArray[np.float64] = sums[last] - sums[first]
     if width > 1:  # else all have equal times
