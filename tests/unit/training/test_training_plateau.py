@@ -98,11 +98,15 @@ def test_the_rate_falls_from_the_best_weights(resume: bool, tmp_path: Path) -> N
     assert float(module.weight.detach()) == pytest.approx(-2.4)
 
 
-def test_without_reductions_it_stops(tmp_path: Path) -> None:
+def test_without_reductions_it_stops_and_logs_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     module, (checkpointing, plateau) = OneWeight(SCORES, None), callbacks_of(tmp_path, 0)
-    fit(module, tmp_path, [checkpointing, plateau])
+    with caplog.at_level("INFO", "twotower"):
+        fit(module, tmp_path, [checkpointing, plateau])
     assert module.weights == WEIGHTS[:4]
     assert plateau.rate_epochs == [2]
+    assert [each.getMessage() for each in caplog.records if each.name == "twotower"] == [
+        "no improvement (patience 2): training stops, the weights of epoch 2 are used"
+    ]
 
 
 def test_a_rate_that_destroys_the_initial_weights_is_reduced_from_them(tmp_path: Path) -> None:

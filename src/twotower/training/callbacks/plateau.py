@@ -53,7 +53,13 @@ class Plateau(EarlyStopping):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reduce the learning rate in place of a stop."""
         super().on_train_epoch_end(trainer, pl_module)
-        if self.wait_count < self.patience or len(self.ended) >= self.reductions:
+        if self.wait_count < self.patience:
+            return
+        if len(self.ended) >= self.reductions:
+            LOG.info(
+                "no improvement (patience %d): training stops, the weights of epoch %d are used",
+                *(self.patience, self.checkpointing.epochs),
+            )
             return
         trainer.should_stop = False
         self.ended, self.num_before = self.rate_epochs, trainer.current_epoch + 1
