@@ -1,6 +1,8 @@
 """Raw values as numbers and as rows of an embedding table."""
 
+import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
@@ -16,6 +18,8 @@ from pydantic import Field
 from twotower.features.feature import Feature
 
 FloatArray = npt.NDArray[np.float64]
+QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+"""Text in single or double quotes; a backslash escapes the next character."""
 
 
 def as_numbers(values: pd.Series) -> FloatArray:
@@ -48,6 +52,23 @@ def is_value(value: Any) -> bool:
         return isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
     except OverflowError:  # a whole number too large for a float
         return False
+
+
+def list_in_text(text: str) -> list[Any] | None:
+    """Return the values of a list written as text; None if the text is something else.
+
+    CSV files have such lists where a program wrote a column of lists: JSON, or a list or array of texts as
+    Python prints it, `['a', 'b']` or `['a' 'b']`.
+    """
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found: list[Any] = json.loads(text)
+        return found
+    except (ValueError, RecursionError):
+        parts = [re.sub(r"\\(.)", r"\1", single or double) for single, double in QUOTED.findall(text)]
+        return parts if parts and "{" not in text else None
 
 
 class ValueRows(Feature.State):

@@ -8,14 +8,17 @@ from torch import Tensor
 
 from twotower.config.spec import Length
 from twotower.features.bag_feature import BagFeature
-from twotower.features.raw_values import is_value
+from twotower.features.raw_values import is_value, list_in_text
 
 
 class Tags(BagFeature):
     """The mean of the embeddings of the tags seen in training; others are dropped, no tags give zeros."""
 
     class Config(BagFeature.Config):
-        """Settings of several values at once; `column` holds lists, or text that `separator` splits."""
+        """Settings of several values at once.
+
+        `column` holds lists, lists written as text (`["a", "b"]`), or text that `separator` splits.
+        """
 
         separator: str | None = None
         """Separator of tags in text; without one, a text is one tag."""
@@ -29,8 +32,11 @@ class Tags(BagFeature):
         """Return the tags of a raw value."""
         if isinstance(value, str):
             separator = self.config.separator
-            parts = value.split(separator) if separator else [value]
-            return [part.strip() for part in parts if part.strip()]
+            parts = list_in_text(value)
+            if parts is None:
+                parts = value.split(separator) if separator else [value]
+            stripped = (part.strip() if isinstance(part, str) else part for part in parts)
+            return [part for part in stripped if part != ""]
         if isinstance(value, set | frozenset):
             return sorted(value, key=repr)
         if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):

@@ -302,6 +302,11 @@ def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "value": [f"1.{each + 100},94" for each in row],
         "sizes": ["1,2,3", "2,3", "1,3,2"] * 13,
         "email": [f"a.b{each}@shop.org" for each in row],
+        "path": ["Tools > Saws > Hand saws", "Tools > Saws", "Garden > Hoses"] * 13,
+        "labels": ["['new', \"men's\"]", "['new']", "[]"] * 13,
+        "amounts": ["[1.5, 20.0]", "[0.0, 3.25]", "[2]"] * 13,
+        "steps": [f"['cut {each} onions', 'boil {each} eggs']" for each in row],
+        "crew": ["[{'job': 'Editor'}]", "[{'job': 'Actor'}]", "[]"] * 13,
     }
     init({"log.csv": log("user", "item", ts=SECONDS), "items.csv": pd.DataFrame({"item": row + 1, **items})})
     printed = capsys.readouterr().out
@@ -309,11 +314,15 @@ def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, reason in {
         **dict.fromkeys(("price", "cost", "value"), money),
         "email": "it holds e-mail addresses, which are keys of persons",
+        "amounts": "lists of numbers, written as text",
+        "steps": "lists of texts that hardly repeat",
+        "crew": "lists written as text; write their values with | between them",
     }.items():
         assert f"warning: column {name!r} of item is left out: {reason}" in printed
     specs = yaml.safe_load(yaml_of("features"))["item"].values()
     kinds = {spec["column"]: spec["_target_"].rpartition(".")[2] for spec in specs}
-    assert kinds == {"item_id": "Id", "title": "Categorical", "education": "Categorical", "sizes": "Tags"}
+    words = {"title": "Categorical", "education": "Categorical"}
+    assert kinds == {"item_id": "Id", **words, **dict.fromkeys(("sizes", "path", "labels"), "Tags")}
 
 
 def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

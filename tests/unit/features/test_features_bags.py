@@ -74,6 +74,25 @@ def test_tags_as_lists_sets_arrays_or_separated_text() -> None:
     ]  # fmt: skip
 
 
+def test_tags_of_lists_written_as_text() -> None:
+    feature = Tags(Tags.Config(column="t", dim=2, separator="|", max_tags=3))
+    feature.fit(pd.Series(["[' a ', \"b's\"]", '["c", 2]']))
+    values = [
+        "['a' \"b's\"\n 'c']",
+        "['b\\'s', '']",
+        "[2]",
+        "[]",
+        ' ["a"] ',
+        "a|c",
+        "[a",
+        "[a]",
+        "[{'a': 'c'}]",
+    ]
+    assert feature.encode(values).tolist() == [
+        [2, 3, 4], [3, 0, 0], [1, 0, 0], [0, 0, 0], [2, 0, 0], [2, 4, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]
+    ]  # fmt: skip
+
+
 def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
     feature = Tags(Tags.Config(column="t", dim=2, max_tags=1, min_count=2))
     feature.fit(pd.Series([["rare", "often", "often"], ["often"]]))

@@ -12,6 +12,7 @@ import pandas as pd
 
 from twotower.commands.init.sample import ID_WORDS, Column
 from twotower.data.times import LATEST, YEAR
+from twotower.features.raw_values import list_in_text
 
 ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
@@ -46,7 +47,7 @@ QUANTITIES = """n price cost paid amount amt discount budget revenue income sala
 COUNTED = "n num number no count cnt total sum avg average mean median max min"
 """Words before what is counted."""
 DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
-MARKS = "|;,/"
+MARKS = "|;>,/"
 MONEY = "[$€£¥₹]"
 AMOUNT = (
     rf"{MONEY} ?-?\d[\d.,]*|-?\d[\d.,]* ?{MONEY}|-?\d+,\d+|-?\d{{1,3}}((\.\d{{3}})*,\d+|(,\d{{3}})*\.\d+)"
@@ -234,9 +235,22 @@ def _numbers(column: Column) -> Kind | None:
     return Kind(reason, "numeric.Numeric")
 
 
-def _unreadable_text(column: Column) -> Kind | None:
-    if column.values.str.startswith("[").mean() > 0.9:
+def _lists_in_text(column: Column) -> Kind | None:
+    """Return tags if the texts are lists of texts that repeat; no kind for other lists."""
+    if column.values.str.startswith("[").mean() <= 0.9:
+        return None
+    found = column.values.map(list_in_text)
+    parts = [part for each in found.dropna() for part in each]
+    if found.isna().mean() > 0.1 or any(isinstance(part, dict | list) for part in parts):
         return Kind("lists written as text; write their values with | between them")
+    if not all(isinstance(part, str) for part in parts):
+        return Kind("lists of numbers, written as text")
+    if len(parts) < 2 * len(set(parts)):
+        return Kind("lists of texts that hardly repeat")
+    return Kind("lists, written as text", "tags.Tags", {"dim": 16})
+
+
+def _unreadable_text(column: Column) -> Kind | None:
     return next((Kind(reason) for pattern, reason in UNREADABLE.items() if column.matches(pattern)), None)
 
 
@@ -279,6 +293,7 @@ KINDS: tuple[Callable[[Column], Kind | None], ...] = (
     _lists,
     _whole_numbers,
     _numbers,
+    _lists_in_text,
     _unreadable_text,
     _separated,
     _text,
