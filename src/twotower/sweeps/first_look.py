@@ -33,6 +33,8 @@ SAMPLE_TIME_SHARE = 0.5
 SAMPLE, WHOLE, WINDOWS = "sample", "whole", "windows"
 """Stages: on a sample of the users; on all users; on all windows, if `trainer.monitor` is their mean."""
 UNUSABLE = "failed", "index_rejected"
+EVENTS, EVENT_WEIGHT = "events", 0.2
+"""Recipe that also trains on events of role `history`, and their weight as training examples."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 
 
@@ -62,7 +64,8 @@ class FirstLook(Sweep):
     On the sample, the final fit on train and validation is skipped. The recipes share half of the time limit
     equally, with the time that earlier ones left. A recipe is stopped after its share, and its best epoch
     counts. After the time limit, running jobs are stopped and finished ones are reported. The same command
-    continues, with the same limit again.
+    continues, with the same limit again. Data with events of role `history` adds the recipe `events`, which
+    also trains on them.
     """
 
     class Config(Sweep.Config):
@@ -96,7 +99,10 @@ class FirstLook(Sweep):
         self.metric = context.monitor.replace(MEAN_VALID, VALID)
         self.stages = self._stages(len(Split.Config.model_validate(settings["split"]).windows()))
         self.left_out: dict[str, str] = {}
-        self.recipes = list(self._recipes())
+        texts = {name: tuple(text.split()) for name, text in config.recipes.items()}
+        if override := events_override(settings["data"]):
+            texts.setdefault(EVENTS, (override,))
+        self.recipes = list(self._recipes(texts))
         if not self.recipes:
             left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
             raise InputError(f"sweep.recipes: no recipe fits: {left_out or 'name one'}")
@@ -122,11 +128,10 @@ class FirstLook(Sweep):
             stages[WINDOWS] = Stage(f"{num_windows} windows", self.context.monitor, [])
         return stages
 
-    def _recipes(self) -> Iterator[Recipe]:
+    def _recipes(self, overrides: Mapping[str, tuple[str, ...]]) -> Iterator[Recipe]:
         """Compose and check the recipes; invalid and duplicate ones go to `left_out` with the reason."""
         composed: list[Recipe] = []
-        for name, text in self.config.recipes.items():
-            texts = tuple(text.split())
+        for name, texts in overrides.items():
             if storage_keys := {override_key(each).partition(".")[0] for each in texts} & IRRELEVANT_KEYS:
                 raise InputError(
                     f"sweep.recipes.{name}: {min(storage_keys)} sets where runs are stored; leave it out"
@@ -305,6 +310,14 @@ class FirstLook(Sweep):
             "behind_baseline": leader is not None and self._sign() * value > self._sign() * leader,
             "command": shlex.join(["twotower", "train", *self.context.fixed, *best.texts]),
         }
+
+
+def events_override(data: Mapping[str, Any]) -> str:
+    """Return the override that gives events of role `history` the role `train`; "" without such events."""
+    events = data.get("events") or {}
+    names = [name for name, event in events.items() if event.get("role") == "history"]
+    changed = ", ".join(f"{name}: {{role: train, weight: {EVENT_WEIGHT}}}" for name in names)
+    return f"data.events={{{changed}}}" if names else ""
 
 
 def share_for(dataset: "RetrievalDataset") -> float:

@@ -35,14 +35,20 @@ def data_of(asked: int, interactions: int) -> Any:
 
 
 def look_of(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, monitor: str = MONITOR, **config: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int = 20_000,
+    monitor: str = MONITOR,
+    events: Any = None,
+    **config: Any,
 ) -> FirstLook:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         if "bad=1" in overrides:
             raise InputError("data:\n  there are no times")
         if "history=sasrec" in overrides and "~history.power" not in overrides:
             raise Mistakes("", [Problem("history.power", "unknown key; none are valid here")])
-        return settings_of([text for text in overrides if "=" in text]) | {"split": ROLLING}
+        settings = settings_of([text for text in overrides if "=" in text]) | {"split": ROLLING}
+        return {"data": {"events": events}} | settings
 
     monkeypatch.setattr(first_look, "build_job_dataset", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
@@ -196,6 +202,20 @@ def test_keys_of_another_choice_are_removed(tmp_path: Path, monkeypatch: pytest.
     )
     assert look.recipes[-1].texts == ("history=sasrec", "~history.power")
     assert look.left_out["odd"] == "history.power: unknown key; none are valid here"  # its own mistake
+
+
+def test_events_of_histories_become_examples_in_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = {"buy": {"role": "positive"}, "view": {"role": "history"}, "add to cart": {"role": "history"}}
+    override = "data.events={view: {role: train, weight: 0.2}, add to cart: {role: train, weight: 0.2}}"
+    recipes = look_of(tmp_path, monkeypatch, events=events).recipes
+    assert recipes[-1].name == "events"
+    assert recipes[-1].texts == (override,)
+    mine = look_of(tmp_path, monkeypatch, events=events, recipes={"events": "embedding_dim=8"}).recipes
+    assert [each.texts for each in mine if each.name == "events"] == [("embedding_dim=8",)]
+    others = look_of(tmp_path, monkeypatch, events={"view": {"role": "train"}}).recipes
+    assert "events" not in [each.name for each in others]
 
 
 def test_a_first_look_refuses_varied_keys(tmp_path: Path) -> None:
