@@ -21,7 +21,7 @@ class AuditedHoldout(Holdout):
     """A holdout with figures for the audit.
 
     `num_repeats` are dropped targets whose user had the item before: as a target of the same holdout or,
-    unless repeats are kept, in the history.
+    unless repeats are kept, in any earlier interaction, also in one that the split keeps out of histories.
     """
 
     target_times: NDArray[np.int64] = field(kw_only=True)  # [T]

@@ -20,7 +20,7 @@ from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_u
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top, tuned_index
 from twotower.evaluation.item_content import item_content
-from twotower.evaluation.ranking import item_popularity, num_targets, part_values, rank
+from twotower.evaluation.ranking import interaction_matrix, item_popularity, num_targets, part_values, rank
 from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
@@ -105,10 +105,8 @@ def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
 
     def cosines(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
-        positions, rows = holdout.history.flat(users)
-        ones, shape = np.ones(len(rows), dtype=np.float32), (len(users), content.shape[0])
-        item_counts = sparse.csr_array((ones, (positions, rows - 1)), shape=shape)
-        scores = (item_counts @ content @ content.T).toarray()
+        items = interaction_matrix(holdout.history, users, content.shape[0])
+        scores = (items @ content @ content.T).toarray()
         scores[holdout.history.counts()[users] == 0] = -np.inf
         return torch.from_numpy(scores.astype(np.float32))
 

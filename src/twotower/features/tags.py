@@ -1,5 +1,6 @@
 """Several values at once: genres, keywords, categories."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,16 @@ class Tags(BagFeature):
 
     def tokens(self, value: Any) -> list[Any]:
         """Return the tags of a raw value."""
+        parts: Sequence[Any] = ()
         if isinstance(value, str):
-            separator = self.config.separator
-            parts = list_in_text(value)
-            if parts is None:
-                parts = value.split(separator) if separator else [value]
-            stripped = (part.strip() if isinstance(part, str) else part for part in parts)
-            return [part for part in stripped if part != ""]
-        if isinstance(value, set | frozenset):
-            return sorted(value, key=repr)
-        if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
-            return list(value)
-        return []
+            listed, separator = list_in_text(value), self.config.separator
+            parts = (value.split(separator) if separator else [value]) if listed is None else listed
+        elif isinstance(value, set | frozenset):
+            parts = sorted(value, key=repr)
+        elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+            parts = list(value)
+        stripped = [part.strip() if isinstance(part, str) else part for part in parts]
+        return [part for part in stripped if not (isinstance(part, str) and part == "")]
 
     def _wrong(self, values: pd.Series) -> list[bool]:
         kinds = (str, list, tuple, set, frozenset, np.ndarray)

@@ -10,6 +10,8 @@ import numpy as np
 from twotower.index.index import Index
 
 Z95 = 1.96
+RULE_OF_THREE = 3
+"""Number of misses whose share of n hits is the 95 % bound of their rate, if none of n is missed."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class LabelHits:
         found = found.reshape(len(rows), -1, found.shape[1])
         is_fetched = np.arange(found.shape[2]) < self.num_fetched[:, None, None]
         is_missed = ~((found == rows[:, None, None]) & is_fetched).any(axis=(1, 2))
+        if not is_missed.any():
+            return 0.0, (-min(RULE_OF_THREE, len(rows)) * float(self.weights.mean()), 0.0)
         lost = float(self.weights[is_missed].sum())
         spread = Z95 * float(np.sqrt((self.weights[is_missed] ** 2).sum()))
         return -lost, (-lost - spread, min(0.0, -lost + spread))

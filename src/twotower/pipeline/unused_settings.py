@@ -18,7 +18,8 @@ def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> lis
 
     Each names the keys and what gives them effect.
     """
-    return [*_unread_features(config), *_unread_columns(config, dataset), *_unused_settings(config)]
+    settings = [*_unused_settings(config), *_without_effect_on(dataset, config)]
+    return [*_unread_features(config), *_unread_columns(config, dataset), *settings]
 
 
 def _unread_features(config: RunConfig) -> Iterator[str]:
@@ -68,6 +69,12 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
         loss = config.loss.owner.__name__
         for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):
             yield f"{key}: no effect, because {loss} draws no negatives; choose another loss"
+    if not config.new_items.reads(config.features.item):
+        for key in sorted(key for key in typed if key.startswith("new_items.")):
+            yield (
+                f"{key}: no effect, because no feature in features.item has content; add words, tags, "
+                "categories or vectors"
+            )
     if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
         for key in sorted(typed & NOT_OF_A_WARM_START):
             yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"
@@ -88,3 +95,11 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if not config.baselines.by_name:
         for field in sorted(config.baselines.model_fields_set & {"minutes", "tune"}):
             yield f"baselines.{field}: no effect; baselines=standard adds baselines"
+
+
+def _without_effect_on(dataset: RetrievalDataset, config: RunConfig) -> Iterator[str]:
+    typed = {override_key(text) for text in config.overrides}
+    if "metrics.filter_seen" in typed and dataset.repeats:
+        yield "metrics.filter_seen: no effect, because data.repeats=keep never excludes items of the history"
+    if "split.valid_share" in typed and "valid_share_of_train" not in dataset.audit:
+        yield "split.valid_share: no effect, because rows of the data are marked as valid"

@@ -84,7 +84,8 @@ class RetrievalModule(pl.LightningModule):
     def select_boost(self, monitor: str) -> None:
         """Select the boost of new items on the validation split, if the settings ask for it."""
         new_items = self.model.new_items
-        if self.validation is None or (max_loss := new_items.config.max_loss()) is None:
+        max_loss = new_items.config.max_loss()
+        if self.validation is None or max_loss is None or not new_items.has_boost:
             return
         lists = self.validation.boosted_lists(self.model, monitor)
         if lists is None:

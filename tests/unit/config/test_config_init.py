@@ -315,7 +315,7 @@ def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         **dict.fromkeys(("price", "cost", "value"), money),
         "email": "it holds e-mail addresses, which are keys of persons",
         "amounts": "lists of numbers, written as text",
-        "steps": "lists of texts that hardly repeat",
+        "steps": "lists of values that hardly repeat",
         "crew": "lists written as text; write their values with | between them",
     }.items():
         assert f"warning: column {name!r} of item is left out: {reason}" in printed

@@ -10,10 +10,17 @@ import torch
 from evaluation_logs import make_history, make_holdout
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.vocabulary import Vocabulary
-from twotower.evaluation.cold_start import cold_start, embed_new_items, expected_recalls, live_index
+from twotower.evaluation.cold_start import (
+    cold_start,
+    content_scorer,
+    embed_new_items,
+    expected_recalls,
+    live_index,
+)
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import item_content
 from twotower.features.categorical import Categorical
@@ -107,6 +114,12 @@ def test_cold_warm_and_all_by_hand() -> None:
     assert found["num_targets"] == {"cold": 2, "warm": 3, "all": 5, "cold_alone": 2, "warm_alone": 3}
     assert found["intervals"]["model"]["cold"] == {"recall_at_1": [0, 1], "recall_at_2": [1, 1]}
     assert set(found["intervals"]) == {"model", "content"}
+
+
+def test_a_repeated_item_counts_once_for_content() -> None:
+    holdout = make_holdout(targets=[[3], [3]], histories=[[1, 1, 2], []])
+    scores = content_scorer(sparse.csr_array(np.eye(3, dtype=np.float32)), holdout)(slice(0, 2))
+    assert scores.tolist() == [[1.0, 1.0, 0.0], [-np.inf] * 3]
 
 
 def test_without_the_seen_filter_own_items_take_places() -> None:

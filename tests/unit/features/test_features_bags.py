@@ -1,10 +1,12 @@
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.features.encoders import BagEncoder
+from twotower.features.raw_values import list_in_text
 from twotower.features.tags import Tags
 from twotower.features.text import HashedText, hashed_tokens
 
@@ -91,6 +93,32 @@ def test_tags_of_lists_written_as_text() -> None:
     assert feature.encode(values).tolist() == [
         [2, 3, 4], [3, 0, 0], [1, 0, 0], [0, 0, 0], [2, 0, 0], [2, 4, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[It's a dog's life]", "[O'Reilly, O'Neil]", "[Live] 'x' [2001]", "['a', 1]", "['a' ... 'z']"),
+        *("[['a'], ['b']]", "[a", "a, b"),
+    ],
+)
+def test_text_with_more_than_quoted_values_is_no_list(text: str) -> None:
+    assert list_in_text(text) is None
+
+
+def test_escaped_and_missing_values_of_lists_in_text() -> None:
+    assert list_in_text(r"['Rock\xa0Pop', 'a\nb', 'x\\y', 'R{B', None, nan]") == [
+        "Rock\xa0Pop",
+        "a\nb",
+        "x\\y",
+        "R{B",
+    ]
+    assert list_in_text(r'["\u00e9", null, 2]') == ["\u00e9", 2]
+
+
+def test_lists_and_lists_in_text_have_equal_tags() -> None:
+    feature = Tags(Tags.Config(column="t", dim=2))
+    assert feature.tokens([" Rock ", "", 2]) == feature.tokens('[" Rock ", "", 2]') == ["Rock", 2]
 
 
 def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:

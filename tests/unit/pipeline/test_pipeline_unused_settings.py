@@ -1,5 +1,6 @@
 """Features, columns and settings without effect are reported with what gives them one."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.towers.two_tower import TwoTower
 
+GIVEN = {"_target_": "twotower.data.splits.given.Given", "valid_share": 0.3}
 DATA = ("data=synthetic", "data.num_interactions=2000", "data.num_users=100", "data.num_items=120")
 
 
@@ -84,11 +86,29 @@ def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDat
             "baselines.tune=true",
             "baselines.minutes",
         ),
+        ("features=item_id new_items.boost=0.5", "new_items.boost"),
+        ("features=item_id new_items.max_known_loss=0.01", "new_items.max_known_loss"),
     ],
 )
 def test_a_setting_without_effect_is_named(dataset: RetrievalDataset, overrides: str, key: str) -> None:
     warnings = unused_setting_warnings(config_of(*overrides.split()), dataset)
     assert any(f"{key}: no effect" in warning for warning in warnings)
+
+
+def test_settings_that_the_data_leaves_without_effect_are_named(dataset: RetrievalDataset) -> None:
+    seen = config_of("metrics.filter_seen=false")
+    assert unused_setting_warnings(seen, dataset) == []
+    repeats = dataclasses.replace(dataset, repeats=True)
+    assert unused_setting_warnings(seen, repeats) == [
+        "metrics.filter_seen: no effect, because data.repeats=keep never excludes items of the history"
+    ]
+    settings = config_of().settings
+    shares = RunConfig.composed(settings | {"split": GIVEN}, ["split.valid_share=0.3"])
+    used = dataclasses.replace(dataset, audit=dataset.audit | {"valid_share_of_train": 0.3})
+    assert unused_setting_warnings(shares, used) == []
+    assert unused_setting_warnings(shares, dataset) == [
+        "split.valid_share: no effect, because rows of the data are marked as valid"
+    ]
 
 
 @pytest.mark.parametrize("group", ["history", "objective", "optimizer", "trainer", "baselines"])

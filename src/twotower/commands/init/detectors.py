@@ -237,16 +237,16 @@ def _numbers(column: Column) -> Kind | None:
 
 def _lists_in_text(column: Column) -> Kind | None:
     """Return tags if the texts are lists of texts that repeat; no kind for other lists."""
-    if column.values.str.startswith("[").mean() <= 0.9:
+    if column.values.str.lstrip().str.startswith("[").mean() <= 0.9:
         return None
     found = column.values.map(list_in_text)
     parts = [part for each in found.dropna() for part in each]
     if found.isna().mean() > 0.1 or any(isinstance(part, dict | list) for part in parts):
         return Kind("lists written as text; write their values with | between them")
-    if not all(isinstance(part, str) for part in parts):
+    if any(isinstance(part, float) for part in parts):
         return Kind("lists of numbers, written as text")
     if len(parts) < 2 * len(set(parts)):
-        return Kind("lists of texts that hardly repeat")
+        return Kind("lists of values that hardly repeat")
     return Kind("lists, written as text", "tags.Tags", {"dim": 16})
 
 

@@ -19,6 +19,8 @@ BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
 class ItemKnn(Baseline):
     """Score of an item = the sum of its similarities to those of the history that are its neighbors.
 
+    The cited method keeps the neighbors of the history's items instead.
+
     The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), where c is the number of users with an
     item or with both. Other items follow by popularity. It needs N^2 operations and 12 N x `neighbors` bytes.
 

@@ -16,7 +16,9 @@ from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
 from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
-PROBABILITIES = "log_loss and calibration read sigmoids of scores as probabilities, which only loss=bce trains"
+PROBABILITIES = (
+    "log_loss and calibration read sigmoids of scores as probabilities, which only loss=bce trains"
+)
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text; the others are figures, which are aligned to the right and never folded."""
