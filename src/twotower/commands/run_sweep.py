@@ -45,8 +45,11 @@ def run_sweep(
     chosen = Sweep.Config.model_validate(settings["sweep"]) if settings.get("sweep") else Grid.Config()
     axes = axes_of(chosen, fixed, swept, settings)
     shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
+    folder = Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes)
+    launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, folder)
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     context = SweepContext(
-        folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
+        folder=folder,
         axes=axes,
         fixed=shared,
         compose=lambda overrides: {
@@ -54,9 +57,8 @@ def run_sweep(
         },
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
+        num_workers=launcher.num_workers,
     )
-    launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
-    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
     sweep = chosen.build(context)
     outdated = find_outdated(sweep.done_before())

@@ -237,8 +237,8 @@ def _update_table(
     for id_, put in puts.items():
         if unknown := sorted(set(put.features) - set(columns)):
             raise InputError(
-                f"{path}: no column {unknown[0]!r}, but a live item or user has it; "
-                f"{nearest(unknown[0], columns)}"
+                f"{path}: no column {unknown[0]!r}, but the live {table[:-1]} {id_!r:.80} has it; put it "
+                f"again without ({nearest(unknown[0], columns)})"
             )
         rows[id_] = {name: _cell(put.features.get(name), name, kinds, config, path) for name in columns}
     known = rows.keys() & set(read_file(path, [key], config.separator, [key])[key].astype("str"))

@@ -180,6 +180,7 @@ def _logging_to(path: Path, screen: logging.Handler, warnings: logging.Handler) 
     finally:
         for logger, handler in handlers:
             logger.removeHandler(handler)
-        LOG.level, lightning.propagate, lightning.handlers = before
+        LOG.setLevel(before[0])
+        _, lightning.propagate, lightning.handlers = before
         file.close()
         screen.close()

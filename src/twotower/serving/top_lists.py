@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from twotower.config.errors import InputError
+from twotower.data.source_column import WHOLE_NUMBER
 from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
@@ -124,5 +125,5 @@ def _ids_in(path: Path, known: Vocabulary) -> list[UserId]:
     if known.is_text or is_parquet(path):
         found: list[UserId] = values.tolist()
         return found
-    numbers = values.str.fullmatch(r"-?\d{1,18}").fillna(False)
+    numbers = values.str.fullmatch(WHOLE_NUMBER).fillna(False)
     return [int(value) if whole else value for value, whole in zip(values, numbers, strict=True)]

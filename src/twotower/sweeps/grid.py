@@ -43,7 +43,8 @@ class Grid(Sweep):
                 )
         cases = self.cases() or [()]
         names = {override_key(text) for case in cases for text in case}
-        if both := names & {override_key(text) for text in self.context.fixed}:
+        varied = {axis.key for axis in self.context.axes}
+        if both := names & (varied | {override_key(text) for text in self.context.fixed}):
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
         if storage_keys := names & IRRELEVANT_KEYS:
             raise InputError(f"{min(storage_keys)}: sets where runs are stored, so no case may set it")

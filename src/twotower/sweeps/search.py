@@ -60,7 +60,6 @@ class Search(Sweep):
             raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
         from twotower.evaluation.evaluator import Evaluator
         from twotower.sweeps.study import JOURNAL, JournalStudy, Space
-        from twotower.training.trainer import TrainerChoice
 
         self.space = Space(context.axes)
         settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
@@ -76,7 +75,6 @@ class Search(Sweep):
             "journal": str(journal),
             "pruner": config.pruner,
             "direction": self.study.direction,
-            "max_epochs": TrainerChoice.Config.model_validate(settings["trainer"]).max_epochs,
             "num_startup": config.num_startup,
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
@@ -157,9 +155,12 @@ class Search(Sweep):
 
     def _job(self, trial: "FrozenTrial", job: Job | None = None) -> Job:
         """Return the job of a trial, composed again unless it is known."""
+        from twotower.training.trainer import TrainerChoice
+
         texts = trial.user_attrs["overrides"]
         job = job or self.context.job(texts, trial.user_attrs["job"])
-        pruning = self.pruning | {"number": trial.number}
+        epochs = TrainerChoice.Config.model_validate(job.settings["trainer"]).max_epochs
+        pruning = self.pruning | {"number": trial.number, "max_epochs": epochs}
         return dataclasses.replace(job, trial=pruning)
 
     def ended(self, job: Job, result: Result | None) -> None:

@@ -219,7 +219,13 @@ def test_refused_exports_leave_no_files(place, store):
         ({"interactions_path": ["a", "b"]}, store, "out", {}, "interactions: .* name one local file"),
         ({}, store, "out", {"interactions": str(place / "gone.csv")}, "there is no file"),
         ({"split_column": "note"}, store, "out", {}, r"column of splits .note."),
-        ({"item_features": ["name"]}, store, "out", {}, "items.csv: no column 'price'"),
+        (
+            {"item_features": ["name"]},
+            store,
+            "out",
+            {},
+            "items.csv: no column 'price', but the live item 'i3' has",
+        ),
         (typed, place / "odd.sqlite", "out", {}, "a live value does not fit its column's type"),
     ]:
         given = run if run is synthetic else settings(place, **run)

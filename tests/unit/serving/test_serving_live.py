@@ -9,6 +9,7 @@ import tiny_bundle
 
 from twotower.config.errors import InputError
 from twotower.serving.http.server import find_bundle
+from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request, UnknownItem
@@ -246,6 +247,16 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     assert again.num_quarantined == 1
 
 
+def test_a_quarantined_change_that_is_made_again_is_no_longer_counted(root, tmp_path):
+    tiny_bundle.write(root / "rich", history_items="tower", profiles=True)
+    with closing(LiveService(root, root / "rich", tmp_path / "live.db")) as live:
+        write(live, UserPut("user-03", {"age": 44.0}), UserPut("user-04", {"age": 44.0}))
+        live.reload("first")
+        assert live.num_quarantined == 2
+        live.write(UserPut("user-03", {"country": "FR"}))
+        assert live.num_quarantined == 1
+
+
 def wait_until(condition):
     until = time.monotonic() + 600
     while not condition():
@@ -272,6 +283,70 @@ def test_services_that_share_a_store_see_each_other_s_writes_and_reloads(root, t
             assert three.retriever.version == two.retriever.version
             assert offered(three.retriever) == offered(two.retriever)
         assert one.num_quarantined == two.num_quarantined == 0
+
+
+def shared_without_a_follower(root, tmp_path):
+    """Open a service over a shared store; the test calls `_follow_once`."""
+    live = LiveService(root, root / "first", tmp_path / "live.db", is_shared=True)
+    live._closing.set()
+    live._threads["follow"].join()
+    return live
+
+
+def test_a_commit_while_a_follower_reads_the_store_is_applied(root, tmp_path, monkeypatch):
+    with (
+        closing(shared_without_a_follower(root, tmp_path)) as live,
+        closing(ChangeStore(tmp_path / "live.db", is_shared=True)) as other,
+    ):
+        waiting = [[ItemPut("first new", NEW)], [ItemPut("second new", NEW)]]
+
+        def read(get, store):
+            value = get(store)
+            if store is live._store and waiting:
+                other.commit(waiting.pop())
+            return value
+
+        for name in ("last", "other_commits"):
+            get = partial(read, getattr(ChangeStore, name).fget)
+            monkeypatch.setattr(ChangeStore, name, property(get))
+        for _ in range(3):
+            live._follow_once()
+        assert not waiting
+        assert {"first new", "second new"} <= offered(live.retriever).keys()
+
+
+class WatchedLock:
+    """A lock that notes that a thread waits for it."""
+
+    def __init__(self):
+        self.lock, self.is_awaited = threading.Lock(), threading.Event()
+        self.acquire, self.release = self.lock.acquire, self.lock.release
+
+    def __enter__(self):
+        self.is_awaited.set()
+        self.lock.acquire()
+
+    def __exit__(self, *raised):
+        self.lock.release()
+
+
+def test_a_reload_is_not_undone_by_the_follower_that_read_the_reload_before(root, tmp_path, monkeypatch):
+    with closing(shared_without_a_follower(root, tmp_path)) as live:
+        live.reload("second")
+        live._reloading, switch = WatchedLock(), live._switch
+        opened, follower = [], threading.Thread(target=live._follow_once)
+
+        def switch_while_the_follower_waits(bundle):
+            switch(bundle)
+            opened.append(bundle.name)
+            if len(opened) == 1:  # switched, and not yet in the store
+                follower.start()
+                assert live._reloading.is_awaited.wait(600)
+
+        monkeypatch.setattr(live, "_switch", switch_while_the_follower_waits)
+        live.reload("first")
+        follower.join()
+        assert opened == ["first"]
 
 
 def test_a_service_that_cannot_follow_a_reload_keeps_its_bundle_and_follows_writes(

@@ -142,6 +142,17 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path, users, rules, me
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("1234567890123400001", "1234567890123400001;"), ("9" * 19, "9" * 19), ("007", "'007';")],
+)
+def test_ids_of_a_file_are_read_as_those_of_a_log(tmp_path, text, read):
+    tiny_bundle.write(tmp_path / "bundle", text=False)
+    (tmp_path / "ids.csv").write_text(f"user_id\n{text}\n")
+    with pytest.raises(InputError, match=f"the first is {read}"):
+        write_top_lists(tmp_path / "bundle", tmp_path / "out.parquet", str(tmp_path / "ids.csv"), Request())
+
+
 def test_a_file_of_numbers_with_a_word_among_them_names_it(tmp_path):
     tiny_bundle.write(tmp_path / "bundle", text=False)
     (tmp_path / "ids.csv").write_text("user_id\n3\nseven\n")

@@ -41,6 +41,12 @@ def test_a_port_in_use_and_a_foreign_host_are_refused_by_name() -> None:
         bind("192.0.2.1", 0)
 
 
+def test_an_ipv6_address_has_brackets_in_the_url(capsys: pytest.CaptureFixture[str]) -> None:
+    config = ServiceConfig(bundle="run", host="::1", port=81)
+    print_start(config, FakeLive(), has_keys=True)  # type: ignore[arg-type]
+    assert "items at http://[::1]:81 (API: http://[::1]:81/docs)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("console", ["rich", "jsonl", "quiet"])
 def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
     console: str, capsys: pytest.CaptureFixture[str]

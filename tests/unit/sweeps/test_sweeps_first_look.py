@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,7 @@ def look_of(
     asked: int = 20_000,
     monitor: str = MONITOR,
     events: Any = None,
+    num_workers: int = 1,
     **config: Any,
 ) -> FirstLook:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def look_of(
     monkeypatch.setattr(first_look, "build_job_dataset", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
     context = request_of(folder, {}, compose)
-    found = made.build(dataclasses.replace(context, monitor=monitor))
+    found = made.build(dataclasses.replace(context, monitor=monitor, num_workers=num_workers))
     assert isinstance(found, FirstLook)
     return found
 
@@ -202,6 +204,22 @@ def test_keys_of_another_choice_are_removed(tmp_path: Path, monkeypatch: pytest.
     )
     assert look.recipes[-1].texts == ("history=sasrec", "~history.power")
     assert look.left_out["odd"] == "history.power: unknown key; none are valid here"  # its own mistake
+
+
+@pytest.mark.parametrize(("num_workers", "turns"), [(1, 4), (2, 2), (3, 2), (8, 1)])
+def test_recipes_that_run_at_once_share_the_time_equally(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int, turns: int
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    recipes = {"tall": "embedding_dim=256"}
+    look = look_of(tmp_path, monkeypatch, num_workers=num_workers, minutes=20, recipes=recipes)
+    assert len(look.recipes) == 4
+    running: list[Job] = []
+    for _ in range(min(num_workers, 4)):
+        job = look.next(running)
+        assert job is not None
+        running.append(job)
+    assert (running[0].trial or {})["seconds"] == 600 / turns
 
 
 def test_events_of_histories_become_examples_in_a_recipe(

@@ -80,6 +80,11 @@ def test_a_case_cannot_set_where_runs_are_stored(tmp_path: Path, case: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_case_cannot_set_a_varied_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="embedding_dim: the cases of this sweep set it; leave it out"):
+        plan_of(tmp_path, ["embedding_dim=64 loss.temperature=0.1"], embedding_dim="16,32")
+
+
 def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["index=ivf_flat nprobe=3", "index=flat_ip"], embedding_dim="16,32")
     assert [job.overrides for job in plan.jobs] == [

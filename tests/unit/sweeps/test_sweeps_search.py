@@ -255,6 +255,19 @@ def train(plan: Search, job: Job, values: list[float], begin: int = 0) -> int:
     return len(values)
 
 
+def test_the_pruner_knows_the_epochs_of_each_trial(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        return settings_of(overrides, max_epochs=int(overrides[0].partition("=")[2]))
+
+    plan = RandomSearch.Config(num_trials=8, pruner="median").build(
+        request_of(tmp_path, {"trainer.max_epochs": "2,20,40"}, compose)
+    )
+    jobs = [next_of(plan) for _ in range(3)]
+    assert [f"trainer.max_epochs={(job.trial or {})['max_epochs']}" for job in jobs] == [
+        job.overrides[0] for job in jobs
+    ]
+
+
 def plan_with(folder: Path, pruner: Any, num_trials: int = 4) -> Search:
     return plan_of(RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2), folder)
 

@@ -119,6 +119,7 @@ def serve(settings: Mapping[str, Any]) -> int:
     keys = Keys.read(config.api_keys_file)
     with contextlib.ExitStack() as stack:
         bound = stack.enter_context(bind(config.host, config.port))
+        config = config.model_copy(update={"port": bound.getsockname()[1]})
         bundle = find_bundle(Path(config.bundle), config.allow_rejected_index)
         live = open_service(config, bundle, *find_paths(bundle, config.bundles_root, config.store))
         stack.callback(live.close)
@@ -213,7 +214,8 @@ def gc_freeze() -> None:
 
 def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
     """Print the URL, the bundle and warnings."""
-    url, retriever = f"http://{config.host}:{config.port}", live.retriever
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    url, retriever = f"http://{host}:{config.port}", live.retriever
     bundle = retriever.bundle
     until = known_until(bundle.manifest)
     warnings = bundle_warnings(bundle.manifest, enclosing_run(bundle.folder))

@@ -37,7 +37,8 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     """
     config = ServiceConfig.from_settings(settings)
     Keys.read(config.api_keys_file)
-    server.bind(config.host, config.port).close()
+    with server.bind(config.host, config.port) as bound:
+        port = bound.getsockname()[1]
     bundle = server.find_bundle(Path(config.bundle), config.allow_rejected_index)
     root, store = server.find_paths(bundle, config.bundles_root, config.store)
     with tempfile.TemporaryDirectory(prefix="twotower-") as name, contextlib.ExitStack() as stack:
@@ -46,15 +47,15 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
         with contextlib.closing(ChangeStore(store)) as opened, opened.transaction():
             opened.use_bundle(None)  # of an earlier service
         stack.enter_context(lock_store(store, is_shared=True))
-        paths = {"bundle": str(bundle), "bundles_root": str(root), "store": str(store)}
-        environment = {SETTINGS: orjson.dumps({**settings, **paths}).decode(), MULTIPROCESS_FOLDER: name}
+        shared = {"bundle": str(bundle), "bundles_root": str(root), "store": str(store), "port": port}
+        environment = {SETTINGS: orjson.dumps({**settings, **shared}).decode(), MULTIPROCESS_FOLDER: name}
         os.environ.update(environment)
         stack.callback(lambda: [os.environ.pop(variable) for variable in environment])
         uvicorn.run(
             f"{__name__}:create_worker_app",
             factory=True,
             host=config.host,
-            port=config.port,
+            port=port,
             workers=config.workers,
             timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
             **server.uvicorn_options(config),

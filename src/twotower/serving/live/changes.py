@@ -69,6 +69,16 @@ class Quarantined:
     reason: str
 
 
+def subject(change: Change) -> tuple[Any, ...]:
+    """Return a key of what a change is about: a later change of the same item or profile replaces it."""
+    match change:
+        case ItemPut() | ItemRemoved():
+            return "item", change.item_id
+        case UserPut() | UserForgotten():
+            return "user", change.user_id
+    return "event", change.user_id, change.item_id, change.time, change.event
+
+
 def check(change: Change, retriever: Retriever) -> Callable[[], object] | None:
     """Check and embed a change; return the function that applies it, None for an event of an ignored type.
 

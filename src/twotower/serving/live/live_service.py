@@ -21,6 +21,7 @@ from twotower.serving.live.changes import (
     UserPut,
     check,
     replay,
+    subject,
 )
 from twotower.serving.retriever import Retriever
 
@@ -157,7 +158,14 @@ class LiveService:
 
     def write(self, change: Change) -> int:
         """Make a change, on disk and in effect when this returns; see `Writer.write`."""
-        return self._writer.write(change)
+        number = self._writer.write(change)
+        self._quarantined.pop(subject(change), None)
+        return number
+
+    @property
+    def num_quarantined(self) -> int:
+        """See `LiveService`."""
+        return len(self._quarantined)
 
     def reload(self, name: str) -> str:
         """Switch to another bundle, with all live changes, also those made meanwhile; return its version.
@@ -224,7 +232,8 @@ class LiveService:
             self._seen, self._applied = self._store.other_commits, self._store.last
             quarantined += replay(self._store.changes(reached), retriever)
             self._left_behind = retriever.catalogue.items.num_left_behind
-            self.retriever, self.num_quarantined = retriever, len(quarantined)
+            self.retriever = retriever
+            self._quarantined = {subject(each.change): each for each in quarantined}
         if quarantined:
             LOG.warning(
                 "%s: %d stored changes cannot be applied to this bundle and are quarantined; the first: %s",
@@ -236,9 +245,14 @@ class LiveService:
     def _catch_up(self) -> Retriever:
         """Apply changes of other processes; return the current retriever. The writer's lock is held."""
         if self._is_shared:
-            commits, last = self._store.other_commits, self._store.last
+            # In this order: a commit between the two is replayed, now and by the next call.
+            last, commits = self._store.last, self._store.other_commits
             if commits != self._seen:
-                self.num_quarantined += len(replay(self._store.changes(self._applied), self.retriever))
+                changes = list(self._store.changes(self._applied))
+                failed = replay(changes, self.retriever)
+                for change in changes:
+                    self._quarantined.pop(subject(change), None)
+                self._quarantined |= {subject(each.change): each for each in failed}
             self._seen, self._applied = commits, last
         return self.retriever
 
@@ -251,12 +265,23 @@ class LiveService:
         with self._writer.lock:
             self._catch_up()
             bundle = self._store.bundle
-        if bundle is not None and bundle != self.retriever.bundle.folder:
-            self._try("switch", lambda: self._reopen(bundle))
+        if self._is_other(bundle):
+            self._try("switch", self._use_chosen_bundle)
 
-    def _reopen(self, bundle: Path | None = None) -> None:
+    def _is_other(self, bundle: Path | None) -> bool:
+        return bundle is not None and bundle != self.retriever.bundle.folder
+
+    def _use_chosen_bundle(self) -> None:
+        """Switch to the bundle that a process has reloaded, unless a reload of this one ended meanwhile."""
         with self._reloading:
-            self._switch(bundle or self.retriever.bundle.folder)
+            with self._writer.lock:
+                bundle = self._store.bundle
+            if bundle is not None and self._is_other(bundle):
+                self._switch(bundle)
+
+    def _reopen(self) -> None:
+        with self._reloading:
+            self._switch(self.retriever.bundle.folder)
 
     def _try(self, name: str, work: Callable[[], object]) -> None:
         if time.monotonic() < self._retry_at[name]:
