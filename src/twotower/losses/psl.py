@@ -14,7 +14,7 @@ class Psl(CosineLoss):
 
     The softmax has exp(s_j - s+) instead. tanh limits the weight of negatives that score far above the
     positive, which are often false, and bounds the ranking metric more tightly. The 1 is the term of the
-    positive.
+    positive. The authors divide cosines by 2 or more; here they are not divided.
 
     Needs: unit vectors and no item bias, since distant scores have no gradient.
     Prefer it if many negatives are false, as in noisy data.
@@ -26,7 +26,7 @@ class Psl(CosineLoss):
         """Settings of a pairwise softmax."""
 
         temperature: PositiveFloat = 0.05
-        """Temperature outside the activation; about half that of a softmax."""
+        """Temperature outside the activation. The authors halve the cosines, and so the temperature."""
 
     config: Config
 

@@ -18,7 +18,8 @@ class SlAtK(CosineLoss):
     The threshold is the k-th best score of the user among the positive and the negatives of the batch, as a
     constant. So positives that can reach the top k have high weights, as in NDCG@k.
 
-    Needs: unit vectors and no item bias, otherwise lower scores of positives reduce it; k negatives.
+    Needs: unit vectors and no item bias, and `weight_temperature` well above `temperature`, otherwise lower
+    scores of positives below the threshold reduce it, because the weight has a gradient; k negatives.
     Prefer it for NDCG at a small k, after tuning a softmax.
     Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4, where thresholds include known
     items and are updated every few epochs.

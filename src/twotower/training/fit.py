@@ -178,6 +178,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         **process_arguments(settings.devices, first_step),
         **arguments,
     )
+    module.optimizer_choice.keep_initial(module.parameters())
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
         LOG.info("%s resumes from %s", name, last)

@@ -90,7 +90,8 @@ def probe(
 
 
 def _told(scores: Mapping[str, float], config: TrainingConfig) -> str:
-    told = ", ".join(f"{abs(score):.4f} {what}" for what, score in scores.items())
+    texts = {what: "diverged" if math.isinf(score) else f"{abs(score):.4f}" for what, score in scores.items()}
+    told = ", ".join(f"{text} {what}" for what, text in texts.items())
     return f"{config.trainer.monitor} after a short training: {told}"
 
 
@@ -128,7 +129,8 @@ class BestEpoch(pl.Callback):
 
 def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> BestEpoch:
     """Return the best epoch of a short training; its score is -inf if the first one diverges."""
-    module.optimizer_choice = config.optimizer.build()
+    # A schedule of the whole training would still rise to the learning rate.
+    module.optimizer_choice = config.optimizer.model_copy(update={"schedule": "constant"}).build()
     best = BestEpoch(config.trainer.monitor)
     callbacks: list[pl.Callback] = [best, *process_callbacks()]
     if module.negatives.config.refreshed_every():

@@ -225,6 +225,20 @@ def test_power_and_equivalence_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
     assert "min_effect has no effect: no difference is tested" in capsys.readouterr().out
 
 
+def test_gains_and_losses_that_cancel_up_to_rounding_need_no_number_of_users(tmp_path: Path) -> None:
+    gains = np.array([1 / 3, 0.2, 0.25, 0.1, 1 / 7])
+    changes = (
+        np.random.default_rng(seed).permutation(np.concatenate([gains, -gains, np.zeros(190)]))
+        for seed in range(100)
+    )
+    values = next(each for each in changes if each.mean() != 0)
+    sides = {"base": np.maximum(-values, 0), "other": np.maximum(values, 0)}
+    runs = [write_run(tmp_path / name, each, loss=name) for name, each in sides.items()]
+    table = compare(runs).rows.set_index("name")
+    assert table.loc["other", "verdict"] == "no difference shown"
+    assert table.loc["other", "users_needed"] is None
+
+
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
     report = compare(runs, metric="coverage_at_20")
     assert report.num_tests == 0

@@ -56,6 +56,12 @@ def test_it_starts_at_the_centered_log_of_decayed_counts() -> None:
     assert bias()(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
 
 
+def test_it_is_multiplied_by_the_temperature_that_the_loss_divides_by() -> None:
+    warmer = RecentPopularity(RecentPopularity.Config(half_life_days=7), 3)
+    warmer.initialize(LOG, temperature=0.5)
+    torch.testing.assert_close(warmer.biases, bias().biases * 0.5)
+
+
 def test_popularity_of_all_time_counts_every_interaction_once() -> None:
     built = Popularity(Popularity.Config(new_item_quantile=1.0), 3)
     built.initialize(LOG)

@@ -58,6 +58,18 @@ def test_positives_are_what_is_taken_within_the_horizon_and_history_what_was_bef
         assert list(positives) == [item for day, item in events if asked <= day * DAY < until]
 
 
+@given(log=LOGS, horizon=st.integers(0, 3), seed=st.integers(0, 9))
+def test_events_of_histories_after_the_request_are_not_in_the_history(
+    log: list[list[tuple[int, int]]], horizon: int, seed: int
+) -> None:
+    interactions = history_of(log)
+    roles = np.random.default_rng(seed).choice(np.int8([0, 2]), len(interactions))
+    roles[-1] = 0  # an example
+    batches = batches_of(dataclasses.replace(interactions, roles=roles), horizon_days=horizon)
+    for user, asked, history, _ in requests(batches):
+        assert list(history) == [item for day, item in log[user - 1] if day * DAY < asked]
+
+
 @given(log=LOGS, horizon=st.integers(0, 3), half_life=st.sampled_from([None, 2.0]))
 def test_frequencies_are_those_of_the_positives(
     log: list[list[tuple[int, int]]], horizon: int, half_life: float | None
@@ -113,8 +125,11 @@ def test_the_share_of_requests_without_history() -> None:
     views = dataclasses.replace(
         history_of([[(0, 1), (1, 2), (2, 3)], [(3, 4), (3, 5)]]), roles=np.int8([2, 2, 0, 0, 0])
     )
-    # The views of user 1 come before the first example.
-    assert batches_of(views, horizon_days=4).share_without_history() == 1 / 2
+    # The example of user 1 is 2 days after the first view: a request is before that in 2 of 4 days.
+    batches = batches_of(views, horizon_days=4, epoch_requests=3000)
+    assert batches.share_without_history() == (1 / 2 + 1) / 2
+    empty = [not history for _, _, history, _ in requests(batches)]
+    assert np.mean(empty) == pytest.approx(3 / 4, abs=0.03)
     at_once = batches_of(history_of([[(0, 1), (1, 2)], [(5, 5)]]), horizon_days=0)
     assert at_once.share_without_history() == 3 / 4
     assert "history.strict=false" in at_once.empty_history_remedy

@@ -59,6 +59,20 @@ def test_decay_pulls_to_the_initial_weights(is_sparse: bool) -> None:
     assert table.weight.flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_decay_pulls_to_the_weights_kept_before_a_checkpoint_was_loaded(is_sparse: bool) -> None:
+    table = nn.Embedding.from_pretrained(torch.tensor([[4.0], [2.0]]), freeze=False, sparse=is_sparse)
+    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
+    choice.keep_initial([table.weight])
+    with torch.no_grad():
+        table.weight.copy_(torch.tensor([[3.0], [2.0]]))
+    optimizer = choice.optimizer([table.weight], [table.weight] if is_sparse else [])
+    table(torch.tensor([0])).sum().backward()
+    optimizer.step()
+    # The learning rate, and a decay of a tenth from 3 towards 4.
+    assert table.weight.flatten().tolist() == pytest.approx([3.0 - 0.5 + 0.1, 2.0], abs=1e-6)
+
+
 CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
 
 

@@ -30,6 +30,8 @@ from twotower.reports.compare.run_frame import MEASURED, UNREADABLE, data_differ
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 TOLERANCE = 1e-6
+MOST_USERS = 1e12
+"""Larger numbers of needed users are left out."""
 BASELINE = "the baseline"
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 EQUIVALENT = "equivalent"
@@ -183,7 +185,8 @@ def _power(tests: pd.DataFrame, differences: Floats) -> Floats:
     # Users reduce their share of the squared error; that of seeds remains.
     room = tests["mean"] ** 2 - (1 - tests["user_share"]) * detectable**2
     needed = num_users * tests["user_share"] * detectable**2 / room.where(room > 0)
-    return np.column_stack([detectable, np.ceil(needed)])
+    # A difference of 0 up to rounding would need more users than an integer holds.
+    return np.column_stack([detectable, np.ceil(needed.where(needed < MOST_USERS))])
 
 
 def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:

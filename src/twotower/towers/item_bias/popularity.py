@@ -54,7 +54,7 @@ class Popularity(ItemBias):
         weights = self.count_weights(interactions)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
-            self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
+            self.biases.copy_(torch.from_numpy((popularity - popularity.mean()) * temperature))
             self.has_occurred.copy_(self._occurring_items(interactions))
 
     def _occurring_items(self, interactions: Interactions) -> Tensor:

@@ -182,15 +182,13 @@ class BasketBatches(TrainBatches):
     def share_without_history(self) -> float:
         """Return the expected share of requests with an empty history.
 
-        Those are not later than the user's first example, which has no history itself.
+        Those are not later than the user's first interaction.
         """
-        firsts, horizon = self.chosen[self.edges[:-1]], max(1, self.horizon)
-        ages = self.examples.times[self.chosen]
-        ages = ages - np.repeat(self.examples.times[firsts], np.diff(self.edges))
+        times, horizon = self.examples.times, max(1, self.horizon)
+        ages = times[self.chosen] - times[self.offsets[self.examples.users[self.chosen]]]
         shares = np.diff(self.cumulative_shares) * (horizon - np.minimum(ages, horizon)) / horizon
         by_user = np.add.reduceat(shares, self.edges[:-1])
-        is_empty = self.examples.history_end[firsts] == self.offsets[self.examples.users[firsts]]
-        return float(np.average(by_user * is_empty, weights=self.request_rates))
+        return float(np.average(by_user, weights=self.request_rates))
 
     def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the position `first`."""
@@ -237,7 +235,10 @@ class BasketBatches(TrainBatches):
         # The weight of a basket grows with the root of its length.
         weights = np.ones(len(positions)) if self.example_weights is None else self.example_weights[positions]
         weights = weights * (np.bincount(positive_to_user, weights, len(firsts)) ** -0.5)[positive_to_user]
-        batch = self._gather(heads, number, share)
+        # Interactions that are no examples may lie between the request and the first example after it.
+        own = self.offsets[self.examples.users[heads]]
+        history_ends = first_since(lambda rows: self.examples.times[rows], request_times, own, heads)
+        batch = self._gather(heads, number, share, history_ends)
         return dataclasses.replace(
             batch,
             users=dataclasses.replace(batch.users, request_times=torch.from_numpy(request_times)),

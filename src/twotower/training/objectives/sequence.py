@@ -29,7 +29,7 @@ class Sequence(NextItem):
     """The examples of `NextItem`, up to L of which share one history and query it at their positions.
 
     The encoder runs once over L items instead of L times. A user with more than L items is cut into segments;
-    the first example of a segment has an empty history.
+    the first example of a later segment has a history of one item.
 
     Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.E.
     """

@@ -1,11 +1,11 @@
 """Adam with decoupled weight decay."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.config.spec import NonNegativeFloat, ProperFraction
@@ -51,6 +51,22 @@ class AdamW(OptimizerChoice):
 
     config: Config
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.initial: dict[int, Tensor] = {}
+
+    def keep_initial(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Keep the weights that `decay_to=initial` decays to; see `OptimizerChoice.keep_initial`."""
+        if self.config.decay_to == "initial" and self.config.weight_decay:
+            self.initial = {id(each): each.detach().clone() for each in parameters}
+
+    def _initial(self, parameters: Iterable[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+        """Return the kept weights, of parameters without any the present ones; empty without such a decay."""
+        if self.config.decay_to != "initial" or not self.config.weight_decay:
+            return {}
+        kept = {each: self.initial.get(id(each), each) for each in parameters}
+        return {each: initial.detach().to(each.device, copy=True) for each, initial in kept.items()}
+
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
         """Build AdamW with two groups: with weight decay and without."""
         matrices = [parameter for parameter in parameters if parameter.ndim > 1]
@@ -63,34 +79,34 @@ class AdamW(OptimizerChoice):
             weight_decay=self.config.weight_decay,
             fused=fused,
         )
-        if self.config.decay_to == "initial" and self.config.weight_decay:
-            optimizer.register_step_post_hook(PullToInitial(matrices, self.config.weight_decay))
+        if initial := self._initial(matrices):
+            optimizer.register_step_post_hook(PullToInitial(initial, self.config.weight_decay))
         return optimizer
 
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
         """Build SparseAdam with weight decay of the rows in the batch."""
         config = self.config
         betas = (config.beta_1, config.beta_2)
-        to_initial = config.decay_to == "initial"
-        return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay, to_initial)
+        initial = self._initial(parameters)
+        return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay, initial)
 
 
 class PullToInitial:
-    """After each step of AdamW, adds what makes its decay to zero a decay to the present values.
+    """After each step of AdamW, adds what makes its decay to zero a decay to the initial values.
 
     Reference: Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks, ICML 2018 (L2-SP); here decoupled from the gradient, as in AdamW.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:
-        self.initial = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    def __init__(self, initial: Mapping[nn.Parameter, Tensor], weight_decay: float) -> None:
+        self.initial = initial
         self.weight_decay = weight_decay
 
     @torch.no_grad()
     def __call__(self, optimizer: Optimizer, *_: Any) -> None:
         """Pull all weights; the learning rate is that of the step."""
         share = optimizer.param_groups[0]["lr"] * self.weight_decay
-        for parameter, initial in self.initial:
+        for parameter, initial in self.initial.items():
             parameter.add_(initial, alpha=share)
 
 
@@ -99,7 +115,7 @@ class SparseAdamW(torch.optim.SparseAdam):
 
     Args:
         weight_decay: of tables with more than one dimension.
-        to_initial: decays to the present values of the tables in place of zero.
+        initial: values of tables that these decay to, in place of zero.
     """
 
     def __init__(
@@ -108,12 +124,11 @@ class SparseAdamW(torch.optim.SparseAdam):
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
-        to_initial: bool = False,
+        initial: Mapping[nn.Parameter, Tensor] | None = None,
     ) -> None:
         super().__init__(parameters, lr=lr, betas=betas)
         self.weight_decay = weight_decay
-        keeps = to_initial and weight_decay
-        self.initial = {id(each): each.detach().clone() for each in parameters if keeps}
+        self.initial = initial or {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -125,8 +140,8 @@ class SparseAdamW(torch.optim.SparseAdam):
                     parameter.grad = parameter.grad.coalesce()
                     rows = parameter.grad.indices()[0]
                     kept = parameter.index_select(0, rows) * (1 - group["lr"] * self.weight_decay)
-                    if id(parameter) in self.initial:
-                        initial = self.initial[id(parameter)].index_select(0, rows)
+                    if parameter in self.initial:
+                        initial = self.initial[parameter].index_select(0, rows)
                         kept.add_(initial, alpha=group["lr"] * self.weight_decay)
                     parameter.index_copy_(0, rows, kept)
         super().step()  # type: ignore[no-untyped-call]

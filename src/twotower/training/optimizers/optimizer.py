@@ -98,6 +98,9 @@ class OptimizerChoice(Component, ABC):
         optimizers += [self.sparse_optimizer(tables)] if tables else []
         return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
 
+    def keep_initial(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Keep the present weights if the optimizer needs the initial ones; before a checkpoint is loaded."""
+
     @abstractmethod
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
         """Build the optimizer of parameters with dense gradients; `fused` allows a fused kernel."""
