@@ -132,7 +132,9 @@ def _hints(
     for word in overrides:
         key, equals, _ = word.partition("=")
         group, _, choice = word.partition("/")
-        if word[0] in "+~" or not ("/" in key or (not equals and Path(word).exists())):
+        if not word:
+            yield Problem('""', "an argument is empty; a variable of the shell may be unset")
+        if not word or word[0] in "+~" or not ("/" in key or (not equals and Path(word).exists())):
             continue
         if group in known and not equals:
             yield Problem(word, f"a choice needs =; write {group}={choice}")

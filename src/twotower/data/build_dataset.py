@@ -25,11 +25,13 @@ from twotower.data.tables import ITEM_ID, USER_ID, Needs, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import file_sha256, publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
+from twotower.files.lock import lock_folder
 from twotower.files.plain_values import fingerprint_values
 
 LOG = logging.getLogger("twotower")
 META = "meta.json"
 ARRAY = ".npy"
+PATIENCE_SECONDS = 600.0
 HISTORY_ARRAYS = ("offsets", *COLUMNS)
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
@@ -78,10 +80,12 @@ def build_dataset(
             )
         _write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
         if replaces:
-            replace_folder(temporary, final)
+            with lock_folder(cache_root, "cache", PATIENCE_SECONDS):  # another process may replace it, too
+                replace_folder(temporary, final)
+                dataset = _open_dataset(final)
         else:
             publish_folder(temporary, final)
-    dataset = _open_dataset(final)
+            dataset = _open_dataset(final)
     assert dataset is not None
     return dataset
 

@@ -30,13 +30,27 @@ def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str)
         return
     shutil.copyfile(source, target)
     if rows:
-        names, last = header(source, separator), b""
+        names, end = header(source, separator), b""
         with open_text_file(source) as file:
             while chunk := file.read(2**20):
-                last = chunk[-1:]
+                end = (end + chunk)[-3:]
+        if end.endswith((b"\n\n", b"\n\r\n")):
+            _copy_without_blank_end(source, target)
         with open_text_file(target, "ab") as file:  # of gzip, this adds a member
-            file.write(b"" if last in (b"\n", b"") else b"\n")
+            file.write(b"" if end[-1:] in (b"\n", b"") else b"\n")
             file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
+
+
+def _copy_without_blank_end(source: Path, target: Path) -> None:
+    """Copy a text file without the blank lines at its end, after which rows would not be read."""
+    with open_text_file(source) as file, open_text_file(target, "wb") as copy:
+        held = b""
+        while chunk := file.read(2**20):
+            text = held + chunk
+            kept = text.rstrip(b"\r\n")
+            copy.write(kept)
+            held = text[len(kept) :]
+        copy.write(b"\n")
 
 
 def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:

@@ -65,10 +65,14 @@ def table_paths(setting: str | Sequence[str]) -> list[Path]:
 
     A folder stands for all tables in it and its subfolders, a pattern (`*`, `?`, `**`) for those that match.
     Names that begin with a dot or an underscore are skipped. A single file may be missing. Raises InputError
-    if a folder or a pattern has no table.
+    if a folder or a pattern has no table, or a list has a file twice.
     """
     if not isinstance(setting, str):
-        return [path for each in setting for path in table_paths(each)]
+        paths = [path for each in setting for path in table_paths(each)]
+        counts = Counter(path.resolve() for path in paths)
+        if twice := next((path for path in paths if counts[path.resolve()] > 1), None):
+            raise InputError(f"{twice}: the list has this file more than once; name each file once")
+        return paths
     if (folder := Path(setting)).is_dir():
         root, found = folder, list(folder.rglob("*"))
     elif any(mark in setting for mark in "*?[") and not folder.exists():
@@ -283,7 +287,11 @@ def typed(values: pd.Series) -> pd.Series:
     if present.str.fullmatch(r"-?\d+").all():
         if numbers.dtype != np.int64:
             return values
-        return numbers if len(present) == len(values) else numbers.astype("Int64").reindex(values.index)
+        if len(present) == len(values):
+            return numbers
+        whole = pd.Series(pd.NA, index=values.index, dtype="Int64")
+        whole[values.notna().to_numpy()] = numbers.to_numpy()  # by position: lines of several files repeat
+        return whole
     return pd.to_numeric(values)
 
 

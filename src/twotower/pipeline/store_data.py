@@ -1,6 +1,7 @@
 """The data set of a training, built before it: by one machine, or by several that read a share each."""
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,9 @@ def store_data(
     content = source.fingerprint()
     if parts is not None:
         files = _files(source, f"parts={parts}")
-        opened = InteractionParts.open(source, content, parts, f"{command} out={parts}", files.tables)
+        opened = InteractionParts.open(
+            source, content, parts, f"{command} {shlex.quote(f'out={parts}')}", files.tables
+        )
     folder = root / ".cache" / cache_key(source, cut, content)
     is_stored = folder.exists()
     dataset = build_dataset(source, cut, folder.parent, content=content, parts=opened)

@@ -101,5 +101,9 @@ def _without_effect_on(dataset: RetrievalDataset, config: RunConfig) -> Iterator
     typed = {override_key(text) for text in config.overrides}
     if "metrics.filter_seen" in typed and dataset.repeats:
         yield "metrics.filter_seen: no effect, because data.repeats=keep never excludes items of the history"
+    events = getattr(config.data, "events", None) or {}
+    for name in sorted(set(events) - set(dataset.events)) if dataset.events else ():
+        found = ", ".join(dataset.events)
+        yield f"data.events.{name}: no interaction has this event type; there are {found}"
     if "split.valid_share" in typed and "valid_share_of_train" not in dataset.audit:
         yield "split.valid_share: no effect, because rows of the data are marked as valid"

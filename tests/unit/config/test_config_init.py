@@ -18,6 +18,7 @@ import yaml
 from twotower.commands import conf
 from twotower.commands.compose import checked, compose
 from twotower.commands.entry_points.init import answer
+from twotower.commands.init import sample
 from twotower.config.errors import InputError
 
 DAY = 86_400
@@ -496,6 +497,34 @@ def init(files: Mapping[str, pd.DataFrame], *flags: str) -> None:
     for name, frame in files.items():
         frame.to_csv(name, index=False)
     answer([*files, "--name", "own", *flags])
+
+
+def test_what_comes_after_the_sample(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sample, "NUM_ROWS", 300)
+    first = np.arange(400) < 350
+    action = np.where(first, np.resize(["buy", "view"], 400), "wish")
+    columns = {"ts": SECONDS, "action": action, "part": np.where(first, "a", "b")}
+    init({"log.csv": log("user", "item", **columns)}, "--events", "buy=positive,view=history,wish=history")
+    printed = capsys.readouterr().out
+    assert "column 'part' is left out: it holds nothing but 'a' in the first 300 rows" in printed
+    assert checked("train", ["data=own"])["data"]["events"]["wish"] == {"role": "history"}
+
+
+def test_flags_without_a_column_are_questions(here: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        init(
+            {"log.csv": log("user", "item", ts=SECONDS)},
+            *("--events", "buy=positive", "--threshold", "4", "--unordered"),
+        )
+    for text in (
+        "--events: no column holds event types; add --event COLUMN, or leave --events out",
+        "--threshold: no column holds labels; add --label COLUMN, or leave --threshold out",
+        "--unordered: the times of 'ts' order the rows; add --time none, or leave --unordered out",
+    ):
+        assert text in str(refused.value)
+    assert not Path("conf").exists()
 
 
 def yaml_of(group: str) -> str:

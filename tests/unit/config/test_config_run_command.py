@@ -166,6 +166,7 @@ def test_resume_accepts_only_keys_that_are_no_settings_of_a_run(
         ("train", ["--loss.temperature=3"], "keys have no dashes; write loss.temperature=3"),
         ("train", ["--hlep"], "--hlep: unknown flag; did you mean '--help'"),
         ("reindex", ["outputs/x"], "outputs/x: a path needs its key; write run=outputs/x"),
+        ("train", [""], '"": an argument is empty; a variable of the shell may be unset'),
         ("train", ["loss/bce"], "loss/bce: a choice needs =; write loss=bce"),
         ("train", ["log.csv"], "log.csv: for your own data, run: twotower init log.csv"),
         ("train", ["user_tower.widths=[256,", "128]"], "quote a value with spaces"),

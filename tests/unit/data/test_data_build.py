@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -229,7 +230,7 @@ def test_damaged_data_sets_are_built_again(tmp_path, caplog, name, damage):
     assert second.test.target_items.tolist() == [3, 1]
     assert second.fingerprint == first.fingerprint
     assert source.loads == 2
-    assert list(tmp_path.iterdir()) == [folder]
+    assert {each.name for each in tmp_path.iterdir()} == {folder.name, ".cache.lock"}
     assert f"{folder}: this stored data set is damaged, and is built again" in caplog.text
 
 
@@ -264,6 +265,33 @@ def test_two_processes_build_at_once(tmp_path):
     meta = (folder / "meta.json").read_text()
     assert build().audit["interactions"] == SMALL["num_interactions"]
     assert (folder / "meta.json").read_text() == meta
+
+
+def test_several_threads_rebuild_at_once(tmp_path):
+    source, split = Synthetic.Config(**SMALL).build(), LeaveOneOut.Config().build()
+    first = build_dataset(source, split, tmp_path).fingerprint
+    with ThreadPoolExecutor(3) as threads:
+        built = threads.map(lambda _: build_dataset(source, split, tmp_path, rebuild=True), range(24))
+        assert {each.fingerprint for each in built} == {first}
+
+
+def test_files_of_nested_settings_are_in_the_fingerprint(tmp_path):
+    class Nested(Given):
+        class Config(Source.Config):
+            places: dict[str, list[str]]
+
+        def __init__(self, config):
+            Source.__init__(self, config)
+
+        fingerprint = Source.fingerprint
+
+    path = tmp_path / "log.txt"
+    path.write_text("1")
+    source = Nested(Nested.Config(places={"logs": [str(path), "no path"]}))
+    before = source.fingerprint()
+    assert source.files() == [path]
+    path.write_text("2")
+    assert source.fingerprint() != before
 
 
 def test_a_column_of_mixed_kinds_is_refused_by_name(tmp_path):

@@ -55,6 +55,22 @@ def test_a_folder_and_a_pattern_are_read_by_name_and_a_list_as_it_stands(kind: s
     assert items_of(f"log/b.{kind}") == [2, 20]
 
 
+def test_whole_numbers_with_gaps_stay_whole_in_several_files() -> None:
+    save("log.csv", frame([10, 11, 12, 13]))
+    for name, rows in {"a": "10,1999\n11,2000\n", "b": "12,\n13,2001\n"}.items():
+        Path("items").mkdir(exist_ok=True)
+        Path(f"items/{name}.csv").write_text(f"item_id,year\n{rows}")
+    years = source("log.csv", items_path="items").load().items["year"]
+    assert years.dtype == "Int64"
+    assert [None if pd.isna(year) else year for year in years] == [1999, 2000, None, 2001]
+
+
+def test_a_file_that_is_listed_twice_is_refused() -> None:
+    save("log/a.csv", frame([1]))
+    with pytest.raises(InputError, match=r"log/a\.csv: the list has this file more than once"):
+        table_paths(["log", "log/a.csv"])
+
+
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
 def test_messages_name_the_file_of_a_row(
     longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

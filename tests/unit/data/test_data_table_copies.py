@@ -10,6 +10,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.table_copies import append_rows, change_rows, time_value
+from twotower.data.table_reader import open_text_file
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
@@ -28,6 +29,16 @@ def test_gzip_gets_one_more_member(tmp_path):
     append_rows(tmp_path / "log.csv.gz", tmp_path / "new.csv.gz", [{"who": 2, "what": "ü"}], ",")
     with gzip.open(tmp_path / "new.csv.gz", "rt", encoding="utf-8") as file:
         assert file.read() == "who,what\n1,a\n2,ü\n"
+
+
+@pytest.mark.parametrize("blank", ["\n\n", "\n\n\n", "\r\n\r\n"])
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+def test_rows_follow_the_last_row_where_a_file_ends_with_blank_lines(tmp_path, name, blank):
+    with open_text_file(tmp_path / name, "wb") as file:
+        file.write(f"who,what\n1,a{blank}".encode())
+    append_rows(tmp_path / name, tmp_path / f"new-{name}", [{"who": 2, "what": "b"}], ",")
+    with open_text_file(tmp_path / f"new-{name}") as file:
+        assert file.read() == b"who,what\n1,a\n2,b\n"
 
 
 def test_parquet_keeps_its_types(tmp_path):

@@ -179,7 +179,7 @@ def _unusable(column: Column) -> Kind | None:
     if column.values.empty:
         return Kind("it is empty")
     if len(column.distinct) == 1:
-        return Kind(f"it holds nothing but {column.distinct[0]!r:.40}")
+        return Kind(column.single_value())
     is_readable = column.has_lists or column.is_text or column.numbers is not None
     kind = type(column.values.iloc[0]).__name__
     return None if is_readable else Kind(f"there is no kind of feature for {kind}")

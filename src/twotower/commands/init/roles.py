@@ -71,6 +71,7 @@ class Roles:
             self._infer_threshold(self.columns["label"])
         if "event" in self.columns:
             self._infer_events(self.columns["event"])
+        self._ask_about_unused_flags()
         self.left_out = {
             column.name: why for column in self._free() if (why := self._reason_left_out(column))
         }
@@ -89,6 +90,17 @@ class Roles:
 
     def _ask(self, flag: str, question: str) -> None:
         self.questions.append(Problem(f"--{flag}", question))
+
+    def _ask_about_unused_flags(self) -> None:
+        """Ask about flags whose column is not found."""
+        if self.questions:
+            return  # an answer may give them their column
+        for flag, role, what in (("events", "event", "event types"), ("threshold", "label", "labels")):
+            if self.flags.get(flag) is not None and role not in self.columns:
+                self._ask(flag, f"no column holds {what}; add --{role} COLUMN, or leave --{flag} out")
+        if self.flags.get("unordered") and (time := self.settings["timestamp_column"][0]) is not None:
+            remedy = "add --time none, or leave --unordered out"
+            self._ask("unordered", f"the times of {time!r} order the rows; {remedy}")
 
     def _exists(self, role: str, name: str) -> bool:
         """Return whether the log has a column that a flag names; otherwise report it."""
@@ -160,7 +172,8 @@ class Roles:
         """Set the role of each event type. Without purchases, event types of histories are positive."""
         flags = self.flags.get("events") or {}
         usual = {word: role for role, text in EVENTS.items() for word in text.split()}
-        roles = {word: flags.get(word) or usual.get(word.casefold(), "") for word in column.distinct}
+        words = dict.fromkeys([*column.distinct, *flags])  # some may come after the sample
+        roles = {word: flags.get(word) or usual.get(word.casefold(), "") for word in words}
         if "positive" not in roles.values() and not flags:
             roles = {word: "positive" if role == "history" else role for word, role in roles.items()}
         if unknown := [word for word, role in roles.items() if not role]:
@@ -175,7 +188,7 @@ class Roles:
         if column.values.empty:
             return "it is empty"
         if number == 1:
-            return f"it holds nothing but {column.distinct[0]!r:.40}"
+            return column.single_value()
         if column.numbers is not None and is_called_event(column):
             example = ",".join(f"{value}=positive" for value in column.distinct[:3])
             return f"it is called an event type; if it is one, add --event {name} --events {example},..."

@@ -44,6 +44,7 @@ class Column:
     Args:
         name: its name.
         values: the values that are not missing.
+        is_cut: whether the file has further rows.
 
     Attributes:
         parts: words of the name in order, without digits; endings of keys are words: `userid` -> user, id.
@@ -54,8 +55,8 @@ class Column:
         numbers: the values as numbers; None if one is not a number.
     """
 
-    def __init__(self, name: str, values: "pd.Series[Any]") -> None:
-        self.name, self.values = name, values
+    def __init__(self, name: str, values: "pd.Series[Any]", is_cut: bool = False) -> None:
+        self.name, self.values, self.is_cut = name, values, is_cut
         spaced = re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", name)
         whole = re.findall(r"[^\W\d_]+", spaced.casefold())
         self.parts = [word for part in whole for word in _divided(part)]
@@ -78,6 +79,11 @@ class Column:
     def num_other_words(self, words: str) -> int:
         """Return the number of words of the name that are neither among several nor of a key."""
         return len({*self.parts} - ID_WORDS - FILLERS - {*words.split()})
+
+    def single_value(self) -> str:
+        """Return that the column has only one value, as a reason."""
+        where = f" in the first {NUM_ROWS:,} rows" if self.is_cut else ""
+        return f"it holds nothing but {self.distinct[0]!r:.40}{where}"
 
     def matches(self, pattern: str) -> bool:
         """Return whether all values match a pattern as text."""
@@ -135,9 +141,9 @@ def read_sample(path: Path, separator: str | None) -> Sample:
         raise unreadable(path, error) from error
     if frame.empty:
         raise InputError(f"{path}: it has column names but no rows")
-    return Sample(
-        path, separator, {name: Column(name, frame[name].dropna()) for name in names if name in frame}
-    )
+    is_cut = len(frame) == NUM_ROWS
+    columns = {name: Column(name, frame[name].dropna(), is_cut) for name in names if name in frame}
+    return Sample(path, separator, columns)
 
 
 def _head(path: Path, names: list[str], separator: str | None) -> pd.DataFrame:

@@ -67,7 +67,10 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     try:
         split, reason, audit = _choose_split(settings, roles, kinds)
     except InputError as error:
-        remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
+        remedy = (
+            "correct it, name further event types with --events TYPE=ROLE, or leave a column of users, items "
+            "or context out with --without COLUMN"
+        )
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
     print(f"  split    {split}   ({reason})")
     words = [f"data={name}", f"name={name}", *_overrides(split, int(audit["items"]))]

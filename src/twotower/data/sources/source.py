@@ -1,9 +1,9 @@
 """Base class of data sources."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -83,13 +83,24 @@ class Source(Component, ABC):
         return None
 
     def files(self) -> Iterable[Path]:
-        """Return the files that the fingerprint covers, by default those whose paths are settings."""
-        texts = (value for value in self.config.spec().values() if isinstance(value, str))
-        return [path for path in map(Path, texts) if path.is_file()]
+        """Return the files that the fingerprint covers, by default those whose paths are settings.
+
+        A source that reads folders overrides it.
+        """
+        return [path for path in map(Path, _texts(self.config.spec())) if path.is_file()]
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files."""
         return fingerprint_values([self.config.spec(), [file_sha256(path) for path in self.files()]])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of plain values, which may be nested."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 NEEDS_TIMES = "needs times, which this data does not have"

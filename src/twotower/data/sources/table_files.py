@@ -166,7 +166,7 @@ class TableFiles(Source):
             chosen = self.user_features if table == "users" else self.item_features
             keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
             present = header(paths[0], self.separator) if chosen is None else chosen
-            return [name for name in present if name not in keys]
+            return [name for name in dict.fromkeys(present) if name not in keys]
 
     config: Config
 
