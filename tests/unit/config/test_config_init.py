@@ -7,6 +7,7 @@ import gzip
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -510,6 +511,22 @@ def test_what_comes_after_the_sample(
     printed = capsys.readouterr().out
     assert "column 'part' is left out: it holds nothing but 'a' in the first 300 rows" in printed
     assert checked("train", ["data=own"])["data"]["events"]["wish"] == {"role": "history"}
+
+
+def test_a_column_named_like_ids_is_left_out_with_a_warning(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = {"item": range(1, 40), "user_id": np.arange(39) % 5, "size": np.arange(39) % 3}
+    log("user", "item", ts=SECONDS).to_csv("log.csv", index=False)
+    cases = {"price": [Decimal(each) / 4 for each in range(39)], "new": pd.Series([True, None, False] * 13)}
+    pd.DataFrame(items | cases).to_parquet("items.parquet")
+    answer(["log.csv", "items.parquet", "--name", "shop"])
+    printed = capsys.readouterr().out
+    assert "column 'user_id' of item is left out: it has the name of the ids of users or items" in printed
+    kinds = {"item_id": "Id item_id", "size": "Numeric size"}
+    assert features_of(here)["item"] == kinds | {"price": "Numeric price", "new": "Categorical new"}
+    with pytest.raises(InputError, match="'user_id' is the internal name of another column; rename it"):
+        checked("train", ["data=shop", "data.item_features=[user_id,size]"])
 
 
 def test_flags_without_a_column_are_questions(here: Path) -> None:

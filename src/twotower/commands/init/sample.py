@@ -4,6 +4,7 @@ import csv
 import itertools
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from twotower.data.table_reader import (
     typed,
     unreadable,
 )
+from twotower.features.raw_values import as_numbers
 
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
@@ -66,6 +68,8 @@ class Column:
         self.has_lists = not values.empty and isinstance(values.iloc[0], list | np.ndarray)
         self.distinct = [] if self.has_lists else list(values.astype("str").value_counts().index)
         numbers = typed(values) if self.is_text else values  # codes like 007 stay text
+        if not values.empty and isinstance(values.iloc[0], Decimal | bool) and values.dtype == object:
+            numbers = pd.Series(as_numbers(values), index=values.index)
         self.numbers = numbers if pd.api.types.is_numeric_dtype(numbers.dtype) else None
 
     def has_word(self, words: str) -> bool:

@@ -14,7 +14,7 @@ from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, own_place
 from twotower.commands.init.detectors import DISPLAY_WORDS, ROLES, Kind, infer_kind
 from twotower.commands.init.roles import SET_BY_FLAG, Roles
-from twotower.commands.init.sample import Sample, read_sample
+from twotower.commands.init.sample import Column, Sample, read_sample
 from twotower.commands.run_settings import literal
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
@@ -28,6 +28,7 @@ from twotower.files.atomic import write_text_atomically
 
 A_DAY = np.timedelta64(1, "D")
 LEAST_DAYS = 224
+NAME_OF_IDS = "it has the name of the ids of users or items; rename it in the file to use it"
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
@@ -139,18 +140,22 @@ def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[s
     names = {name for sample in tables.values() for name in sample.columns}
     wrong = [name for name in without if name not in names]
     raise_problems(Problem("--without", f"no column {name!r}; {nearest(name, names)}") for name in wrong)
-    ids = {roles.columns["user"].name, roles.columns["item"].name, "user_id", "item_id"}
+    own = {group: roles.columns[group].name for group in ("user", "item")}
+    ids = {*own.values(), "user_id", "item_id"}
     columns = {
-        group: [each for name, each in tables[table].columns.items() if name not in ids]
+        group: [each for name, each in tables[table].columns.items() if name != own[group]]
         for group, table in (("user", "users"), ("item", "items"))
         if table in tables
     }
     for group, columns_of_log in (("context", roles.context), ("offered", roles.offered)):
         columns[group] = [roles.log.columns[name] for name in columns_of_log]
-    return {
-        group: {each.name: Kind(SET_BY_FLAG) if each.name in without else infer_kind(each) for each in found}
-        for group, found in columns.items()
-    }
+
+    def kind(column: Column) -> Kind:
+        if column.name in without:
+            return Kind(SET_BY_FLAG)
+        return Kind(NAME_OF_IDS) if column.name in ids else infer_kind(column)
+
+    return {group: {each.name: kind(each) for each in found} for group, found in columns.items()}
 
 
 def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> Settings:

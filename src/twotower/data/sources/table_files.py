@@ -91,6 +91,10 @@ class TableFiles(Source):
                 elif name in context and name in ROLES:
                     message = f"{name!r} is the internal name of another column; rename it in the file"
                     problems.append(("context_columns", message))
+            for key, own in (("user_features", self.user_column), ("item_features", self.item_column)):
+                for name in ({USER_ID, ITEM_ID} - {own}).intersection(getattr(self, key) or []):
+                    message = f"{name!r} is the internal name of another column; rename it in the file"
+                    problems.append((key, message))
             if not self.ordered and self.has_times():
                 message = "there are times; leave this out, or set data.timestamp_column=null"
                 problems.append(("ordered", message))
