@@ -42,14 +42,19 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
             wrong = ~((numbers == np.floor(numbers)) & (np.abs(numbers) < EXACT))
         expected = f"whole unix {'seconds' if unit == 's' else 'milliseconds'}"
         hint = "for dates set data.timestamp_unit=iso"
-    column.refuse(wrong, lambda row: f"expected {expected}, found {column.describe(row)}; {hint}")
+
+    def message(row: int) -> str:
+        if unit != "iso" and EXACT <= numbers[row] < np.inf:
+            return _out_of_range(int(numbers[row]), unit)
+        return f"expected {expected}, found {column.describe(row)}; {hint}"
+
+    column.refuse(wrong, message)
     if unit == "iso":
-        seconds = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
-    else:
-        seconds = numbers // (1 if unit == "s" else 1_000)
+        numbers = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
+    seconds = numbers // (1_000 if unit == "ms" else 1)
     earliest = LATEST // 1_000 if unit == "ms" else EARLIEST  # a lower value in ms is likely in seconds
     outside = (seconds < earliest) | (seconds >= LATEST)
-    column.refuse(outside, lambda row: _out_of_range(int(seconds[row]), unit))
+    column.refuse(outside, lambda row: _out_of_range(int(numbers[row]), unit))
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
@@ -75,11 +80,13 @@ def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _out_of_range(value: int, unit: TimestampUnit) -> str:
-    hint = ""
+    """Return the message of a time outside the range, in the unit of the file; of dates in seconds."""
+    hint, scale = "", 1_000 if unit == "ms" else 1
     if unit == "ms" and value > 0:
         hint = ", as if seconds were read as milliseconds: set data.timestamp_unit=s, or convert the rows"
     for name, factor in (("nanoseconds", 10**9), ("microseconds", 10**6), ("milliseconds", 10**3)):
-        if EARLIEST <= value // factor < LATEST:
+        if factor > scale and EARLIEST <= value // factor < LATEST:
             setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""
-            hint = f", which looks like {name}: divide by {factor:,}{setting}"
-    return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
+            hint = f", which looks like {name}: divide by {factor // scale:,}{setting}"
+    what = "milliseconds" if unit == "ms" else "seconds"
+    return f"expected unix {what} between 1970-01-02 and 2100, found {value}{hint}"

@@ -121,6 +121,14 @@ BAD_VALUES = {
         {"log": HEAD + "1,2,1700000000000\n1,2,1700000000\n", "timestamp_unit": "ms"},
         "column 'timestamp', line 3: .*as if seconds were read as milliseconds",
     ),
+    "nanoseconds as seconds": (
+        {"log": HEAD + "1,2,1704067200000000000\n"},
+        "line 2: .*found 1704067200000000000, which looks like nanoseconds: divide by 1,000,000,000$",
+    ),
+    "microseconds as milliseconds": (
+        {"log": HEAD + "1,2,1704067200000000\n", "timestamp_unit": "ms"},
+        "line 2: .*milliseconds .*found 1704067200000000, which looks like microseconds: divide by 1,000$",
+    ),
     "dates as seconds": (
         {"log": HEAD + "1,2,2024-01-01\n"},
         "column 'timestamp', line 2: .*timestamp_unit=iso",
