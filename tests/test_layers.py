@@ -212,6 +212,7 @@ def test_importing_twotower_takes_no_library() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
+        ("twotower.commands.init.write_settings", {"torch", "pytorch_lightning", "faiss"}),
         ("twotower.index.auto", {"torch", "pandas", "pytorch_lightning", "hydra"}),
         ("twotower.data.build_dataset", {"torch", "faiss", "pytorch_lightning", "hydra"}),
         ("twotower.commands.compose", {"torch", "faiss", "pytorch_lightning", "pandas"}),

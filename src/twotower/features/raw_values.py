@@ -1,8 +1,6 @@
 """Raw values as numbers and as rows of an embedding table."""
 
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
@@ -18,10 +16,6 @@ from pydantic import Field
 from twotower.features.feature import Feature
 
 FloatArray = npt.NDArray[np.float64]
-QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
-"""Text in single or double quotes; a backslash escapes the next character."""
-ESCAPED = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
-CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def as_numbers(values: pd.Series) -> FloatArray:
@@ -54,28 +48,6 @@ def is_value(value: Any) -> bool:
         return isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
     except OverflowError:  # a whole number too large for a float
         return False
-
-
-def list_in_text(text: str) -> list[Any] | None:
-    """Return the values of a list written as text, without missing ones; None if it is something else.
-
-    CSV files have such lists where a program wrote a column of lists: JSON, or a list or array of texts as
-    Python prints it, `['a', 'b']` or `['a' 'b']`.
-    """
-    text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    try:
-        return [each for each in json.loads(text) if each is not None]
-    except (ValueError, RecursionError):
-        if re.sub(r"\b(None|nan)\b|[\s,]", "", QUOTED.sub("", text[1:-1])):
-            return None
-        return [ESCAPED.sub(_unescaped, single or double) for single, double in QUOTED.findall(text)]
-
-
-def _unescaped(escaped: re.Match[str]) -> str:
-    code = escaped[1]
-    return chr(int(code[1:], 16)) if len(code) > 1 else CONTROLS.get(code, code)
 
 
 class ValueRows(Feature.State):

@@ -8,8 +8,9 @@ import pandas as pd
 from torch import Tensor
 
 from twotower.config.spec import Length
+from twotower.data.text_lists import list_in_text
 from twotower.features.bag_feature import BagFeature
-from twotower.features.raw_values import is_value, list_in_text
+from twotower.features.raw_values import is_value
 
 
 class Tags(BagFeature):

@@ -26,7 +26,7 @@ class Psl(CosineLoss):
         """Settings of a pairwise softmax."""
 
         temperature: PositiveFloat = 0.05
-        """Temperature outside the activation. The authors halve the cosines, and so the temperature."""
+        """Temperature outside the activation. The authors halve the cosines, so theirs is half as high."""
 
     config: Config
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twotower.data.text_lists import list_in_text
 from twotower.features.encoders import BagEncoder
-from twotower.features.raw_values import list_in_text
 from twotower.features.tags import Tags
 from twotower.features.text import HashedText, hashed_tokens
 

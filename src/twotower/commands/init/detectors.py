@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from twotower.commands.init.sample import ID_WORDS, Column
+from twotower.data.text_lists import list_in_text
 from twotower.data.times import LATEST, YEAR
-from twotower.features.raw_values import list_in_text
 
 ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"

@@ -26,7 +26,6 @@ from twotower.data.table_reader import (
     typed,
     unreadable,
 )
-from twotower.features.raw_values import as_numbers
 
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
@@ -46,7 +45,7 @@ class Column:
     Args:
         name: its name.
         values: the values that are not missing.
-        is_cut: whether the file has further rows.
+        is_cut: whether the sample is full, so that further rows may follow.
 
     Attributes:
         parts: words of the name in order, without digits; endings of keys are words: `userid` -> user, id.
@@ -68,8 +67,8 @@ class Column:
         self.has_lists = not values.empty and isinstance(values.iloc[0], list | np.ndarray)
         self.distinct = [] if self.has_lists else list(values.astype("str").value_counts().index)
         numbers = typed(values) if self.is_text else values  # codes like 007 stay text
-        if not values.empty and isinstance(values.iloc[0], Decimal | bool) and values.dtype == object:
-            numbers = pd.Series(as_numbers(values), index=values.index)
+        if not values.empty and all(isinstance(value, Decimal | bool) for value in values):
+            numbers = values.astype(np.float64)
         self.numbers = numbers if pd.api.types.is_numeric_dtype(numbers.dtype) else None
 
     def has_word(self, words: str) -> bool:

@@ -28,8 +28,8 @@ from twotower.files.atomic import write_text_atomically
 
 A_DAY = np.timedelta64(1, "D")
 LEAST_DAYS = 224
-NAME_OF_IDS = "it has the name of the ids of users or items; rename it in the file to use it"
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
+NAME_OF_IDS = "it has the name of the ids of users or items; rename it in the file to use it"
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
 EXPERIMENTS = {"leave_one_out": "no_times", "sessions": "sessions"}
