@@ -513,6 +513,14 @@ def test_what_comes_after_the_sample(
     assert checked("train", ["data=own"])["data"]["events"]["wish"] == {"role": "history"}
 
 
+def test_an_index_that_pandas_saves_as_a_range_is_a_column(here: Path) -> None:
+    log("user", "item", ts=SECONDS).to_csv("log.csv", index=False)
+    colours = pd.DataFrame({"colour": ["red", "blue", "green"] * 13}, pd.RangeIndex(1, 40, name="item"))
+    colours.to_parquet("items.parquet")
+    answer(["log.csv", "items.parquet", "--name", "shop"])
+    assert features_of(here)["item"] == {"item_id": "Id item_id", "colour": "Categorical colour"}
+
+
 def test_a_column_named_like_ids_is_left_out_with_a_warning(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,8 @@ from twotower.data.table_reader import (
     is_parquet,
     open_text_file,
     parse_csv,
+    plain_values,
+    saved_ranges,
     series,
     typed,
     unreadable,
@@ -154,7 +156,9 @@ def _head(path: Path, names: list[str], separator: str | None) -> pd.DataFrame:
         with pq.ParquetFile(path) as file:
             batches = itertools.islice(file.iter_batches(NUM_ROWS), 1)
             table = pa.Table.from_batches(batches, file.schema_arrow)
-        return pd.DataFrame({name: series(table[name]) for name in table.column_names})
+            ranges = {name: each[: len(table)] for name, each in saved_ranges(file).items()}
+        values = {name: series(plain_values(table[name])) for name in table.column_names}
+        return pd.DataFrame(values | ranges)
     frame: pd.DataFrame = parse_csv(path, names, separator, nrows=NUM_ROWS)
     frame = frame.set_axis(pd.Index(names, dtype=object), axis=1)
     return frame.mask(frame.isin(MISSING))
