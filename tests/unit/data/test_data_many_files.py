@@ -65,6 +65,16 @@ def test_whole_numbers_with_gaps_stay_whole_in_several_files() -> None:
     assert [None if pd.isna(year) else year for year in years] == [1999, 2000, None, 2001]
 
 
+def test_a_column_that_only_a_later_file_has_is_reported() -> None:
+    save("log.csv", frame([10, 11]))
+    save("items/a.csv", pd.DataFrame({"item_id": [10], "year": [1999]}))
+    save("items/b.csv", pd.DataFrame({"item_id": [11], "year": [2000], "price": [5]}))
+    config = source("log.csv", items_path="items").config
+    message = "items/b.csv: column 'price' is not in items/a.csv; add it there, or name the columns to read"
+    assert config.problems() == [("item_features", message)]
+    assert source("log.csv", items_path="items", item_features=["year"]).config.problems() == []
+
+
 def test_a_file_that_is_listed_twice_is_refused() -> None:
     save("log/a.csv", frame([1]))
     with pytest.raises(InputError, match=r"log/a\.csv: the list has this file more than once"):
