@@ -98,7 +98,8 @@ def _without_ignored(tables: Tables) -> Tables:
         for name in ("roles", "weights", "codes")
     }
     actions = replace(actions, **columns, num_ignored=int(ignored.sum()))
-    return replace(tables, interactions=tables.interactions[~ignored], file_starts=(), actions=actions)
+    starts = {table: each for table, each in tables.file_starts.items() if table != "interactions"}
+    return replace(tables, interactions=tables.interactions[~ignored], file_starts=starts, actions=actions)
 
 
 def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> np.ndarray:

@@ -43,7 +43,7 @@ class Tables:
         ordered: whether rows without times are in that order.
         context: columns of `interactions` that describe the request.
         actions: of checked interactions.
-        file_starts: see `SourceColumn`.
+        file_starts: table -> see `SourceColumn`.
     """
 
     interactions: pd.DataFrame
@@ -58,7 +58,7 @@ class Tables:
     ordered: bool = True
     context: Sequence[str] = ()
     actions: Actions = field(default_factory=Actions)
-    file_starts: Sequence[tuple[int, str]] = ()
+    file_starts: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
 
     def source_path(self, table: str) -> str:
         """Return the file of "interactions", "users" or "items"."""
@@ -67,8 +67,7 @@ class Tables:
     def column(self, table: str, key: str) -> SourceColumn:
         """Return a column of "interactions", "users" or "items"."""
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
-        starts = self.file_starts if table == "interactions" else ()
-        return SourceColumn(values, self.source_path(table), name, starts)
+        return SourceColumn(values, self.source_path(table), name, self.file_starts.get(table, ()))
 
     def action_columns(self) -> Iterator[SourceColumn | None]:
         """Yield the labels, weights and events of the interactions, None if there are none."""

@@ -65,6 +65,16 @@ def test_whole_numbers_with_gaps_stay_whole_in_several_files() -> None:
     assert [None if pd.isna(year) else year for year in years] == [1999, 2000, None, 2001]
 
 
+def test_messages_name_the_file_of_an_item() -> None:
+    save("log.csv", frame([10, 11]))
+    save("items/a.csv", pd.DataFrame({"item_id": [10]}))
+    save("items/b.csv", pd.DataFrame({"item_id": [11, 10]}))
+    with pytest.raises(
+        InputError, match=r"line 3 of .*b\.csv: duplicate id 10, first seen at line 2 of .*a\.csv"
+    ):
+        check_tables(source("log.csv", items_path="items").load())
+
+
 def test_a_column_that_only_a_later_file_has_is_reported() -> None:
     save("log.csv", frame([10, 11]))
     save("items/a.csv", pd.DataFrame({"item_id": [10], "year": [1999]}))

@@ -222,7 +222,7 @@ class TableFiles(Source):
             ordered=config.ordered,
             context=config.features("interactions"),
             from_csv=[table for table, files in paths.items() if not is_parquet(files[0])],
-            file_starts=starts.get("interactions", ()),
+            file_starts=starts,
         )
 
     def files(self) -> list[Path]:
