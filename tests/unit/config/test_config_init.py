@@ -537,6 +537,21 @@ def test_a_column_named_like_ids_is_left_out_with_a_warning(
         checked("train", ["data=shop", "data.item_features=[user_id,size]"])
 
 
+def test_a_label_that_is_constant_in_the_sample_is_a_question(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "NUM_ROWS", 300)
+    files = {"log.csv": log("user", "item", ts=SECONDS, clicked=np.int64(np.arange(400) < 350))}
+    with pytest.raises(
+        InputError, match="--label: 'clicked' is called a label: it holds nothing but '1' in the"
+    ):
+        init(files)
+    init(files, "--label", "clicked", "--threshold", "1")
+    assert checked("train", ["data=own"])["data"]["label_threshold"] == 1
+    init(files, "--label", "none", "--overwrite")
+    assert checked("train", ["data=own"])["data"].get("label_column") is None
+
+
 def test_flags_without_a_column_are_questions(here: Path) -> None:
     with pytest.raises(InputError) as refused:
         init(

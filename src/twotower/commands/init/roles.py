@@ -69,6 +69,8 @@ class Roles:
         self._infer_unit(self.columns.get("time"))
         if "label" in self.columns:
             self._infer_threshold(self.columns["label"])
+        elif flags.get("label") is None:
+            self._ask_about_constant_labels()
         if "event" in self.columns:
             self._infer_events(self.columns["event"])
         self._ask_about_unused_flags()
@@ -167,6 +169,13 @@ class Roles:
             span = f"{column.name!r} holds {column.numbers.min():g} to {column.numbers.max():g}"
             remedy = "add --threshold NUMBER, or --label none if every row is positive"
             self._ask("label", f"{span}: from which value on is an item positive? {remedy}")
+
+    def _ask_about_constant_labels(self) -> None:
+        """Ask about columns called labels that have one value in the sample, and perhaps others after it."""
+        for column in self._free():
+            if column.is_cut and len(column.distinct) == 1 and column.ends_with(ROLES["label"].words):
+                remedy = f"add --label {column.name} --threshold 1 if others follow, or --label none"
+                self._ask("label", f"{column.name!r} is called a label: {column.single_value()}; {remedy}")
 
     def _infer_events(self, column: Column) -> None:
         """Set the role of each event type. Without purchases, event types of histories are positive."""
