@@ -142,7 +142,8 @@ def table_problems(
 ) -> list[tuple[str, str]]:
     """Return mistakes in the files of a table as (setting, message); reads headers only.
 
-    `needed`: setting -> required columns; None for all columns of the first file.
+    `needed`: setting -> required columns; None for all columns of the first file, to which later files must
+    not add any.
     """
     try:
         paths = table_paths(setting)
@@ -159,6 +160,12 @@ def table_problems(
     csv = [path for path in paths if not is_parquet(path)]
     if 0 < len(csv) < len(paths):
         problems.append((f"{table}_path", f"{csv[0]} is CSV, others are Parquet; save all in one format"))
+    if not problems and None in needed.values():
+        (key,) = [key for key, columns in needed.items() if columns is None]
+        for path, names in zip(paths, headers, strict=True):
+            if new := [name for name in names if name and name not in headers[0]]:
+                message = f"{path}: column {new[0]!r} is not in {paths[0]}; add it there, or name"
+                problems.append((key, f"{message} the columns to read"))
     return problems
 
 

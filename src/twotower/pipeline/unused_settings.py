@@ -18,7 +18,7 @@ def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> lis
 
     Each names the keys and what gives them effect.
     """
-    settings = [*_unused_settings(config), *_without_effect_on(dataset, config)]
+    settings = [*_unused_settings(config), *_unused_with(config, dataset)]
     return [*_unread_features(config), *_unread_columns(config, dataset), *settings]
 
 
@@ -97,7 +97,8 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
             yield f"baselines.{field}: no effect; baselines=standard adds baselines"
 
 
-def _without_effect_on(dataset: RetrievalDataset, config: RunConfig) -> Iterator[str]:
+def _unused_with(config: RunConfig, dataset: RetrievalDataset) -> Iterator[str]:
+    """Yield the warnings about settings that this data leaves without effect."""
     typed = {override_key(text) for text in config.overrides}
     if "metrics.filter_seen" in typed and dataset.repeats:
         yield "metrics.filter_seen: no effect, because data.repeats=keep never excludes items of the history"

@@ -106,8 +106,6 @@ class TableFiles(Source):
             }
             for table, setting in self.settings().items():
                 problems += table_problems(table, setting, self.separator, needed[table])
-            if not problems:
-                problems += self._columns_of_later_files()
             if not problems and (read := self.columns()) is not None:
                 labels = [self.item_label] if self.item_label else []
                 for key, present, names in (
@@ -116,18 +114,6 @@ class TableFiles(Source):
                 ):
                     problem = missing_columns(sorted(present), names)
                     problems += [(key, f"among the columns that are read, {problem}")] if problem else []
-            return problems
-
-        def _columns_of_later_files(self) -> list[tuple[str, str]]:
-            """Report columns that the first file of users or items lacks, if all columns are to be read."""
-            problems = []
-            for key, table in (("user_features", "users"), ("item_features", "items")):
-                paths = self.table_paths().get(table, []) if getattr(self, key) is None else []
-                known = header(paths[0], self.separator) if paths else []
-                for path in paths[1:]:
-                    if new := [name for name in header(path, self.separator) if name and name not in known]:
-                        message = f"{path}: column {new[0]!r} is not in {paths[0]}; add it there, or name"
-                        problems.append((key, f"{message} the columns to read"))
             return problems
 
         def has_times(self) -> bool:

@@ -17,8 +17,6 @@ from twotower.serving.live.changes import (
     Change,
     EventAdded,
     Quarantined,
-    UserForgotten,
-    UserPut,
     check,
     replay,
     subject,
@@ -74,10 +72,7 @@ class Writer:
     def _write_queue(self) -> None:
         writes, replaced = [], set()
         for change, future in self._queue[:]:
-            if isinstance(change, UserPut | UserForgotten):
-                name = "user", change.user_id
-            else:
-                name = "item", change.item_id
+            name = ("item", change.item_id) if isinstance(change, EventAdded) else subject(change)
             if name not in replaced:
                 writes.append((change, future))
                 self._queue.remove((change, future))
@@ -159,7 +154,7 @@ class LiveService:
     def write(self, change: Change) -> int:
         """Make a change, on disk and in effect when this returns; see `Writer.write`."""
         number = self._writer.write(change)
-        self._quarantined.pop(subject(change), None)
+        self._quarantined.discard(subject(change))
         return number
 
     @property
@@ -233,7 +228,7 @@ class LiveService:
             quarantined += replay(self._store.changes(reached), retriever)
             self._left_behind = retriever.catalogue.items.num_left_behind
             self.retriever = retriever
-            self._quarantined = {subject(each.change): each for each in quarantined}
+            self._quarantined = {subject(each.change) for each in quarantined}
         if quarantined:
             LOG.warning(
                 "%s: %d stored changes cannot be applied to this bundle and are quarantined; the first: %s",
@@ -250,9 +245,8 @@ class LiveService:
             if commits != self._seen:
                 changes = list(self._store.changes(self._applied))
                 failed = replay(changes, self.retriever)
-                for change in changes:
-                    self._quarantined.pop(subject(change), None)
-                self._quarantined |= {subject(each.change): each for each in failed}
+                self._quarantined -= {*map(subject, changes)}
+                self._quarantined |= {subject(each.change) for each in failed}
             self._seen, self._applied = commits, last
         return self.retriever
 
@@ -264,20 +258,22 @@ class LiveService:
     def _follow_once(self) -> None:
         with self._writer.lock:
             self._catch_up()
-            bundle = self._store.bundle
-        if self._is_other(bundle):
-            self._try("switch", self._use_chosen_bundle)
+            other = self._other_bundle()
+        if other is not None:
+            self._try("switch", self._use_other_bundle)
 
-    def _is_other(self, bundle: Path | None) -> bool:
-        return bundle is not None and bundle != self.retriever.bundle.folder
+    def _other_bundle(self) -> Path | None:
+        """Return the bundle that a process has reloaded, None if it is in use; the writer's lock is held."""
+        bundle = self._store.bundle
+        return None if bundle == self.retriever.bundle.folder else bundle
 
-    def _use_chosen_bundle(self) -> None:
+    def _use_other_bundle(self) -> None:
         """Switch to the bundle that a process has reloaded, unless a reload of this one ended meanwhile."""
         with self._reloading:
             with self._writer.lock:
-                bundle = self._store.bundle
-            if bundle is not None and self._is_other(bundle):
-                self._switch(bundle)
+                other = self._other_bundle()
+            if other is not None:
+                self._switch(other)
 
     def _reopen(self) -> None:
         with self._reloading:

@@ -43,6 +43,11 @@ class AdamW(OptimizerChoice):
             decays = {"weight_decay": self.probe_decays} if self.probe_decays else {}
             return super().probes() | decays
 
+        @property
+        def decays_to_initial(self) -> bool:
+            """Whether there is a decay, to the initial weights."""
+            return self.decay_to == "initial" and self.weight_decay > 0
+
         def unused(self) -> Iterator[tuple[str, str]]:
             """Yield the values of no decay; see `Config.unused`."""
             yield from super().unused()
@@ -53,19 +58,21 @@ class AdamW(OptimizerChoice):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.initial: dict[int, Tensor] = {}
+        self.initial: dict[nn.Parameter, Tensor] = {}
 
     def keep_initial(self, parameters: Iterable[nn.Parameter]) -> None:
         """Keep the weights that `decay_to=initial` decays to; see `OptimizerChoice.keep_initial`."""
-        if self.config.decay_to == "initial" and self.config.weight_decay:
-            self.initial = {id(each): each.detach().clone() for each in parameters}
+        if self.config.decays_to_initial:
+            self.initial = {each: each.detach().clone() for each in parameters}
 
     def _initial(self, parameters: Iterable[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
         """Return the kept weights, of parameters without any the present ones; empty without such a decay."""
-        if self.config.decay_to != "initial" or not self.config.weight_decay:
+        if not self.config.decays_to_initial:
             return {}
-        kept = {each: self.initial.get(id(each), each) for each in parameters}
-        return {each: initial.detach().to(each.device, copy=True) for each, initial in kept.items()}
+        kept = self.initial
+        return {
+            each: kept[each].to(each.device) if each in kept else each.detach().clone() for each in parameters
+        }
 
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
         """Build AdamW with two groups: with weight decay and without."""
