@@ -16,6 +16,7 @@ from twotower.towers.history.causal_encoder import CausalEncoder
 
 EPSILON, LOG_STEP, NUM_BUCKETS = 1e-6, 0.301, 128
 """Epsilon of the norms; width of a time bucket in log seconds, and number of buckets."""
+LATER = -1e4  # the bias of items after a position, whose silu is 0
 
 
 class Hstu(CausalEncoder):
@@ -72,12 +73,12 @@ class Hstu(CausalEncoder):
 def time_buckets(times: Tensor) -> Tensor:
     """Return the bucket of the time from each item to the successor of each item, int32 [B, L, L].
 
-    floor(log(max(1, seconds)) / 0.301), in float64, so that all machines give equal buckets. The last of the
-    times [B, L + 1] is that of the request.
+    It is floor(log(max(1, seconds)) / 0.301). The last of the times [B, L + 1] is that of the request.
     """
     following = torch.maximum(times[:, 1:], times[:, :-1])
-    seconds = (following[:, :, None] - times[:, None, :-1]).clamp(min=1).to(torch.float64)
-    return (seconds.log() / LOG_STEP).clamp(max=NUM_BUCKETS - 1).to(torch.int32)
+    starts = [math.ceil(math.exp(LOG_STEP * bucket)) for bucket in range(1, NUM_BUCKETS)]
+    seconds = following[:, :, None] - times[:, None, :-1]
+    return torch.bucketize(seconds, torch.tensor(starts, device=times.device), right=True, out_int32=True)
 
 
 class HstuBlock(nn.Module):
@@ -104,12 +105,12 @@ class HstuBlock(nn.Module):
         split = projected.view(size, length, 4, self.heads, self.width).permute(2, 0, 3, 1, 4)
         gate, value, query, key = split.unbind(0)
         positions = torch.arange(length, device=states.device)
-        distances = (positions[:, None] - positions).clamp(min=0)
-        bias = self.by_distance[distances]
+        distances = positions[:, None] - positions
+        bias = self.by_distance[distances].masked_fill(distances < 0, LATER)
         if self.by_bucket is not None and buckets is not None:
-            bias = bias + self.by_bucket[buckets.long()][:, None]
-        weights = functional.silu(query @ key.transpose(-1, -2) + bias) * self.scale
-        attended = torch.tril(weights).to(value.dtype) @ value
+            bias = bias + self.by_bucket.index_select(0, buckets.flatten()).view(size, 1, length, length)
+        weights = functional.silu(query @ key.transpose(-1, -2) + bias)
+        attended = weights.to(value.dtype) @ (value * self.scale)
         gate, attended = (each.transpose(1, 2).reshape(size, length, -1) for each in (gate, attended))
         after: Tensor = states + self.dropout(self.output_projection(self.output_norm(attended) * gate))
         return after
