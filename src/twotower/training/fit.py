@@ -19,6 +19,7 @@ from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
 from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
+from twotower.training.callbacks.moving_average import MovingAverage
 from twotower.training.callbacks.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.checkpoints import (
     FIT,
@@ -142,7 +143,9 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     curves = Curves(settings.monitor, context.epoch_callback)
     checkpointing = Checkpointing(settings, final.parent, batches, mode)
     progress = context.progress_callback if settings.progress_bar else None
+    average = None if settings.ema_decay is None else MovingAverage(settings.ema_decay)
     callbacks = [
+        *([average] if average else []),  # before those that read the trained weights
         checkpointing,
         EpochLines(name, curves, checkpointing, progress),
         curves,
@@ -151,7 +154,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     plateau = None
     if mode is not None:
         patience = settings.patience_epochs(len(batches))
-        plateau = Plateau(checkpointing, mode, patience, module.optimizer_choice.config.rate_reductions)
+        reductions = module.optimizer_choice.config.rate_reductions
+        plateau = Plateau(checkpointing, mode, patience, reductions, average)
         callbacks.append(plateau)
     elif context.rate_epochs:
         callbacks.append(RateEpochs(context.rate_epochs))
@@ -187,6 +191,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
             warnings.filterwarnings("ignore", message=message)
         once = [range(1)] if mode else None  # a validation is one step
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
+    if average is not None:
+        average.copy_to(module)
     checkpointing.load_best(module)
     module.select_boost(settings.monitor)
     improved = has_improved(module, checkpointing.score, context)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from twotower.config.component import Component
 from twotower.config.problems import nearest
 from twotower.config.run_keys import MEAN_VALID
-from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
+from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt, ProperFraction
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import metric_k, metric_name
 
@@ -38,6 +38,10 @@ class TrainerChoice(Component):
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
         """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
         multiplies bfloat16 fast, else `32-true`."""
+        ema_decay: ProperFraction | None = None
+        """Decay per step of an exponential moving average of the weights, such as 0.999: the average is
+        validated and kept in place of the weights. In step t it is at most (1 + t) / (10 + t). null: no
+        average."""
         gradient_clip_val: NonNegativeFloat | None = None
         """Maximum norm of the gradient; null or 0 disables clipping."""
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"

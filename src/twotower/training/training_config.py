@@ -165,6 +165,9 @@ class TrainingConfig(TwoTowerConfig):
             yield "user_tower.interests", f"{text}; set objective=next_item, or user_tower.interests=1"
         if self.history.num_members > 1:
             yield from self._member_problems(bool(several))
+        trainer: TrainerChoice.Config | None = getattr(self, "trainer", None)
+        if trainer is not None and trainer.ema_decay is not None and (tables := self.row_wise_keys()):
+            yield "trainer.ema_decay", f"averages no divided tables; set it to null, or {tables[0]}=false"
         for name in sorted(self.features.user.keys() & self.features.context.keys()):
             yield f"features.context.{name}", "this name is used by a feature of users; choose another"
 

@@ -87,6 +87,10 @@ def test_two_processes_train_the_weights_of_one_and_continue_its_training(tmp_pa
             ["optimizer=adam"],
             "optimizer: features.user.user_id.row_wise=true needs optimizer=rowwise_adagrad",
         ),
+        (
+            ["trainer.ema_decay=0.9"],
+            "trainer.ema_decay: averages no divided tables; set it to null, or features.",
+        ),
         (["features.item.item_id.sparse=false"], "item_id.sparse: row_wise=true gives sparse gradients; set"),
     ],
 )

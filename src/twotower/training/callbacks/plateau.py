@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.training.callbacks.checkpointing import Checkpointing
+from twotower.training.callbacks.moving_average import MovingAverage
 from twotower.training.checkpoints import BEST, read_checkpoint
 from twotower.training.optimizers.optimizer import OptimizerChoice
 
@@ -27,15 +28,23 @@ class Plateau(EarlyStopping):
     Args:
         checkpointing: has the best weights and their score.
         reductions: how often the learning rate is reduced before the training stops.
+        average: of the weights; it begins anew where these do.
 
     Attributes:
         rate_epochs: number of epochs of the best weights at each learning rate.
     """
 
-    def __init__(self, checkpointing: Checkpointing, mode: str, patience: int, reductions: int) -> None:
+    def __init__(
+        self,
+        checkpointing: Checkpointing,
+        mode: str,
+        patience: int,
+        reductions: int,
+        average: MovingAverage | None = None,
+    ) -> None:
         super().__init__(checkpointing.monitor, mode=mode, patience=patience)
         self.checkpointing = checkpointing
-        self.reductions = reductions
+        self.reductions, self.average = reductions, average
         self.first = self.best_score, self.wait_count, self.stopped_epoch
         self.ended: list[int] = []
         self.num_before = 0
@@ -70,6 +79,8 @@ class Plateau(EarlyStopping):
         )
         best = read_checkpoint(self.checkpointing.folder / BEST, pl_module.device)
         pl_module.load_state_dict(best["state_dict"])
+        if self.average is not None:
+            self.average.restart(pl_module)
         reduce_learning_rate(trainer, self.initial)
 
     def state_dict(self) -> dict[str, Any]:
