@@ -33,7 +33,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
+from twotower.training.strategy import FirstStep, process_arguments, process_callbacks, rehearse_step
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -149,7 +149,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         checkpointing,
         EpochLines(name, curves, checkpointing, progress),
         curves,
-        *process_callbacks(),
     ]
     plateau = None
     if mode is not None:
@@ -159,29 +158,14 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(plateau)
     elif context.rate_epochs:
         callbacks.append(RateEpochs(context.rate_epochs))
-    if module.negatives.config.refreshed_every():
-        callbacks.append(HardNegativeRefresh(batches))
-    arguments, prefix = settings.arguments(), "" if name == FIT else f"{name}-"
+    callbacks += shared_callbacks(module, batches)
     first_step = rehearse_step(module, batches)
+    precision = settings.arguments()["precision"]
     if context.rehearse_index is not None:
-        first_loss = first_step.loss if first_step and arguments["precision"] == "32-true" else None
+        first_loss = first_step.loss if first_step and precision == "32-true" else None
         callbacks.append(Rehearsal(context.rehearse_index, batches, first_loss))
-    LOG.info("%s in %s", name, arguments["precision"])
-    trainer = pl.Trainer(
-        logger=[
-            Scalars(context.folder, prefix, settings.monitor),
-            *(context.tracker.loggers(prefix) if context.tracker else ()),
-        ],
-        callbacks=callbacks,
-        plugins=[CheckedCheckpoints()],
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=None if mode else 0,
-        use_distributed_sampler=False,
-        **process_arguments(settings.devices, first_step),
-        **arguments,
-    )
+    LOG.info("%s in %s", name, precision)
+    trainer = phase_trainer(context, name, callbacks, first_step, validates=mode is not None)
     module.optimizer_choice.keep_initial(module.parameters())
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
@@ -215,6 +199,38 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     if is_first():
         write_final(final, weights, batches.interactions, result)
     return result
+
+
+def phase_trainer(
+    context: TrainContext,
+    name: str,
+    callbacks: list[pl.Callback],
+    first_step: FirstStep | None,
+    validates: bool,
+) -> pl.Trainer:
+    """Return the Lightning Trainer of a phase."""
+    settings, prefix = context.trainer, "" if name == FIT else f"{name}-"
+    return pl.Trainer(
+        logger=[
+            Scalars(context.folder, prefix, settings.monitor),
+            *(context.tracker.loggers(prefix) if context.tracker else ()),
+        ],
+        callbacks=callbacks,
+        plugins=[CheckedCheckpoints()],
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=None if validates else 0,
+        use_distributed_sampler=False,
+        **process_arguments(settings.devices, first_step),
+        **settings.arguments(),
+    )
+
+
+def shared_callbacks(module: RetrievalModule, batches: TrainBatches) -> list[pl.Callback]:
+    """Return the callbacks that short trainings need, too."""
+    refresh = [HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []
+    return [*process_callbacks(), *refresh]
 
 
 def has_improved(module: RetrievalModule, score: float | None, context: TrainContext) -> bool:

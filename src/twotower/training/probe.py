@@ -17,10 +17,9 @@ from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
 from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
-from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
+from twotower.training.fit import EXPECTED_WARNINGS, TrainContext, shared_callbacks
 from twotower.training.module import RetrievalModule
-from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
+from twotower.training.strategy import process_arguments, rehearse_step
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -132,9 +131,6 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
     # A schedule of the whole training would still rise to the learning rate.
     module.optimizer_choice = config.optimizer.model_copy(update={"schedule": "constant"}).build()
     best = BestEpoch(config.trainer.monitor)
-    callbacks: list[pl.Callback] = [best, *process_callbacks()]
-    if module.negatives.config.refreshed_every():
-        callbacks.append(HardNegativeRefresh(batches))
     arguments: dict[str, Any] = config.trainer.arguments() | {
         "max_epochs": min(config.trainer.max_epochs, math.ceil(config.trainer.probe_steps / len(batches))),
         "limit_train_batches": min(len(batches), MAX_STEPS),
@@ -145,7 +141,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=callbacks,
+        callbacks=[best, *shared_callbacks(module, batches)],
         use_distributed_sampler=False,
         **process_arguments(config.trainer.devices, rehearse_step(module, batches)),
         **arguments,
