@@ -21,8 +21,8 @@ class Point:
 
     @property
     def rank_value(self) -> float:
-        """Return the value, negated if lower is better."""
-        return self.value if self.higher_is_better else -self.value
+        """Return the value, negated if higher is better, so that lower is better as for the costs."""
+        return -self.value if self.higher_is_better else self.value
 
 
 def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
@@ -42,7 +42,7 @@ def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[P
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other point dominates in value, latency and bytes, the best first."""
-    criteria = [(-each.rank_value, each.latency_ms, each.bytes_per_item) for each in points]
+    criteria = [(each.rank_value, each.latency_ms, each.bytes_per_item) for each in points]
     return [points[at] for at in front(criteria)]
 
 

@@ -50,8 +50,7 @@ def recall_versus_latency(
         place = points[at]["latency_ms"], points[at]["recall"]
         axes.annotate(names[at], place, offset, ha=side, color=GREY, **LABEL)
     axes.axhline(target_recall, color=GREY, lw=2, ls="--", label=f"target {target_recall:g}")
-    axes.set_xlabel("latency of one query, ms", color=GREY, size=TEXT_SIZE)
-    axes.set_ylabel("recall against exact search", color=GREY, size=TEXT_SIZE)
+    axes.set(xlabel="latency of one query, ms", ylabel="recall against exact search")
     if len(points) > 1:
         _set_log_scale(axes)
         axes.margins(0.15)
@@ -73,9 +72,8 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    worse = [-value for value in rank_values]
-    fronts = {label: front(list(zip(of, worse, strict=True))) for label, of in costs.items()}
-    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
+    fronts = {label: front(list(zip(of, rank_values, strict=True))) for label, of in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=rank_values.__getitem__)
     numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MOST_NUMBERED])}
     lines = [f"{number}   {points[i].name}" for i, number in numbers.items()]
     if len(named) > MOST_NUMBERED:
@@ -90,9 +88,9 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         for i in (i for i in best if i in numbers):
             axes.annotate(numbers[i], (job_costs[i], values[i]), (8, -14), color=ORANGE, **LABEL)
         _set_log_scale(axes)
-        axes.set_xlabel(label, color=GREY, size=TEXT_SIZE)
+        axes.set_xlabel(label)
         axes.margins(0.12)
-    panels[0].set_ylabel(objective, color=GREY, size=TEXT_SIZE)
+    panels[0].set_ylabel(objective)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, **LEGEND)
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
     return figure
@@ -135,10 +133,9 @@ def new_item_curve(curve: NewItemCurve) -> Figure:
     axes.plot([own["known"]], [own["new"]], "o", color=ORANGE, ms=12, label="this run")
     axes.axvline(curve.without["known"], color=GREY, lw=1, ls="--", label="without new items")
     metric = curve.metric.replace("_at_", "@")
-    axes.set_xlabel(f"{metric} on known items (validation)", color=GREY, size=TEXT_SIZE)
-    axes.set_ylabel(f"{metric} on new items", color=GREY, size=TEXT_SIZE)
+    axes.set(xlabel=f"{metric} on known items (validation)", ylabel=f"{metric} on new items")
     axes.margins(0.1)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, **LEGEND)
+    figure.legend(loc="outside upper left", ncols=3, **LEGEND)
     return figure
 
 
@@ -153,9 +150,8 @@ def lab_curves(rows: Sequence[LabRow]) -> Figure:
         axes.plot(row.chosen.queries_per_second, row.chosen.recall[k], ms=10, **look)
     _set_log_scale(axes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k"))
-    axes.set_xlabel("queries per second, one thread", color=GREY, size=TEXT_SIZE)
-    axes.set_ylabel(f"recall@{k} against exact search", color=GREY, size=TEXT_SIZE)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
+    axes.set(xlabel="queries per second, one thread", ylabel=f"recall@{k} against exact search")
+    figure.legend(loc="outside right upper", **LEGEND)
     return figure
 
 
@@ -167,9 +163,8 @@ def lab_memory(rows: Sequence[LabRow]) -> Figure:
         axes.plot(row.bytes_per_item, row.chosen.recall[k], ms=10, label=row.name, **{**look, "ls": ""})
     _set_log_scale(axes)
     axes.margins(0.1)
-    axes.set_xlabel("bytes per item", color=GREY, size=TEXT_SIZE)
-    axes.set_ylabel(f"recall@{k} at the chosen search", color=GREY, size=TEXT_SIZE)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
+    axes.set(xlabel="bytes per item", ylabel=f"recall@{k} at the chosen search")
+    figure.legend(loc="outside right upper", **LEGEND)
     return figure
 
 
@@ -182,11 +177,10 @@ def churn_curves(rows: Mapping[str, ChurnRow]) -> Figure:
         recall.plot(changed, [point.recall[k] for point in row.points], lw=2, ms=5, label=name, **look)
         slowdown.plot(changed, [point.p99_ratio for point in row.points], lw=2, ms=5, **look)
     for axes, what in ((recall, f"recall@{k} against exact search"), (slowdown, "p99 / p99 at the start")):
-        axes.set_xlabel("changed items", color=GREY, size=TEXT_SIZE)
-        axes.set_ylabel(what, color=GREY, size=TEXT_SIZE)
+        axes.set(xlabel="changed items", ylabel=what)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     slowdown.set_ylim(bottom=0)
-    figure.legend(*recall.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
+    figure.legend(loc="outside right upper", **LEGEND)
     return figure
 
 
@@ -208,6 +202,8 @@ def _figure(
         axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=GREY, size=TEXT_SIZE)
     return figure, panels
 
 
