@@ -10,7 +10,7 @@ from twotower.index.ground_truth import as_vectors
 from twotower.index.index import Index
 from twotower.index.runbook import Runbook
 from twotower.pipeline.index_lab import PAGE, Vectors, measure_cases, write_lab
-from twotower.reports.churn_report import churn_figures, churn_page, churn_table
+from twotower.reports.churn_report import churn_report
 
 
 def follow_runbook(
@@ -46,7 +46,6 @@ def follow_runbook(
         f"{states[0].end:,} of {len(items):,} vectors of {items.shape[1]} dimensions at the start,"
         f" {len(runbook.steps)} steps, {len(queries):,} queries"
     )
-    drawn = churn_figures(rows)
-    write_lab(out, content, churn_page(rows, title, skipped, drawn), drawn, churn_table(rows, title))
+    write_lab(out, content, churn_report(rows, title))
     print(f"ok  {len(configs) - len(skipped)} indexes  {out / PAGE}")
     return DONE

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 from twotower.bundle.layout import INDEX
 from twotower.bundle.manifest import bundle_in
@@ -27,7 +25,7 @@ from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
 from twotower.index.lab import exact_results, measure
-from twotower.reports.index_lab_report import draw, figures, lab_table, page, ranked
+from twotower.reports.index_lab_report import LabReport, index_lab_report, ranked
 from twotower.serving.vectors import write_vectors
 
 Row = TypeVar("Row")
@@ -132,15 +130,13 @@ def compare_indexes(
         "skipped": skipped,
     }
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
-    drawn = figures(rows)
-    text = page(rows, title, target_recall, skipped, drawn)
     index = None
     if save:
         best = ranked(rows)[0]
         content["saved"], index = best.name, Index.Config.model_validate(best.spec).build()
         index.build(items, np.arange(len(items)))
         index.set_search_args(best.chosen.search_args)
-    write_lab(out, content, text, drawn, lab_table(rows, title), index)
+    write_lab(out, content, index_lab_report(rows, title, target_recall), index)
     saved = f"  {content['saved']} in {out / INDEX}" if index else ""
     print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
     return DONE
@@ -164,23 +160,16 @@ def measure_cases(
     return rows, skipped
 
 
-def write_lab(
-    out: Path,
-    content: Mapping[str, Any],
-    text: str,
-    drawn: Mapping[str, Figure],
-    table: Table,
-    index: Index | None = None,
-) -> None:
+def write_lab(out: Path, content: Mapping[str, Any], report: LabReport, index: Index | None = None) -> None:
     """Write a new folder with report, page, events and perhaps an index, and print the table."""
     with new_folder(out) as folder:
         if index:
             index.save(folder / INDEX)
-        report = {**content, "versions": versions()}
-        write_text_atomically(folder / REPORT, json.dumps(report, indent=2) + "\n")
-        write_text_atomically(folder / PAGE, text)
-        draw(drawn, table, folder)
+        text = json.dumps({**content, "versions": versions()}, indent=2)
+        write_text_atomically(folder / REPORT, f"{text}\n")
+        write_text_atomically(folder / PAGE, report.page(content["skipped"]))
+        report.write_events(folder)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
-    console.print(table)
+    console.print(report.table())

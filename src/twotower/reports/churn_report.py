@@ -1,13 +1,9 @@
 """The report of `twotower index_lab runbook=...`: a table, a page and a figure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-
-from matplotlib.figure import Figure
-from rich.table import Table
+from collections.abc import Iterator, Sequence
 
 from twotower.index.churn import ChurnRow
-from twotower.reports.console.console_tables import make_table
-from twotower.reports.index_lab_report import lab_page
+from twotower.reports.index_lab_report import LabReport
 from twotower.reports.plots import churn_curves
 
 NOTE = """{title}. A row is an index after a step: <i>changed</i> is the share of the items that were
@@ -50,19 +46,7 @@ def cells(rows: Sequence[ChurnRow]) -> Iterator[list[str]]:
             ]
 
 
-def churn_table(rows: Sequence[ChurnRow], title: str) -> Table:
-    """Return the table for the console."""
-    return make_table(title, headings(rows), cells(rows))
-
-
-def churn_page(
-    rows: Sequence[ChurnRow], title: str, skipped: Mapping[str, str], drawn: Mapping[str, Figure]
-) -> str:
-    """Return the page."""
-    body = list(cells(rows))
-    return lab_page(NOTE.format(title=title), headings(rows), body, [False] * len(body), skipped, drawn)
-
-
-def churn_figures(rows: Sequence[ChurnRow]) -> dict[str, Figure]:
-    """Return name -> figure."""
-    return {"churn": churn_curves({label(row): row for row in rows})}
+def churn_report(rows: Sequence[ChurnRow], title: str) -> LabReport:
+    """Return the report of indexes that followed a runbook."""
+    body, figures = list(cells(rows)), {"churn": churn_curves({label(row): row for row in rows})}
+    return LabReport(title, NOTE.format(title=title), headings(rows), body, [False] * len(body), figures)

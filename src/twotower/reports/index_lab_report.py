@@ -2,7 +2,8 @@
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -24,6 +25,66 @@ tr.front td:first-child { font-weight: 600; }
 .wide { overflow-x: auto; }
 img { max-width: 100%; }
 """
+
+
+@dataclass(frozen=True)
+class LabReport:
+    """Measured indexes as a table for the console, a page, and events for TensorBoard.
+
+    Attributes:
+        title: of the table.
+        note: above the table of the page, in HTML.
+        headings, rows: texts of the table.
+        is_bold: of each row.
+        figures: name -> figure.
+    """
+
+    title: str
+    note: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_bold: Sequence[bool]
+    figures: Mapping[str, Figure]
+
+    def table(self) -> Table:
+        """Return the table for the console."""
+        styles = ["bold" if bold else "" for bold in self.is_bold]
+        return make_table(self.title, self.headings, self.rows, styles)
+
+    def page(self, skipped: Mapping[str, str]) -> str:
+        """Return the page, in one file; `skipped` is case -> why it was left out."""
+        headed = "".join(f"<th>{html.escape(each)}</th>" for each in self.headings)
+        body = "\n".join(
+            f"<tr{' class=front' if bold else ''}>"
+            + "".join(f"<td>{html.escape(each)}</td>" for each in row)
+            + "</tr>"
+            for row, bold in zip(self.rows, self.is_bold, strict=True)
+        )
+        images = "\n".join(
+            f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(to_png(figure)[0]).decode()}">'
+            for name, figure in self.figures.items()
+        )
+        left_out = "".join(
+            f"<p>{html.escape(f'{name} was left out: {why}')}</p>" for name, why in skipped.items()
+        )
+        return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
+<body><h1>Index laboratory</h1>
+<p>{self.note}</p>
+<div class="wide"><table><thead><tr>{headed}</tr></thead><tbody>
+{body}
+</tbody></table></div>
+{left_out}
+{images}
+</body></html>
+"""
+
+    def write_events(self, folder: Path) -> None:
+        """Write the figures and the table for TensorBoard."""
+        named = {f"index_lab/{name.replace(' ', '_')}": each for name, each in self.figures.items()}
+        lines = [self.headings, ["---"] * len(self.headings), *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        write_lab_summaries(folder, named, {"index_lab/table": table})
 
 
 def headings(row: LabRow) -> list[str]:
@@ -64,79 +125,13 @@ def pareto_rows(rows: Sequence[LabRow]) -> list[LabRow]:
     return [rows[at] for at in front(criteria)]
 
 
-def lab_table(rows: Sequence[LabRow], title: str) -> Table:
-    """Return the table for the console, those on the Pareto front in bold."""
-    best, shown = pareto_rows(rows), ranked(rows)
-    styles = ["bold" if row in best else "" for row in shown]
-    return make_table(title, headings(rows[0]), map(cells, shown), styles)
-
-
-def page(
-    rows: Sequence[LabRow],
-    title: str,
-    target_recall: float,
-    skipped: Mapping[str, str],
-    drawn: Mapping[str, Figure],
-) -> str:
-    """Return the page: the table and the figures, in one file."""
+def index_lab_report(rows: Sequence[LabRow], title: str, target_recall: float) -> LabReport:
+    """Return the report of a comparison, the rows on the Pareto front in bold."""
     best, shown = pareto_rows(rows), ranked(rows)
     note = f"""{title}. Each row is the fastest search whose recall reaches {target_recall:g}, or the most
 thorough one. Queries per second are those of a batch on one thread; p50 and p99 are the times of one query
 on one thread. Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes
 per item."""
-    return lab_page(
-        note, headings(rows[0]), map(cells, shown), [row in best for row in shown], skipped, drawn
-    )
-
-
-def lab_page(
-    note: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    is_bold: Sequence[bool],
-    skipped: Mapping[str, str],
-    drawn: Mapping[str, Figure],
-) -> str:
-    """Return a page with a note in HTML, a table, the cases that were left out, and figures."""
-    headed = "".join(f"<th>{html.escape(each)}</th>" for each in head)
-    body = "\n".join(
-        f"<tr{' class=front' if bold else ''}>"
-        + "".join(f"<td>{html.escape(each)}</td>" for each in row)
-        + "</tr>"
-        for row, bold in zip(rows, is_bold, strict=True)
-    )
-    images = "\n".join(
-        f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(to_png(figure)[0]).decode()}">'
-        for name, figure in drawn.items()
-    )
-    left_out = "".join(
-        f"<p>{html.escape(f'{name} was left out: {why}')}</p>" for name, why in skipped.items()
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
-<body><h1>Index laboratory</h1>
-<p>{note}</p>
-<div class="wide"><table><thead><tr>{headed}</tr></thead><tbody>
-{body}
-</tbody></table></div>
-{left_out}
-{images}
-</body></html>
-"""
-
-
-def figures(rows: Sequence[LabRow]) -> dict[str, Figure]:
-    """Return name -> figure."""
-    return {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
-
-
-def draw(drawn: Mapping[str, Figure], table: Table, folder: Path) -> None:
-    """Write the figures and the table for TensorBoard."""
-    named = {f"index_lab/{name.replace(' ', '_')}": each for name, each in drawn.items()}
-    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
-    lines += [
-        [str(cell) for cell in row] for row in zip(*(column.cells for column in table.columns), strict=True)
-    ]
-    write_lab_summaries(
-        folder, named, {"index_lab/table": "\n".join(f"| {' | '.join(row)} |" for row in lines)}
-    )
+    figures = {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
+    is_bold = [row in best for row in shown]
+    return LabReport(title, note, headings(rows[0]), [*map(cells, shown)], is_bold, figures)
