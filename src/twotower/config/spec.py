@@ -73,10 +73,6 @@ def is_ours(target: object) -> TypeGuard[str]:
 
 def locate_class(spec: Spec, base: type[T]) -> type[T]:
     """Return the class that a spec names; raises InputError if there is none or it does not extend `base`."""
-    if TARGET not in spec:
-        raise InputError(
-            f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r:.200}"
-        )
     found = locate(spec[TARGET])
     if not issubclass(found, base):
         raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
