@@ -42,10 +42,8 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape a run."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in DISTRIBUTIONS}}
-
-
-_version = functools.cache(importlib.metadata.version)
+    libraries = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+    return {"python": platform.python_version(), **libraries}
 
 
 def peak_rss_bytes() -> int:
