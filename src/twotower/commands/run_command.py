@@ -1,5 +1,6 @@
 """Run one command: flags such as `--help`, validation of the settings, the task, and the exit status."""
 
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -81,10 +82,7 @@ def _answer(
         raise_problems(_hints(config_name, overrides, flags, modes), THE_COMMAND)
         overrides = resolve_overrides(overrides)
     if config_name == "train" and (mode := parent_mode(overrides)):
-        begin = f"{mode}="
-        overrides = [
-            f"run={text.removeprefix(begin)}" if text.startswith(begin) else text for text in overrides
-        ]
+        overrides = [re.sub(f"^{mode}=", "run=", text) for text in overrides]
         if not is_help:
             check_parent(mode, overrides)
         config_name, task, modes = mode, task_from_parent(mode), {}

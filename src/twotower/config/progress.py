@@ -6,7 +6,6 @@ A console with progress bars recognizes these records by the attribute `PROGRESS
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 LOG = logging.getLogger("twotower")
@@ -32,9 +31,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
         if self._has_logged and error is None:
             duration = duration_text(self._clock() - self._start)
             LOG.info("%s: done in %s", self._what, duration, extra={PROGRESS: 1.0})

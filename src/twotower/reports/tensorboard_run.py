@@ -99,10 +99,8 @@ class TensorBoardRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None and not issubclass(kind, Exception):
-            self.outcome = "interrupted"
-        elif kind is not None:
-            self.outcome = "failed"
+        if kind is not None:
+            self.outcome = "failed" if issubclass(kind, Exception) else "interrupted"
         if kind is not None or not self.columns:  # else `result` has ended the session
             self._end_session()
         self.writer.close()

@@ -1,7 +1,7 @@
 """The tables of a run, of an index, of a sweep and of a first look."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from rich.table import Column, Table
@@ -87,7 +87,7 @@ def importance_table(importance: FeatureImportance) -> Table:
     parts, metric = list(importance.values), importance.metric
     users = [f"{importance.num_users[part]:,}" for part in parts]
     rows = [["users", *users], [heading(metric), *(f"{importance.values[part]:.4f}" for part in parts)]]
-    without_effect = [name for name, drops in importance.drops.items() if not _any_drop(drops)]
+    without_effect = [name for name, drops in importance.drops.items() if not any(chain(*drops.values()))]
     for name in (name for name in importance.ranked() if name not in without_effect):
         drops = importance.drops[name]
         note = " (new items only)" if name in importance.only_for_new_items else ""
@@ -99,10 +99,6 @@ def importance_table(importance: FeatureImportance) -> Table:
     if lines:
         table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
-
-
-def _any_drop(drops: Mapping[str, Sequence[float | None]]) -> bool:
-    return any(value for each in drops.values() for value in each)
 
 
 def _drop(value: Sequence[float | None]) -> str:
