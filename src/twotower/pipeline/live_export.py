@@ -94,12 +94,7 @@ def export_live(
         append_rows(
             log, folder / _file_name("interactions", log), _rows(new, log, config, defaults), config.separator
         )
-        tables = {
-            name: _update_table(name, puts[name], config, folder / _file_name(name, config.paths()[name]))
-            if name in config.paths()
-            else TableChanges()
-            for name in puts
-        }
+        tables = {name: _update_table(name, puts[name], config, folder) for name in puts}
         counts = ExportCounts(
             rows_before=num_rows,
             events=len(events),
@@ -223,14 +218,16 @@ def _column_types(path: Path) -> dict[str, pa.DataType]:
 
 
 def _update_table(
-    table: str, puts: Mapping[str, ItemPut | UserPut], config: Files, target: Path
+    table: str, puts: Mapping[str, ItemPut | UserPut], config: Files, folder: Path
 ) -> TableChanges:
-    """Copy a run's table of "users" or "items", and replace or append the rows of live puts.
+    """Copy a run's table of "users" or "items", if it has one, and replace or append the rows of live puts.
 
     A put replaces the whole user or item: columns that it lacks become empty. Columns that training does not
     read keep their values.
     """
-    path = config.paths()[table]
+    if (path := config.paths().get(table)) is None:
+        return TableChanges()
+    target = folder / _file_name(table, path)
     key = config.item_column if table == "items" else config.user_column
     columns, kinds = config.features(table), _column_types(path)
     rows: dict[str, dict[str, Any]] = {}
