@@ -195,30 +195,26 @@ function pick(row, wanted) {
 /* What a figure, the beginning of an interval or "<.0001" says. */
 const number = text => parseFloat(text.replace(/^[[<]|,(?=\d{3})/g, ""));
 
-function sortBy(table, column, button) {
-  const heading = button.closest("th"), down = heading.getAttribute("aria-sort") !== "descending" && heading.classList.contains("number");
-  const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : heading.getAttribute("aria-sort") === "descending" ? "ascending" : down ? "descending" : "ascending";
-  for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
+/* Numbers are sorted from the highest on at first, texts from A; a second click turns the order. */
+function sortBy(heading, column) {
+  const numbers = heading.classList.contains("number"), before = heading.getAttribute("aria-sort");
+  const direction = { ascending: "descending", descending: "ascending" }[before] ?? (numbers ? "descending" : "ascending");
+  for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].textContent;
+  const sign = direction === "ascending" ? 1 : -1, body = element("table").tBodies[0];
+  const none = text => text === "" || (numbers && isNaN(number(text)));
   const compare = (a, b) => {
-    const [x, y] = [value(a), value(b)];
-    const numbers = heading.classList.contains("number"), none = text => text === "" || (numbers && isNaN(number(text)));
+    const [x, y] = [a, b].map(row => row.cells[column].textContent);
     if (none(x) || none(y)) return none(x) - none(y);  // what is missing stays last
     return sign * (numbers ? number(x) - number(y) : x.localeCompare(y, "en", { numeric: true }));
   };
-  const body = table.tBodies[0];
   body.append(...[...body.rows].sort(compare));
 }
 
 drawTable();
 furnish();
-for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((heading, column) => {
-    const button = heading.querySelector("button");
-    if (button) button.addEventListener("click", () => sortBy(table, column, button));
-  });
-}
+[...element("table").tHead.rows[0].cells].forEach((heading, column) =>
+  heading.firstChild.addEventListener("click", () => sortBy(heading, column)));
 element("filter").addEventListener("input", event => {
   const wanted = event.target.value.toLowerCase(), rows = [...element("table").tBodies[0].rows];
   for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
