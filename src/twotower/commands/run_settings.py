@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower.commands.conf import groups
+from twotower.commands.overrides import first_line
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
@@ -54,7 +55,7 @@ def store_run_settings(
         own = {key: literal(value) for key, value in _own_settings(overrides).items() if key in from_run}
         OmegaConf.create(own)  # raises for values that no configuration can hold
     except (InputError, OmegaConfBaseException) as error:
-        own, problems = {}, {"run": Problem("run", str(error).strip().split("\n")[0])}
+        own, problems = {}, {"run": Problem("run", first_line(error))}
     for group in from_run & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
