@@ -1,5 +1,6 @@
 """Runs the jobs of a sweep on a launcher, and records them: `sweep.json`, plots, and means over seeds."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -64,20 +65,17 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             end(job, result, time.perf_counter() - began, False)
 
 
-def settle(job: Job, ended: "Future[int]") -> Result | None:
+def settle(job: Job, ended: "Future[int]") -> Result:
     """Return the result of an ended job; write a failed one if it has none."""
     result = read_result_or_failure(job.folder)
     if result is not None:
         return result
-    reason = str(ended.exception() or "the job ended without a result")
-    failed = Result(status="failed", error=reason)
-    try:
-        with lock_folder(job.folder, "run"):
-            partial = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
-            write_result(job.folder, partial.ended("failed", error=reason))
-    except InputError:  # another process runs this job and writes its result
-        return failed
-    return read_result_or_failure(job.folder)
+    failed = Result(status="failed", error=str(ended.exception() or "the job ended without a result"))
+    # Another process that runs this job has the lock, and writes its result.
+    with contextlib.suppress(InputError), lock_folder(job.folder, "run"):
+        failed = failed.ended("failed", seed=job.settings["seed"], overrides=list(job.overrides))
+        write_result(job.folder, failed)
+    return failed
 
 
 def find_outdated(jobs: Iterable[Job]) -> list[str]:
