@@ -6,19 +6,18 @@ A comment in the command's YAML describes each key.
 import functools
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Le, MinLen
+from annotated_types import Le, MinLen
 from pydantic import create_model
 
 from twotower.commands.conf import shape
 from twotower.config.component import Config
-from twotower.config.run_keys import RunKeys, WarmStartKey
-from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed
+from twotower.config.run_keys import ConsoleMode, RunKeys, WarmStartKey
+from twotower.config.spec import Fraction, PositiveFraction, PositiveInt, ProperFraction, Seed
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
 """Keys of a sweep or of trust, which are not settings of a single job."""
 Text = Annotated[str, MinLen(1)]
-ConsoleMode = Literal["rich", "quiet", "jsonl", "silent"]
 Ids = list[str | int]
 
 
@@ -114,7 +113,7 @@ class IndexLabKeys(Config):
     run: Text | None
     out: Text
     cases: Annotated[list[Text], MinLen(1)]
-    target_recall: Annotated[float, Gt(0), Le(1)]
+    target_recall: PositiveFraction
     num_queries: PositiveInt
     save: bool
     trusted_packages: list[str]

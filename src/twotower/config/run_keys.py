@@ -7,6 +7,8 @@ from annotated_types import Le
 from twotower.config.component import Config
 from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
+ConsoleMode = Literal["rich", "quiet", "jsonl", "silent"]
+
 
 class RunKeys(Config):
     """Settings of a run that belong to no group."""
@@ -23,7 +25,7 @@ class RunKeys(Config):
     """Show tracebacks."""
     note: str = ""
     """A note, which `compare` shows."""
-    console: Literal["rich", "quiet", "jsonl", "silent"]
+    console: ConsoleMode
     """Console output; sweeps run their jobs with `silent`."""
     reuse: bool
     """Reuse towers of a run with the same data, settings and code."""
