@@ -137,7 +137,7 @@ def keys_of(config_name: str) -> dict[str, Any]:
     """Return each plain key and its default, of a YAML and of those it includes."""
     keys: dict[str, Any] = {}
     config = plain_file(config_name)
-    for entry in config.get("defaults", ()):
+    for entry in config.pop("defaults", ()):
         if isinstance(entry, str) and entry != "_self_":
             keys |= keys_of(entry)
-    return {key: value for key, value in (keys | config).items() if key not in ("defaults", "hydra")}
+    return keys | config

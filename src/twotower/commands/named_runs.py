@@ -16,7 +16,7 @@ WITH_BUNDLE = ("run", "bundle", WARM_START, REBUILD_BUNDLE)
 """Keys whose commands read the bundle of the run."""
 RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")
 """Keys whose value is the folder of a run."""
-VERBATIM = ("run", "bundle", "folder", "note")
+VERBATIM = ("run", "bundle", "note")
 
 
 def resolve_overrides(overrides: Sequence[str]) -> list[str]:

@@ -31,7 +31,6 @@ HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE)
 
-FOLDER_KEYS = ("run", "bundle")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[Any, Sequence[str]], int]
@@ -126,7 +125,7 @@ def _hints(
             yield Problem(name, f"keys have no dashes; write {key}={value or '...'}")
         else:
             yield Problem(name, f"unknown flag; {nearest(name, FLAGS)}")
-    folder_key = next((key for key in (*FOLDER_KEYS, "bundles", "folder") if key in keys), "resume")
+    folder_key = next((key for key in ("run", "bundle", "bundles") if key in keys), "resume")
     for word in overrides:
         key, equals, _ = word.partition("=")
         group, _, choice = word.partition("/")

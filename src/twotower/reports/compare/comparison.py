@@ -54,9 +54,6 @@ from twotower.runs.result import VALID
 from twotower.runs.test_ledger import look_notes
 from twotower.runs.windows import agreement
 
-IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
-"""Root keys that say how a run was started or printed."""
-
 MOST_IN_CONSOLE = 6
 
 TEST_HIDDEN = (
@@ -200,7 +197,7 @@ def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[lis
         is_choice = key in groups
         return key == "seed", is_evaluation, -typed[key], not is_choice, key.count("."), -num_values[key]
 
-    ignored = IGNORED | ({"seed"} if by_configuration else set())
+    ignored = IRRELEVANT_KEYS | ({"seed"} if by_configuration else set())
     keys = sorted(
         (key for key in values if key.split(".")[0] not in ignored and num_values[key] > 1), key=sort_key
     )
