@@ -138,7 +138,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
-    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS and "hydra" not in text]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS]
     return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
 
 

@@ -50,6 +50,7 @@ def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
         (["sweep=mine"], "mine"),
         (["sweep=mine", "data=synthetic"], "mine,synthetic"),
         (["experiment=mine"], "loss,dim,mine"),
+        (["data.path=hydra.csv"], "loss,dim,path=hydra.csv"),
     ],
 )
 def test_a_sweep_is_named_by_its_file_or_keys_and_fixed_overrides(fixed: list[str], name: str) -> None:
