@@ -122,7 +122,10 @@ def _holdout(
         starts[users_with_target] = rows.start + np.flatnonzero(mask)[first]
         considered = mask if repeats else ~is_in(parts[rows], later) & is_positive
         keys = users.astype(np.int64) * (interactions.num_items + 1) + interactions.items[rows]
-        kept.append(rows.start + np.flatnonzero(mask & _first_of_key(keys, considered, mask)))
+        # Pairs without a target are left out: leave-one-out has one target per user.
+        compared = np.flatnonzero(considered & pd.Series(keys).isin(keys[mask]).to_numpy())
+        is_first = ~pd.Series(keys[compared]).duplicated().to_numpy()
+        kept.append(rows.start + compared[is_first & mask[compared]])
     positions = np.concatenate(kept)
     if not len(positions):
         raise InputError(
@@ -158,17 +161,3 @@ def _labelled(interactions: Interactions, in_holdout: NDArray[np.bool_]) -> Labe
     )
     items, times = interactions.items[mask], interactions.times[mask]
     return Labelled(interactions.user_rows()[mask], items, labels, times, weights, context)
-
-
-def _first_of_key(
-    keys: NDArray[np.int64], considered: NDArray[np.bool_], targets: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Return which of the considered interactions [n] are the first with their key (user and item).
-
-    Keys that no `targets` interaction has are left out, so that little is sorted: leave-one-out has one
-    target per user.
-    """
-    positions = np.flatnonzero(considered & pd.Series(keys).isin(keys[targets]).to_numpy())
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[positions[np.unique(keys[positions], return_index=True)[1]]] = True
-    return first
