@@ -94,11 +94,8 @@ class InteractionFiles:
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:
         """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
-        counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
-        for batch in self._batches(list(counts), "data: counting users and items"):
-            for key, parts in counts.items():
-                add_counts(parts, batch[key].counts())
-        return {key: merged_counts(parts) for key, parts in counts.items()}
+        batches = self._batches((USER_ID, ITEM_ID), "data: counting users and items")
+        return sum_counts({key: ids.counts() for key, ids in batch.items()} for batch in batches)
 
     def sort(
         self, users: Vocabulary, items: Vocabulary, offsets: NDArray[np.int64], folder: Path
@@ -187,17 +184,23 @@ class InteractionFiles:
         return IdBatch(ids.to_numpy(), encoded.indices.to_numpy())
 
 
-def add_counts(parts: list["pd.Series[Any]"], counts: "pd.Series[Any]") -> None:
-    """Append counts of ids; all are merged once the later ones are longer than the first."""
-    parts.append(counts)
-    if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
-        parts[:] = [merged_counts(parts)]
+def sum_counts(batches: Iterable[Mapping[str, "pd.Series[Any]"]]) -> dict[str, "pd.Series[Any]"]:
+    """Return `user_id` and `item_id` -> the sum of the counts of each id in all batches, by ascending id.
 
+    Batches are merged once the later ones are longer than the first.
+    """
 
-def merged_counts(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
-    """Return the sum of the counts of each id, by ascending id."""
-    counts: pd.Series[Any] = pd.concat(parts).groupby(level=0).sum()
-    return counts
+    def merged(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
+        total: pd.Series[Any] = pd.concat(parts).groupby(level=0).sum()
+        return total
+
+    counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
+    for batch in batches:
+        for key, parts in counts.items():
+            parts.append(batch[key])
+            if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
+                parts[:] = [merged(parts)]
+    return {key: merged(parts) for key, parts in counts.items()}
 
 
 def write_sorted(

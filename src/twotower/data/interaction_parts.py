@@ -16,14 +16,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.data import blocks
-from twotower.data.interaction_files import (
-    RECORD,
-    TIME_BITS,
-    InteractionFiles,
-    add_counts,
-    merged_counts,
-    write_sorted,
-)
+from twotower.data.interaction_files import RECORD, TIME_BITS, InteractionFiles, sum_counts, write_sorted
 from twotower.data.interactions import Interactions, offsets_from_counts
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
@@ -56,9 +49,8 @@ def write_part(files: InteractionFiles, facts: Mapping[str, str], out: Path) -> 
         offsets = offsets_from_counts(np.append(0, counts[USER_ID].to_numpy()))
         files.sort(users, items, offsets, folder / "sorted")
         for key, each in counts.items():
-            pd.DataFrame({key: each.index, "rows": each.to_numpy()}).to_parquet(
-                _ids(folder, key), index=False
-            )
+            table = pd.DataFrame({key: each.index, "rows": each.to_numpy()})
+            table.to_parquet(folder / f"{key}.parquet", index=False)
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
         digests = {name: file_sha256(folder / name) for name in names}
         (folder / FACTS).write_text(json.dumps({"facts": facts, "files": digests}, indent=1))
@@ -123,11 +115,8 @@ class InteractionParts:
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:
         """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
-        counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
-        for folder in self.folders:
-            for key, parts in counts.items():
-                add_counts(parts, _read_counts(folder, key))
-        return {key: merged_counts(parts) for key, parts in counts.items()}
+        keys = (USER_ID, ITEM_ID)
+        return sum_counts({key: _read_counts(folder, key) for key in keys} for folder in self.folders)
 
     def sort(
         self, users: Vocabulary, items: Vocabulary, offsets: NDArray[np.int64], folder: Path
@@ -164,10 +153,6 @@ def _open(folder: Path, users: Vocabulary, items: Vocabulary, temporary: Path) -
     )
 
 
-def _ids(folder: Path, key: str) -> Path:
-    return folder / f"{key}.parquet"
-
-
 def _read_counts(folder: Path, key: str) -> "pd.Series[Any]":
-    table = pd.read_parquet(_ids(folder, key))
+    table = pd.read_parquet(folder / f"{key}.parquet")
     return pd.Series(table["rows"].to_numpy(), index=pd.Index(table[key]))
