@@ -22,21 +22,12 @@ class Activity(NamedTuple):
     ages: NDArray[np.float64]
 
     @classmethod
-    def users(cls, parts: Sequence[Interactions], rows: NDArray[np.int64]) -> "Activity":
-        """Return the activity of user rows [n], each in some part."""
-        return cls._measure([(part.user_rows(), part.times) for part in parts], rows)
-
-    @classmethod
-    def items(cls, parts: Sequence[Interactions], rows: NDArray[np.int64]) -> "Activity":
-        """Return the activity of item rows [n], each in some part."""
-        return cls._measure([(part.items, part.times) for part in parts], rows)
-
-    @classmethod
-    def _measure(cls, parts: Sequence[tuple[np.ndarray, np.ndarray]], rows: NDArray[np.int64]) -> "Activity":
+    def measure(cls, parts: Sequence[Interactions], rows: NDArray[np.int64], of_users: bool) -> "Activity":
+        """Return the activity of user rows or of item rows [n], each in some part."""
         size = int(rows.max(initial=0)) + 1
-        counts, last = np.zeros(size, dtype=np.int64), np.zeros(size)
-        last[:] = -np.inf
-        for entities, times in parts:
+        counts, last = np.zeros(size, dtype=np.int64), np.full(size, -np.inf)
+        for part in parts:
+            entities = part.user_rows() if of_users else part.items
             counts += np.bincount(entities, minlength=size)
-            np.maximum.at(last, entities, np.asarray(times, dtype=np.float64))
+            np.maximum.at(last, entities, np.asarray(part.times, dtype=np.float64))
         return cls(counts[rows], (last.max() - last[rows]) / SECONDS_A_DAY)

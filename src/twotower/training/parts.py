@@ -33,7 +33,6 @@ LARGE_TABLE = 300_000
 10 times as long as a sparse one."""
 BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments in float32."""
-ACTIVITY = {"user": Activity.users, "item": Activity.items}
 BYTES_PER_HISTORY_ITEM = 56
 """An item of a history in a batch: row, time, mask and intermediate values."""
 
@@ -241,8 +240,8 @@ def fit_tables(
             for name, feature in features.items():
                 feature.state = earlier.features[name].state
         activity = None
-        if parts and side in ACTIVITY and any(_has_rules(choice) for choice in choices.values()):
-            activity = ACTIVITY[side](parts, train_rows)
+        if parts and any(_has_rules(choice) for choice in choices.values()):
+            activity = Activity.measure(parts, train_rows, of_users=side == "user")
         grows = earlier is not None
         tables.append(FeatureTable.fit(features, table, train_rows, source_path, grows, activity))
         for name, feature in features.items():

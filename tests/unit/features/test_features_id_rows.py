@@ -61,7 +61,8 @@ def test_activity_counts_interactions_and_the_days_since_the_last_one() -> None:
         return Interactions.from_rows(users, items, days * DAY, num_users=4)
 
     parts = [log((1, 2, 5), (1, 3, 9), (3, 2, 6)), log((3, 1, 7), (4, 2, 1))]
-    users, items = Activity.users(parts, np.array([1, 3, 4])), Activity.items(parts, np.array([1, 2, 3]))
+    users = Activity.measure(parts, np.array([1, 3, 4]), of_users=True)
+    items = Activity.measure(parts, np.array([1, 2, 3]), of_users=False)
     assert users.counts.tolist() == [2, 2, 1]
     assert users.ages.tolist() == [0, 2, 8]  # the last interaction is on day 9
     assert items.counts.tolist() == [1, 3, 1]
