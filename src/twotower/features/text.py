@@ -40,9 +40,14 @@ class HashedText(BagFeature):
     expected = "text"
 
     def tokens(self, value: Any) -> list[int]:
-        """Return the hashes of a text's words, then of their n-grams."""
-        known = isinstance(value, str)
-        return hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
+        """Return the distinct hashes of a text's words in lower case, then of their n-grams."""
+        words: dict[int, None] = {}
+        grams: dict[int, None] = {}
+        for word in WORD.findall(value.lower()) if isinstance(value, str) else ():
+            first, *others = _hash_word(word, self.config.buckets, self.config.char_ngrams)
+            words[first] = None
+            grams.update(dict.fromkeys(others))
+        return list(words | grams)
 
     def _wrong(self, values: pd.Series) -> list[bool]:
         return [not isinstance(value, str) for value in values]
@@ -51,24 +56,12 @@ class HashedText(BagFeature):
         return self.encode_bags(values, self.config.max_tokens)
 
 
-def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
-    """Return the distinct hashes of a text's words in lower case, then of their n-grams if `char_ngrams`.
-
-    The n-grams (3 to 5) are those of each word with marked edges. Hashes are the same on every machine.
+@functools.lru_cache(100_000)
+def _hash_word(word: str, buckets: int, char_ngrams: bool) -> tuple[int, ...]:
+    """Return the hash of a word, then of its n-grams (3 to 5) with marked edges; the same on every machine.
 
     Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
     """
-    hashes: dict[int, None] = {}
-    grams: dict[int, None] = {}
-    for word in WORD.findall(text.lower()):
-        first, *others = _hash_word(word, buckets, char_ngrams)
-        hashes[first] = None
-        grams.update(dict.fromkeys(others))
-    return list(hashes | grams)
-
-
-@functools.lru_cache(100_000)
-def _hash_word(word: str, buckets: int, char_ngrams: bool) -> tuple[int, ...]:
     tokens = [f"w{word}"]
     if char_ngrams:
         marked = f"<{word}>"

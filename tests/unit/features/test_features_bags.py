@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twotower.data.text_lists import list_in_text
 from twotower.features.encoders import BagEncoder
 from twotower.features.tags import Tags
-from twotower.features.text import HashedText, hashed_tokens
+from twotower.features.text import HashedText
 
 TABLE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
 
@@ -128,10 +128,14 @@ def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
 
 
 def test_text_tokens_are_words_then_ngrams() -> None:
-    words = hashed_tokens("Red MUG, red!", 10**9, False)
+    only_words, with_grams = (
+        HashedText(HashedText.Config(column="t", dim=2, buckets=10**9, char_ngrams=char_ngrams))
+        for char_ngrams in (False, True)
+    )
+    words = only_words.tokens("Red MUG, red!")
     assert words == [532439972, 373122562]  # crc32, on every machine
-    assert words == hashed_tokens("red-mug", 10**9, False)
-    both = hashed_tokens("red mug", 10**9, True)
+    assert words == only_words.tokens("red-mug")
+    both = with_grams.tokens("red mug")
     assert both[:2] == words
     assert len(both) == 2 + 2 * (3 + 2 + 1)  # <red>: 3 of size 3, 2 of size 4, 1 of size 5
 
