@@ -1,6 +1,5 @@
 """Texts or images as vectors of a frozen pretrained model, with a trained projection."""
 
-import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.data.download import cache_folder
 from twotower.features.dense import Dense, FloatMatrix
 from twotower.features.feature import FeaturePlace
-from twotower.features.pretrained.embedders import Embedder, model_digest, model_folder, open_embedder
+from twotower.features.pretrained.embedders import model_digest, model_folder, open_embedder
 from twotower.features.pretrained.vector_cache import cached_vectors
 
 
@@ -82,7 +81,7 @@ class Encoded(Dense):
         cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()
 
         def embed(content: bytes) -> FloatMatrix | None:
-            return _open_embedder(folder, self.is_image, digest)(content)
+            return open_embedder(folder, self.is_image, digest)(content)
 
         return cached_vectors(cache, contents, embed, f"column {self.column!r}: encoding")
 
@@ -93,8 +92,3 @@ class Encoded(Dense):
         except InputError as error:
             raise InputError(f"column {self.column!r}: {error}") from error
         return folder, model_digest(folder)
-
-
-@functools.lru_cache(4)
-def _open_embedder(folder: Path, is_image: bool, digest: str) -> Embedder:
-    return open_embedder(folder, is_image)

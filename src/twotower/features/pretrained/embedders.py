@@ -85,8 +85,9 @@ def imported(package: str, extra: str) -> ModuleType:
         ) from error
 
 
-def open_embedder(folder: Path, is_image: bool) -> Embedder:
-    """Open the model of a folder, for texts or for image files."""
+@functools.lru_cache(4)
+def open_embedder(folder: Path, is_image: bool, digest: str) -> Embedder:
+    """Open the model of a folder, for texts or for image files; cached until its `model_digest` changes."""
     path = next((folder / name for name in ONNX if (folder / name).is_file()), None)
     if path is None:
         return SentenceTransformer(folder, is_image)
