@@ -91,7 +91,7 @@ class BagEncoder(nn.Module):
         if encoded_NW.is_inference():  # without a version, a change in place is not detected
             return BagPlan(encoded_NW, len(self.weight), self.num_first)
         for bags, version, plan in self._planned:
-            if encoded_NW._version == version and is_same(encoded_NW, bags):
+            if encoded_NW._version == version and encoded_NW.is_set_to(bags):
                 return plan
         plan = BagPlan(encoded_NW, len(self.weight), self.num_first)
         self._planned = [*self._planned[-1:], (encoded_NW, encoded_NW._version, plan)]
@@ -140,17 +140,6 @@ def _mean_weights(encoded_NW: Tensor, num_first: int) -> Tensor:
     first_N1 = (present & (encoded_NW <= num_first)).sum(1, keepdim=True)
     counts_N1 = torch.where(first_N1 > 0, first_N1, present.sum(1, keepdim=True))
     return present.to(torch.float32) / counts_N1.clamp(min=1)
-
-
-def is_same(left: Tensor, right: Tensor) -> bool:
-    """Return whether both tensors are the same view of the same memory."""
-    return (
-        left.data_ptr() == right.data_ptr()
-        and left.shape == right.shape
-        and left.stride() == right.stride()
-        and left.dtype == right.dtype
-        and left.device == right.device
-    )
 
 
 def _sum(source: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:

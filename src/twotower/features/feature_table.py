@@ -18,7 +18,6 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector, listed
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.features.activity import Activity
-from twotower.features.encoders import is_same
 from twotower.features.feature import Feature, check_name
 from twotower.features.time_feature import TimeFeature
 
@@ -37,7 +36,6 @@ class FeatureTable(nn.Module):
         self.features = features
         self.table_features = table_features(features)
         self.num_rows = num_rows
-        self.names = list(features)
         self.output_dims = {name: feature.output_dim for name, feature in features.items()}
         for name, values in encoded.items():
             unknown = features[name].encode([None])
@@ -86,7 +84,7 @@ class FeatureTable(nn.Module):
         is_cached = self.training and not rows.is_inference() and not torch.compiler.is_compiling()
         if is_cached and self._gathered is not None:
             earlier, version, gathered = self._gathered
-            if rows._version == version and is_same(rows, earlier):
+            if rows._version == version and rows.is_set_to(earlier):
                 return dict(gathered)
         gathered = {
             name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])

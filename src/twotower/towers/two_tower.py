@@ -261,7 +261,7 @@ class TwoTower(nn.Module):
         """
         read = self._read_by(self.user_tower)
         features = features | self.users.encode_times(request_times, read)
-        if self.contexts.names:
+        if self.contexts.features:
             unknown = self.contexts.gather(torch.zeros_like(request_times))
             features = unknown | features | self.contexts.encode_times(request_times, read)
         return features

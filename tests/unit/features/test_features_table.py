@@ -80,9 +80,9 @@ def test_context_features_read_the_request_time(table: FeatureTable) -> None:
     assert list(context) == ["season"]
     assert context["season"].tolist() == [[0, 0], [0, 1]]
     assert set(table.gather(torch.tensor([1]))) == {"id", "price", "title"}
-    assert table.names == ["id", "price", "title", "season"]
+    assert list(table.features) == ["id", "price", "title", "season"]
     assert table.output_dims == {"id": 4, "price": 2, "title": 8, "season": 2}
-    assert list(table.encoders()) == table.names
+    assert list(table.encoders()) == list(table.features)
 
 
 def test_new_entities_equal_table_rows(table: FeatureTable) -> None:
