@@ -50,17 +50,15 @@ def load_yaml(path: Path) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = path.read_bytes().decode("utf-8")
-        why = _refusal_of_text(text, loader)
-        values = None if why else yaml.load(text, Loader=loader)
-        why = why or _refusal_of_value(values)
+        _refuse_aliases(text, loader)
+        values = yaml.load(text, Loader=loader)
+        _refuse_other_types(values)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{line}{getattr(error, 'problem', None) or 'unexpected characters'}") from error
     except Exception as error:  # PyYAML raises an IndexError for `!!int ""`
         raise ValueError(_reason(error)) from error
-    if why:
-        raise ValueError(why)
     return values
 
 
@@ -80,28 +78,28 @@ def yaml_text(values: Any) -> str:
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _refusal_of_text(text: str, loader: Any) -> str | None:
+def _refuse_aliases(text: str, loader: Any) -> None:
     import yaml
 
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 0
-            return f"line {line}: an alias, *{event.anchor:.50}; write the values out"
-    return None
+            raise ValueError(f"line {line}: an alias, *{event.anchor:.50}; write the values out")
 
 
-def _refusal_of_value(value: Any) -> str | None:
-    """Return why a value is not plain."""
+def _refuse_other_types(value: Any) -> None:
+    """Raise ValueError if a value, or one in it, is not plain."""
     if isinstance(value, Mapping):
-        wrong = next((key for key in value if not isinstance(key, str)), None)
-        if wrong is not None:
-            return f"key {wrong!r:.80} is not text; put it in quotes"
-        return next(filter(None, map(_refusal_of_value, value.values())), None)
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"key {key!r:.80} is not text; put it in quotes")
+        value = list(value.values())
     if isinstance(value, list):
-        return next(filter(None, map(_refusal_of_value, value)), None)
-    if value is None or isinstance(value, str | bool | int | float):
-        return None
-    return f"{value!r:.80} has type {type(value).__name__}, which settings cannot have; put it in quotes"
+        for each in value:
+            _refuse_other_types(each)
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        kind = type(value).__name__
+        raise ValueError(f"{value!r:.80} has type {kind}, which settings cannot have; put it in quotes")
 
 
 def _reason(error: BaseException) -> str:
