@@ -96,8 +96,7 @@ class FeatureTable(nn.Module):
 
     def all_rows(self) -> dict[str, Tensor]:
         """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
-        device = next(iter(self.buffers()), torch.empty(0)).device
-        return self.gather(torch.arange(1, self.num_rows + 1, device=device))
+        return {name: self.get_buffer(PREFIX + name)[1:] for name in self.table_features}
 
     @contextlib.contextmanager
     def permuted(self, name: str, sources: Tensor) -> Iterator[None]:
