@@ -62,5 +62,4 @@ class BagFeature(EmbeddedFeature):
         return self.State.fit(tokens, self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        new = self.state.new_values(self._learn(values))
-        return self.State(values=[*self.state.values, *new], num_first=self.state.num_counted)
+        return self.state.extended(self._learn(values), num_first=self.state.num_counted)

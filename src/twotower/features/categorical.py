@@ -48,7 +48,7 @@ class Categorical(EmbeddedFeature):
         return self.State.fit(values.dropna(), self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        return self.State(values=[*self.state.values, *self.state.new_values(self._learn(values))])
+        return self.state.extended(self._learn(values))
 
     def _encode(self, values: pd.Series) -> Tensor:
         rows = np.fromiter(map(self.state.row, values), np.int64, count=len(values))

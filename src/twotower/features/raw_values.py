@@ -65,9 +65,10 @@ class ValueRows(Feature.State):
         frequent = (value for value, count in counts.items() if count >= min_count)
         return cls(values=sorted(frequent, key=lambda value: (isinstance(value, str), value)))
 
-    def new_values(self, values: "ValueRows") -> list[str | bool | int | float]:
-        """Return the values of another that have no row here, in its order."""
-        return [value for value in values.values if value not in self.row_of]
+    def extended(self, values: "ValueRows", **fields: Any) -> Self:
+        """Return these values, then those of another that have no row here, in its order."""
+        new = [value for value in values.values if value not in self.row_of]
+        return type(self)(values=[*self.values, *new], **fields)
 
     @cached_property
     def row_of(self) -> dict[str | bool | int | float, int]:
