@@ -56,9 +56,14 @@ class Auto(Index):
 
         @property
         def budgets(self) -> Budgets:
-            """The limits by name."""
-            costs = self.max_latency_ms, self.max_bytes_per_item, self.max_build_seconds
-            return Budgets(*costs, label_loss=self.max_label_loss)
+            """The limits that are set."""
+            limits = {
+                "latency_ms": self.max_latency_ms,
+                "bytes_per_item": self.max_bytes_per_item,
+                "build_seconds": self.max_build_seconds,
+                "label_loss": self.max_label_loss,
+            }
+            return {name: limit for name, limit in limits.items() if limit is not None}
 
         def for_size(self, num_items: int) -> Index.Config:
             """See `Index.Config.for_size`; a likely choice, which the rehearsal builds."""
@@ -91,7 +96,7 @@ class Auto(Index):
             return {"target_recall": self.target_recall, "min_recall": self.min_recall}
 
         def _is_exact(self, num_items: int) -> bool:
-            return num_items < self.exact_below and not self.budgets.are_set
+            return num_items < self.exact_below and not self.budgets
 
     kind = "auto"
 

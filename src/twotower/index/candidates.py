@@ -46,26 +46,8 @@ LEAST_K = 10
 REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
 
 Settings = tuple[type[Index], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """Limits of an index; None = no limit."""
-
-    latency_ms: float | None = None
-    bytes_per_item: float | None = None
-    build_seconds: float | None = None
-    label_loss: float | None = None
-
-    @property
-    def are_set(self) -> bool:
-        """Whether there is a limit."""
-        return bool(self.given)
-
-    @property
-    def given(self) -> dict[str, float]:
-        """Attribute -> limit."""
-        return {name: limit for name, limit in vars(self).items() if limit is not None}
+Budgets = Mapping[str, float]
+"""Attribute of a `Candidate` -> its limit."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +88,7 @@ class Candidate:
 
     def excess(self, budgets: Budgets) -> float:
         """Return the largest ratio of a cost and its limit; 0 without limits."""
-        return max((getattr(self, name) / limit for name, limit in budgets.given.items()), default=0.0)
+        return max((getattr(self, name) / limit for name, limit in budgets.items()), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -152,7 +134,7 @@ class IndexChoice:
         if ordered[0].excess(budgets) > 1:
             least = {
                 name: (limit, min(candidates, key=lambda each: float(getattr(each, name))))
-                for name, limit in budgets.given.items()
+                for name, limit in budgets.items()
             }
             costs = "; ".join(
                 f"index.max_{name}={limit:g}, at least {getattr(each, name):.4g} ({each.name})"

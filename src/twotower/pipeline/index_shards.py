@@ -153,7 +153,7 @@ def _write_shares(config: Index.Config, vectors: np.ndarray, folder: Path) -> li
 def mergeable(config: Index.Config, items: VectorFiles, key: str) -> Index.Config:
     """Return the settings for these items; raises InputError if they do not fit, or cannot be merged."""
     config.check_sizes(items.dim, items.num_rows)
-    if isinstance(config, Auto.Config) and config.budgets.are_set:
+    if isinstance(config, Auto.Config) and config.budgets:
         raise InputError(
             f"{key}: index=auto measures whole indexes; type index=ivf_sq or ivf_pq, without limits"
         )

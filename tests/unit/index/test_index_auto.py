@@ -9,7 +9,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.evaluation.indexing import tuned_index
 from twotower.index.auto import Auto
-from twotower.index.candidates import Budgets, Candidate, IndexChoice, numbers_of_cells
+from twotower.index.candidates import Candidate, IndexChoice, numbers_of_cells
 from twotower.index.check import check
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
@@ -42,7 +42,7 @@ A, B, C = (
 
 
 def choice_of(**limits: float) -> IndexChoice:
-    return IndexChoice.of([A, B, C], 10, 0.0, 0.95, Budgets(**limits))
+    return IndexChoice.of([A, B, C], 10, 0.0, 0.95, limits)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_fastest_within_the_limits_that_reaches_the_target(limits: dict[str,
 
 
 def test_limits_that_nothing_meets_name_the_least() -> None:
-    choice = choice_of(bytes_per_item=20, latency_ms=0.1)
+    choice = choice_of(latency_ms=0.1, bytes_per_item=20)
     assert choice.problem == (
         "no candidate of index=auto is within its limits: index.max_latency_ms=0.1, at least 0.5 (c"
         " nlist=64); index.max_bytes_per_item=20, at least 40 (c nlist=64)"
