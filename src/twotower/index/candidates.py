@@ -292,8 +292,9 @@ def _predict(
 
     large = build(sample.size)
     small = build(sample.size // 2) if sample.size < sample.num_items else large
-    points = recall_curve(large, sample.truth, min(target, SATURATED), beyond=1)
-    points = refined(points, functools.partial(measure_recall, large, sample.truth), target)
+    measure = functools.partial(measure_recall, large, sample.truth)
+    points = recall_curve(large, measure, min(target, SATURATED), beyond=1)
+    points = refined(points, measure, target)
     chosen = choose_point(points, target)
     queries = sample.truth.queries[: FEW_QUERIES if large.is_exact else None]
     k = min(RECALL_K, max(1, sample.size // 2))

@@ -47,6 +47,10 @@ class OperatingPoint:
     queries_per_second: float = 0.0
 
 
+Measure = Callable[[dict[str, int]], OperatingPoint]
+"""Sets a search argument and measures the index with it."""
+
+
 def search_grid(index: Index) -> list[dict[str, int]]:
     """Return search arguments from fastest to most thorough: 1, 2, 3, 4, 6, 8, 12 ... the largest.
 
@@ -101,25 +105,21 @@ def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]
     return OperatingPoint(search_args, recall)
 
 
-def recall_curve(index: Index, truth: GroundTruth, enough: float, beyond: int = 0) -> list[OperatingPoint]:
-    """Measure recall of growing search arguments until it hardly grows, or `beyond` points after enough.
+def recall_curve(index: Index, measure: Measure, enough: float, beyond: int = 0) -> list[OperatingPoint]:
+    """Measure growing search arguments until recall hardly grows, or `beyond` points after enough.
 
     The last argument stays set.
     """
     points: list[OperatingPoint] = []
     for search_args in search_grid(index):
-        points.append(measure_recall(index, truth, search_args))
+        points.append(measure(search_args))
         is_enough = len(points) > beyond and points[-1 - beyond].recall >= enough
         if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
             break
     return points
 
 
-def refined(
-    points: Sequence[OperatingPoint],
-    measure: Callable[[dict[str, int]], OperatingPoint],
-    target_recall: float,
-) -> list[OperatingPoint]:
+def refined(points: Sequence[OperatingPoint], measure: Measure, target_recall: float) -> list[OperatingPoint]:
     """Add points by halving the step in which recall first reaches the target, down to an eighth."""
     points = list(points)
     while True:

@@ -1,9 +1,9 @@
 """Measure an index while its catalogue changes."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,10 +55,6 @@ class ChurnRow:
     is_maintained: bool
     build_seconds: float
     points: list[ChurnPoint]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -143,9 +139,10 @@ def _tune(index: Index, truth: GroundTruth, target_recall: float) -> float:
     A search argument that the settings fix is not changed. Returns the recall.
     """
     is_fixed = all(getattr(index.config, name, None) is not None for name in index.search_args)
+    measure = functools.partial(measure_recall, index, truth)
     if is_fixed:
-        return measure_recall(index, truth, index.search_args).recall
-    return recall_curve(index, truth, target_recall)[-1].recall
+        return measure(index.search_args).recall
+    return recall_curve(index, measure, target_recall)[-1].recall
 
 
 def _point(

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.index.check import (
-    LEAST_GAIN,
     SATURATED,
     OperatingPoint,
     batch_rate,
     choose_point,
     latency_ms,
-    search_grid,
+    recall_curve,
     single_thread,
 )
 from twotower.index.ground_truth import GroundTruth, SearchResult
@@ -56,10 +55,6 @@ class LabRow:
     points: list[LabPoint]
     spec: dict[str, Any]
     """The settings of the index."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
 
 
 def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundTruth]:
@@ -102,9 +97,18 @@ def measure(
     started = time.perf_counter()
     index.add(vectors[kept:], rows[kept:])
     add_seconds = time.perf_counter() - started
-    points = _points(index, truths)
-    simple = [OperatingPoint(point.search_args, point.recall[k]) for point in points]
-    chosen = points[simple.index(choose_point(simple, target_recall))]
+    points: list[LabPoint] = []
+
+    def measure_point(search_args: dict[str, int]) -> OperatingPoint:
+        index.set_search_args(search_args)
+        with single_thread():
+            batches = [batch_rate(index, queries, k, 0.0) for _ in range(REPEATS)]
+        found, rate = batches[0][0].rows, max(each[1] for each in batches)
+        points.append(LabPoint(search_args, {k: truth.recall(found) for k, truth in truths.items()}, rate))
+        return OperatingPoint(search_args, points[-1].recall[k])
+
+    curve = recall_curve(index, measure_point, SATURATED)
+    chosen = points[curve.index(choose_point(curve, target_recall))]
     index.set_search_args(chosen.search_args)
     p50, p99 = latency_ms(index, queries, k)
     num_bytes, factory = index.num_bytes, index.factory
@@ -125,20 +129,3 @@ def measure(
         points=points,
         spec=chosen_config.config.spec(),
     )
-
-
-def _points(index: Index, truths: Mapping[int, GroundTruth]) -> list[LabPoint]:
-    """Search with growing arguments until all items are found, or two steps find hardly any more."""
-    points: list[LabPoint] = []
-    largest = truths[max(truths)]
-    for search_args in search_grid(index):
-        index.set_search_args(search_args)
-        with single_thread():
-            batches = [batch_rate(index, largest.queries, largest.k, 0.0) for _ in range(REPEATS)]
-        found, rate = batches[0][0], max(each[1] for each in batches)
-        recall = {k: truth.recall(found.rows) for k, truth in truths.items()}
-        points.append(LabPoint(search_args, recall, rate))
-        before = points[-3].recall[largest.k] if len(points) > 2 else -1.0
-        if recall[largest.k] >= SATURATED or recall[largest.k] - before < LEAST_GAIN:
-            break
-    return points

@@ -1,6 +1,7 @@
 """Indexes while items come and go, measured side by side."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from twotower.config.exits import DONE
@@ -39,7 +40,7 @@ def follow_runbook(
     content = vectors.described(items, queries) | {
         "target_recall": target_recall,
         "runbook": runbook.plain(),
-        "rows": [row.to_dict() for row in rows],
+        "rows": [asdict(row) for row in rows],
         "skipped": skipped,
     }
     title = (

@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,7 +126,7 @@ def compare_indexes(
     )
     content = vectors.described(items, queries) | {
         "target_recall": target_recall,
-        "rows": [row.to_dict() for row in rows],
+        "rows": [asdict(row) for row in rows],
         "skipped": skipped,
     }
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
