@@ -78,8 +78,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
         @property
         def gives_every_position(self) -> bool:
             """Whether the encoder implements `forward`, the summary up to every position."""
-            kinds = (kind for kind in self.owner.__mro__ if issubclass(kind, HistoryEncoder))
-            return any("forward" in vars(kind) for kind in kinds)
+            assert issubclass(self.owner, HistoryEncoder)
+            return self.owner.forward is not nn.Module.forward
 
         @property
         def reads_request_times(self) -> bool:
@@ -166,6 +166,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
             item_weights: `Tower.item_weights` of a tower with K interests: `history` is [B, K, H]. Not with
                 `batch.query_positions`.
         """
+        if not self.config.block_dims(self.dim):
+            return {}
         positions, events = batch.history_rows, batch.history_events
         if self.training and self.config.dropout > 0:
             kept = torch.rand(positions.shape, device=positions.device) >= self.config.dropout

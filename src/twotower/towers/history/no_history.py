@@ -5,8 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import HistoryEncoder, ItemWeights
-from twotower.towers.user_batch import UserBatch
+from twotower.towers.history.history_encoder import HistoryEncoder
 
 
 class NoHistory(HistoryEncoder):
@@ -32,13 +31,3 @@ class NoHistory(HistoryEncoder):
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return an empty tensor [B, 0]; see `HistoryEncoder.latest`."""
         return embeddings.new_zeros((len(embeddings), 0))
-
-    def tower_blocks(
-        self,
-        table: Tensor,
-        batch: UserBatch,
-        event_table: Tensor | None = None,
-        item_weights: ItemWeights | None = None,
-    ) -> dict[str, Tensor]:
-        """Return no block."""
-        return {}
