@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import norm, svds
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.ranking import interaction_matrix
@@ -50,7 +50,7 @@ def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.c
 
 def unit(vectors: sparse.csr_array) -> sparse.csr_array:
     """Return rows [N, V] scaled to length 1; zero rows stay zero."""
-    norms = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+    norms = norm(vectors, axis=1)
     return sparse.csr_array(sparse.diags_array(1 / np.where(norms > 0, norms, 1.0)) @ vectors)
 
 

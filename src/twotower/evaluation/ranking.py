@@ -67,8 +67,7 @@ def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int)
     positions, rows = positions[rows > 0], rows[rows > 0]
     ones = np.ones(len(rows), dtype=np.float32)
     matrix = sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
+    matrix.data[:] = 1.0  # sums of the same item
     return matrix
 
 

@@ -186,9 +186,8 @@ def invert_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
 
     By Cholesky factor: a third of the work of a general inverse.
     """
-    lapack: Any = scipy.linalg.lapack  # its types differ between releases of scipy
-    wide = matrix.dtype == np.float64
-    potrf, potri = (lapack.dpotrf, lapack.dpotri) if wide else (lapack.spotrf, lapack.spotri)
+    functions: Any = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    potrf, potri = functions
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
         raise InputError("regularization: too small for these data: the matrix is singular; raise it")
