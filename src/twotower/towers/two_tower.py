@@ -181,10 +181,6 @@ class TwoTower(nn.Module):
         embeddings = self._layout.item_embeddings(output, self.item_bias(unknown))
         return self.layout.for_ranking(self.new_items(features, embeddings))
 
-    def has_new_items(self) -> bool:
-        """Return whether some item of the catalogue has an unknown id."""
-        return bool(self.new_items.is_new(self.items.all_rows()).any())
-
     @torch.no_grad()
     def fit_new_items(self) -> None:
         """Fit `new_items` to the embeddings of trained items; other weights do not change."""

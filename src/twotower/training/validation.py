@@ -12,7 +12,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all, scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.new_item_curve import BoostedLists, boosted_lists
+from twotower.evaluation.new_item_curve import BoostedLists, boosted_lists, new_items_of
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import UserValues, label_values, metric_name
 from twotower.towers.two_tower import TwoTower
@@ -84,7 +84,7 @@ class Validation:
         """
         holdout, evaluator, scored = self.holdout, self.evaluator, None
         with torch.autocast(model.trained_items.device.type, enabled=False):
-            if (self.popularity[1:] == 0).any() or model.has_new_items():
+            if (self.popularity[1:] == 0).any() or new_items_of(model).any():
                 model.fit_new_items()
             items = encode_catalogue(model)
             if evaluator.label_metrics:
