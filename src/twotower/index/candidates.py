@@ -303,7 +303,7 @@ def _predict(
     with single_thread():
         times = [[_seconds(index, queries, k) for index in (small, large)] for _ in range(REPEATS)]
         at_small, at_large = map(min, zip(*times, strict=True))
-        single = _seconds_alone(large, sample.truth.queries, k)
+        alone = [_seconds(large, query[None], k) for query in sample.truth.queries[:NUM_ALONE]]
     seconds = sample.extended(at_small, at_large)
     bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
     build_seconds = sample.extended(small.build_seconds, large.build_seconds)
@@ -314,7 +314,7 @@ def _predict(
         search_args=chosen.search_args,
         recall=chosen.recall,
         queries_per_second=1 / seconds,
-        latency_ms=1000 * (single + seconds - at_large),
+        latency_ms=1000 * (float(np.median(alone)) + seconds - at_large),
         bytes_per_item=bytes_per_item,
         build_seconds=build_seconds,
         points=[(point.search_args, point.recall) for point in points],
@@ -329,8 +329,3 @@ def _seconds(index: Index, queries: np.ndarray, k: int) -> float:
     started = time.thread_time()
     index.search(queries, k)
     return (time.thread_time() - started) / len(queries)
-
-
-def _seconds_alone(index: Index, queries: np.ndarray, k: int) -> float:
-    """Return the median processor time of one query at a time."""
-    return float(np.median([_seconds(index, query[None], k) for query in queries[:NUM_ALONE]]))

@@ -24,6 +24,7 @@ from twotower.files.atomic import write_atomically
 from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_values
 
+cached_fingerprint = functools.cache(code_fingerprint)
 MIN_SECONDS = 0.5  # lists that are computed faster are not stored
 OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out with '~baselines.{}'"
 
@@ -65,7 +66,8 @@ class BaselineCache:
         is_foreign = not modules[0].startswith(f"{OWN}.")
         if self.folder is None or is_foreign or any(choice.reads_content for choice in choices):
             return make()
-        values = [config.spec(), metrics and metrics.plain(), _code(*modules, __name__), *self.key]
+        code = cached_fingerprint((*modules, __name__))
+        values = [config.spec(), metrics and metrics.plain(), code, *self.key]
         path = self.folder / f"{fingerprint_values(values)}.npz"
         damaged = contextlib.suppress(OSError, ValueError, EOFError, KeyError, BadZipFile)
         with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # has check sums
@@ -75,11 +77,6 @@ class BaselineCache:
         if metrics or time.monotonic() - began >= MIN_SECONDS:
             write_atomically(path, lambda temporary: np.savez(temporary, made=made))
         return made
-
-
-@functools.cache
-def _code(*modules: str) -> str:
-    return code_fingerprint(modules)
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class BagContent(Content):
 
     def matrix(self, rows: Tensor) -> sparse.csr_array:
         """Return the TF-IDF vectors, [N, V]."""
-        scaled = self._scaled(rows.long()).double().cpu().numpy()
+        scaled = _unit(self.idf[rows.long()]).double().cpu().numpy()
         positions = np.nonzero(scaled)
         columns = rows.cpu().numpy()[positions]
         shape = (len(rows), len(self.idf))
@@ -210,12 +210,9 @@ class BagContent(Content):
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Sum the weighted rows; see `Content.forward`."""
         rows = rows.long()
-        scaled = self._scaled(rows)
+        scaled = _unit(self.idf[rows])
         has_content = (scaled > 0).any(dim=1, keepdim=True).to(scaled.dtype)
         return torch.einsum("bw,bwd->bd", scaled, functional.embedding(rows, self.weight)), has_content
-
-    def _scaled(self, rows: Tensor) -> Tensor:
-        return _unit(self.idf[rows])
 
 
 class DenseContent(Content):
