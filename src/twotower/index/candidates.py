@@ -8,6 +8,7 @@ Shapes: N items, n of a sample, Q queries, D embedding.
 """
 
 import functools
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,13 +133,10 @@ class IndexChoice:
         ordered = sorted(candidates, key=order)
         problem = ""
         if ordered[0].excess(budgets) > 1:
-            least = {
-                name: (limit, min(candidates, key=lambda each: float(getattr(each, name))))
-                for name, limit in budgets.items()
-            }
+            least = {cost: min(candidates, key=operator.attrgetter(cost)) for cost in budgets}
             costs = "; ".join(
-                f"index.max_{name}={limit:g}, at least {getattr(each, name):.4g} ({each.name})"
-                for name, (limit, each) in least.items()
+                f"index.max_{cost}={limit:g}, at least {getattr(least[cost], cost):.4g} ({least[cost].name})"
+                for cost, limit in budgets.items()
             )
             problem = f"no candidate of index=auto is within its limits: {costs}"
         return cls(num_sampled, seconds, target, ordered, problem)

@@ -353,11 +353,9 @@ def find_filter_problem(index: Index, queries: np.ndarray, k: int) -> str:
     allowed = index.rows[::2]
     found = index.search(queries, k, allowed).rows
     others = found[(found >= 0) & ~contains(allowed, found)]
-    return (
-        f"a search for some items finds another one (row {others[0]}): it ignores `allowed`"
-        if len(others)
-        else ""
-    )
+    if not len(others):
+        return ""
+    return f"a search for some items finds another one (row {others[0]}): it ignores `allowed`"
 
 
 def find_change_problem(index: Index, vector: np.ndarray, row: int) -> str:

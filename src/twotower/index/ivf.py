@@ -185,7 +185,6 @@ def set_clustering(clustering: Any, iterations: int | None) -> None:
     """Fix the seed of k-means, use Euclidean means, and silence warnings about few training points."""
     clustering.seed = CLUSTERING_SEED
     clustering.min_points_per_centroid = 1
-    clustering.verbose = False
     clustering.spherical = False  # the Faiss default for inner products is True
     if iterations is not None:
         clustering.niter = iterations
