@@ -3,12 +3,12 @@
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from twotower.index.check import evenly_spaced, measure_recall, recall_curve, save_and_load, single_thread
-from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.runbook import CatalogueState
@@ -73,14 +73,9 @@ def exact_states(vectors: np.ndarray, states: Sequence[CatalogueState]) -> list[
 def _exact(vectors: np.ndarray, state: CatalogueState, queries: np.ndarray) -> ExactState:
     live = slice(state.first, state.end)
     whole = GroundTruth.search(vectors[live], np.arange(state.first, state.end), queries, max(KS))
-    scores, rows = whole.exact
-
-    def part(of: np.ndarray, k: int) -> GroundTruth:
-        return replace(whole, queries=queries[of], exact=SearchResult(scores[of, :k], rows[of, :k]))
-
     pairs = np.arange(len(queries)) // 2 % 2
-    test = np.flatnonzero(pairs == pairs[-1])
-    return ExactState(part(np.flatnonzero(pairs == 0), max(KS)), {k: part(test, k) for k in KS})
+    tuning, test = pairs == 0, pairs == pairs[-1]
+    return ExactState(whole.part(max(KS), tuning), {k: whole.part(k, test) for k in KS})
 
 
 def measure_churn(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -126,6 +126,11 @@ class GroundTruth:
         elif scores.size:
             scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
+
+    def part(self, k: int, queries: slice | np.ndarray = slice(None)) -> "GroundTruth":
+        """Return the first k results of some queries (positions, or a mask)."""
+        first = SearchResult(self.exact.scores[queries, :k], self.exact.rows[queries, :k])
+        return replace(self, queries=self.queries[queries], exact=first)
 
     @property
     def k(self) -> int:

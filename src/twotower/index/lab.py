@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from twotower.index.check import (
     recall_curve,
     single_thread,
 )
-from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 
 KS = (1, 10, 100)
@@ -67,11 +67,7 @@ def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundT
         raise InputError("queries: expected at least one, got none")
     rows = np.arange(len(vectors))
     whole = GroundTruth.search(vectors, rows, queries, max(KS))
-    scores, found = whole.exact
-    return {
-        k: replace(whole, exact=SearchResult(scores[:, :k], found[:, :k]))
-        for k in dict.fromkeys(min(k, len(rows)) for k in KS)
-    }
+    return {k: whole.part(k) for k in dict.fromkeys(min(k, len(rows)) for k in KS)}
 
 
 def measure(
