@@ -54,25 +54,24 @@ def encode_catalogue(model: TwoTower) -> Tensor:
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
     """Embed users at positions [b] of a holdout at their request times. Returns float32 [b, D]."""
-    users, request_times = holdout.users[positions], holdout.request_times[positions]
-    context = None if holdout.context is None else holdout.context[positions]
-    return encode_at(model, holdout.history, users, request_times, context)
+    return encode_batch(model, holdout_batch(model, holdout, positions))
 
 
 @torch.inference_mode()
-def encode_at(
-    model: TwoTower,
-    history: Interactions,
-    users: np.ndarray,
-    request_times: np.ndarray,
-    context: np.ndarray | None = None,
-) -> Tensor:
-    """Embed users [b] with a history, at the times and in the contexts [b] of requests, float32 [b, D]."""
+def encode_batch(model: TwoTower, batch: UserBatch) -> Tensor:
+    """Embed the users of a batch, float32 [b, D]."""
     training = model.training
     model.eval()
-    embeddings = model.encode_users(user_batch(model, history, users, request_times, context))
+    embeddings = model.encode_users(batch)
     model.train(training)
     return embeddings.float()
+
+
+def holdout_batch(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> UserBatch:
+    """Return the inputs of users at positions [b] of a holdout, at their request times; see `user_batch`."""
+    users, request_times = holdout.users[positions], holdout.request_times[positions]
+    context = None if holdout.context is None else holdout.context[positions]
+    return user_batch(model, holdout.history, users, request_times, context)
 
 
 def user_batch(
@@ -82,7 +81,7 @@ def user_batch(
     request_times: np.ndarray,
     context: np.ndarray | None = None,
 ) -> UserBatch:
-    """Return the inputs of users [b] on the device of the towers; see `encode_at`."""
+    """Return users [b] with a history, at the times and in the contexts [b] of requests, for the towers."""
     users = np.asarray(users, dtype=np.int64)
     rows, times = history.last(users, model.history.config.length)
     events = history.last_events(users, model.history.config.length)
@@ -147,7 +146,8 @@ def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature:
     asked = [users, times, *([] if examples.context is None else [np.asarray(examples.context, np.int64)])]
     distinct, inverse = np.unique(np.stack(asked, axis=1), axis=0, return_inverse=True)
     chunks = np.split(distinct, range(ENCODED_AT_ONCE, len(distinct), ENCODED_AT_ONCE))
-    embeddings = torch.cat([encode_at(model, holdout.history, *chunk.T) for chunk in chunks])
+    batches = (user_batch(model, holdout.history, *chunk.T) for chunk in chunks)
+    embeddings = torch.cat([encode_batch(model, batch) for batch in batches])
     pairs = torch.from_numpy(np.stack([inverse.reshape(-1), np.asarray(examples.items, np.int64) - 1]))
     scores = [
         pair_scores(embeddings[user], items[item]).cpu().numpy()

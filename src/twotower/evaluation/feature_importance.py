@@ -17,7 +17,7 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.evaluation.evaluate_towers import encode_catalogue, user_batch, user_chunks
+from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_batch, user_chunks
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
@@ -200,13 +200,9 @@ class _Towers:
 
     def _user_blocks(self) -> dict[str, Tensor]:
         """Return the inputs of the user tower, each [Q, W]."""
-        holdout, parts = self.holdout, []
-        for positions in user_chunks(holdout, CHUNK):
-            context = None if holdout.context is None else holdout.context[positions]
-            users, times = holdout.users[positions], holdout.request_times[positions]
-            parts.append(
-                self.model.user_blocks(user_batch(self.model, holdout.history, users, times, context))
-            )
+        chunks = user_chunks(self.holdout, CHUNK)
+        batches = (holdout_batch(self.model, self.holdout, positions) for positions in chunks)
+        parts = [self.model.user_blocks(batch) for batch in batches]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _measure(self, users: Tensor, items: Tensor) -> Values:

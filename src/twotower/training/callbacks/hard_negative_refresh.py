@@ -6,7 +6,7 @@ import torch
 
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
-from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_at, encode_catalogue
+from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_batch, encode_catalogue, user_batch
 from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.parallel.ranks import gather_rows, share
@@ -59,7 +59,8 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
     ):
         items = encode_catalogue(module.model)[sampler.trained_rows - 1]
         for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
-            vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
+            batch = user_batch(module.model, interactions, users, all_times[offsets[users + 1] - 1])
+            vectors = encode_batch(module.model, batch)
             pair_users, rows = distinct_pairs(*interactions.examples.flat(users))
             is_trained = positions[rows] > 0
             pairs = pair_users[is_trained], positions[rows[is_trained]]
