@@ -60,12 +60,7 @@ def cold_start(
 
     def best(scorer: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the items with the best scores among those of a mask [N + 1], rows [Q, k]."""
-        others = torch.from_numpy(~mask[1:])
-
-        def masked_score(queries: slice) -> torch.Tensor:
-            return scorer(queries).masked_fill_(others, -torch.inf)
-
-        return top_k_by(masked_score, len(holdout.users), len(others), k, excluded)[0]
+        return top_k_by(scorer, len(holdout.users), len(mask) - 1, k, excluded, ~mask[1:])[0]
 
     def recalls(scorer: Score, whole: Ranking) -> dict[str, UserValues]:
         """Return the values of each part; `whole` are the lists over the catalogue."""

@@ -9,18 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity, part_values, rank
-from twotower.evaluation.top_k import top_k_by
+from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import mean_values, metric_k
 from twotower.metrics.ndcg import Ndcg
 from twotower.metrics.recall import Recall
-from twotower.towers.two_tower import TwoTower, score
+from twotower.towers.two_tower import TwoTower
 
 BOOSTS = (-2.0, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0)
 """Boosts of the curve."""
@@ -111,13 +110,7 @@ class BoostedLists:
 
     def _best(self, outside: NDArray[np.bool_]) -> Lists:
         """Return the best items, without some [N]."""
-        masked = torch.from_numpy(outside).to(self._items.device)
-
-        def block_scores(block: slice) -> Tensor:
-            return score(self._users[block], self._items).masked_fill_(masked, -torch.inf)
-
-        found = top_k_by(block_scores, len(self._users), len(self._items), self.k, self._exclude)
-        return Lists(*found)
+        return Lists(*exact_top_k(self._users, self._items, self.k, self._exclude, outside))
 
 
 def boosted_lists(

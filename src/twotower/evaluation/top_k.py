@@ -20,9 +20,15 @@ GROUP_ITEMS, MIN_GROUPS_PER_RESULT = 32, 3
 
 
 def exact_top_k(
-    user_vectors: Tensor, item_embeddings: Tensor, k: int, exclude: ExcludedPairs | None = None
+    user_vectors: Tensor,
+    item_embeddings: Tensor,
+    k: int,
+    exclude: ExcludedPairs | None = None,
+    outside: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the k items with the highest score of users [Q, D] (or [Q, K, D]) and items [N, D], in float32.
+
+    Items `outside` [N] are in no result.
 
     Returns:
         Item rows [Q, k], best first, equal scores by row, 0 if no item is left; scores [Q, k], -inf of row 0.
@@ -35,7 +41,7 @@ def exact_top_k(
         # The first write to new memory takes as long as the product, so it is reused.
         return score(users[block], items, out=buffer[: block.stop - block.start])
 
-    return top_k_by(block_scores, len(users), num_items, k, exclude)
+    return top_k_by(block_scores, len(users), num_items, k, exclude, outside)
 
 
 @torch.inference_mode()
@@ -45,6 +51,7 @@ def top_k_by(
     num_items: int,
     k: int,
     exclude: ExcludedPairs | None = None,
+    outside: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the result of `exact_top_k` for any scorer.
 
@@ -56,6 +63,8 @@ def top_k_by(
     for start in range(0, num_users, size):
         block = slice(start, min(start + size, num_users))
         found = block_scores(block).float()
+        if outside is not None:
+            found.masked_fill_(torch.from_numpy(outside).to(found.device), -torch.inf)
         if exclude is not None:
             first, last = np.searchsorted(exclude[0], [block.start, block.stop])
             users, items = exclude[0][first:last] - block.start, exclude[1][first:last] - 1
