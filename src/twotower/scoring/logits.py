@@ -58,14 +58,9 @@ class FalseNegatives(NamedTuple):
         starts = range(0, num_users, block_rows)
         bounds = torch.tensor([*starts, num_users], dtype=self.users.dtype, device=self.users.device)
         edges: list[int] = torch.searchsorted(self.users, bounds).tolist()
-        most = max((end - begin for begin, end in itertools.pairwise(edges)), default=0)
-        rows = torch.empty(most, dtype=torch.int32, device=self.users.device)
-        masked = torch.empty(most, dtype=torch.int64, device=self.users.device)  # as index_fill_ takes it
-        for number, start in enumerate(starts):
-            pairs = slice(edges[number], edges[number + 1])
-            at = rows[: pairs.stop - pairs.start].copy_(self.users[pairs]).sub_(start)
-            torch.add(self.columns[pairs], at, alpha=num_columns, out=at)
-            yield slice(start, start + block_rows), masked[: len(at)].copy_(at)
+        for start, (begin, end) in zip(starts, itertools.pairwise(edges), strict=True):
+            masked = (self.users[begin:end] - start) * num_columns + self.columns[begin:end]
+            yield slice(start, start + block_rows), masked.long()  # as index_fill_ takes it
 
 
 @dataclass(frozen=True)
