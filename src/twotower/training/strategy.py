@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins import ClusterEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from twotower.parallel.ranks import rank, sum_over_ranks, world_size
@@ -18,8 +18,8 @@ BUCKET_MEGABYTES = 25
 """Gradients of small models are sent at once; without this, the first megabyte is sent on its own."""
 
 
-class JoinedProcesses(ClusterEnvironment):
-    """The processes of torch's default process group, which exists already.
+class JoinedProcesses(TorchElasticEnvironment):
+    """The processes of torch's default process group, which exists already, whoever has started them.
 
     Args:
         num_devices: processes on each machine.
@@ -28,39 +28,13 @@ class JoinedProcesses(ClusterEnvironment):
     def __init__(self, num_devices: int) -> None:
         self.num_devices = num_devices
 
-    @property
-    def creates_processes_externally(self) -> bool:
-        """True: Lightning starts none."""
-        return True
-
-    @property
-    def main_address(self) -> str:
-        """Not read, because the processes have found each other."""
-        return ""
-
-    @property
-    def main_port(self) -> int:
-        """Not read; see `main_address`."""
-        return 0
-
-    @staticmethod
-    def detect() -> bool:
-        """Return whether there is a process group."""
-        return dist.is_initialized()
-
     def world_size(self) -> int:
         """Return the number of processes."""
         return world_size()
 
-    def set_world_size(self, size: int) -> None:
-        """Do nothing: the group decides."""
-
     def global_rank(self) -> int:
         """Return the number of this process."""
         return rank()
-
-    def set_global_rank(self, rank: int) -> None:
-        """Do nothing: the group decides."""
 
     def local_rank(self) -> int:
         """Return the number of this process on its machine."""
