@@ -1,6 +1,7 @@
 """Adam with decoupled weight decay."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -87,7 +88,7 @@ class AdamW(OptimizerChoice):
             fused=fused,
         )
         if initial := self._initial(matrices):
-            optimizer.register_step_post_hook(PullToInitial(initial, self.config.weight_decay))
+            optimizer.register_step_post_hook(partial(pull_to_initial, initial))
         return optimizer
 
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
@@ -98,23 +99,16 @@ class AdamW(OptimizerChoice):
         return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay, initial)
 
 
-class PullToInitial:
-    """After each step of AdamW, adds what makes its decay to zero a decay to the initial values.
+@torch.no_grad()
+def pull_to_initial(initial: Mapping[nn.Parameter, Tensor], optimizer: Optimizer, *_: Any) -> None:
+    """After a step of AdamW, add what makes its decay to zero a decay to the initial values.
 
     Reference: Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks, ICML 2018 (L2-SP); here decoupled from the gradient, as in AdamW.
     """
-
-    def __init__(self, initial: Mapping[nn.Parameter, Tensor], weight_decay: float) -> None:
-        self.initial = initial
-        self.weight_decay = weight_decay
-
-    @torch.no_grad()
-    def __call__(self, optimizer: Optimizer, *_: Any) -> None:
-        """Pull all weights; the learning rate is that of the step."""
-        share = optimizer.param_groups[0]["lr"] * self.weight_decay
-        for parameter, initial in self.initial.items():
-            parameter.add_(initial, alpha=share)
+    group = optimizer.param_groups[0]  # of the matrices
+    for parameter, values in initial.items():
+        parameter.add_(values, alpha=group["lr"] * group["weight_decay"])
 
 
 class SparseAdamW(torch.optim.SparseAdam):
