@@ -21,7 +21,7 @@ from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
-from twotower.training.lazy_columns import LazyColumn, Ones, Positions, StrictEnds, UserRows
+from twotower.training.lazy_columns import LazyColumn, Positions, StrictEnds, UserRows
 from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class TrainBatches:
         self.batch_size = objective.config.batch_size
         self.history_length = history.length
         self.order: Order | BlockOrder
-        self.weights: LazyColumn = Ones()
+        self.weights = np.broadcast_to(np.float32(1), len(interactions))  # without memory
         if shuffle_rows is None:
             weights = objective.example_weights(interactions, with_impressions)
             num_draws = objective.num_draws(weights)
             self.order = build_order(weights, num_draws, seed)
-            self.weights = weights if num_draws is None else self.weights
+            self.weights = weights if num_draws is None else np.broadcast_to(np.float32(1), len(weights))
             self.examples = build_examples(interactions, history.strict, with_impressions)
         else:
             if interactions.example_weights is not None or with_impressions or build_order is not Order:

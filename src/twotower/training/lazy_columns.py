@@ -17,14 +17,6 @@ class LazyColumn(Protocol):
         """Return the values at positions [P]."""
 
 
-class Ones:
-    """1 for every example, float32."""
-
-    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
-        """Return the values at positions [P]."""
-        return np.ones(len(positions), dtype=np.float32)
-
-
 class Positions:
     """The position itself: where the history of a target ends."""
 
