@@ -29,7 +29,7 @@ def test_a_checkpoint_that_takes_long_waits(
         saved.append(trainer.global_step)
         now[0] += seconds
 
-    trainer = Mock(loggers=[], should_stop=False, val_check_batch=None)
+    trainer = Mock(loggers=[], should_stop=False)
     trainer.num_training_batches, trainer.save_checkpoint = 1000, save
     keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
     for step in range(1, 18):

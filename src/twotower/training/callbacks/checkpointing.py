@@ -29,10 +29,9 @@ NO_IMPROVEMENT = "no epoch exceeds the initial embeddings (%s %.4f on validation
 class Checkpointing(Checkpoint):
     """Writes the best weights to `best.ckpt`, and the state to resume from to `last.ckpt`.
 
-    `last.ckpt` is written every `checkpoint_every_steps` steps: after a step without validation, or at the
-    end of an epoch after all other callbacks (Lightning calls checkpoint callbacks last). It contains the
-    best value, whether training stops, and the position of the batches, which Lightning resets at the end of
-    an epoch.
+    `last.ckpt` is written every `checkpoint_every_steps` steps: within an epoch, or at the end of an epoch
+    after all other callbacks (Lightning calls checkpoint callbacks last). It contains the best value, whether
+    training stops, and the position of the batches, which Lightning resets at the end of an epoch.
 
     Args:
         settings: the monitored metric, and the steps between two checkpoints.
@@ -77,9 +76,7 @@ class Checkpointing(Checkpoint):
         """Write `last.ckpt` if it is due; see `Checkpointing`."""
         due = self._is_due(trainer)
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
-        between = trainer.val_check_batch  # None if validation is scheduled by time
-        validates = between is not None and (batch_idx + 1) % between == 0
-        if due and not ends and not validates:
+        if due and not ends:
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
