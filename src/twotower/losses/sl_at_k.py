@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.losses.loss import CosineLoss
@@ -64,8 +65,6 @@ class SlAtK(CosineLoss):
 
 def kth_best(logits: Tensor, positive: Tensor, k: int) -> Tensor:
     """Return the k-th largest of each row of logits [b, C] and its positive [b]; -inf if there are fewer."""
-    if logits.shape[1] < k - 1:
-        return torch.full_like(positive, -torch.inf)
-    best = logits.topk(min(k, logits.shape[1]), dim=1).values
-    last = best[:, k - 1] if best.shape[1] == k else torch.full_like(positive, -torch.inf)
-    return torch.maximum(last, positive if k == 1 else torch.minimum(best[:, k - 2], positive))
+    missing = max(0, k - 1 - logits.shape[1])
+    candidates = functional.pad(torch.cat([logits, positive[:, None]], 1), (0, missing), value=-torch.inf)
+    return candidates.topk(k, dim=1).values[:, -1]
