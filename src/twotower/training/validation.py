@@ -53,12 +53,7 @@ class Validation:
 
     def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
         """Return a metric of towers before training, negated if lower is better."""
-        training = model.training
-        try:
-            with torch.no_grad():
-                value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
-        finally:
-            model.train(training)
+        value = self.metrics(model, temperature, with_health=False)[monitor]
         return value if self.mode(monitor) == "max" else -value
 
     def monitored(self, monitor: str) -> NDArray[np.float64] | None:
@@ -74,7 +69,7 @@ class Validation:
         return boosted_lists(model.eval(), self.holdout, self.evaluator, self.popularity, monitor)
 
     def metrics(self, model: TwoTower, temperature: float, with_health: bool = True) -> dict[str, float]:
-        """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.
+        """Return the metrics `valid/...` and the figures `health/...` of towers.
 
         New items are embedded as in the bundle, so that curves and final metrics are comparable. It ranks in
         float32, whatever the precision of the trainer, as the final evaluation does.
