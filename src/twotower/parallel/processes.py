@@ -126,7 +126,7 @@ def processes(
             store = TCPStore(LOCAL, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
             torch.set_num_threads(max(1, before // num_devices))
             started = _start(size, store, follow, folder)
-            _init_group(store, 0, size)
+            join(store, 0, size)
         with started.named():
             yield started
     finally:
@@ -165,7 +165,7 @@ def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log
     torch.set_num_threads(threads)
     store = TCPStore(LOCAL, port, is_master=False, timeout=TIMEOUT)
     store.set(_ready(rank), "1")
-    _init_group(store, rank, size)
+    join(store, rank, size)
     run_follower(follow)
     sys.stderr.flush()
     os._exit(0)  # rank 0 waits: the interpreter's own end takes seconds
@@ -197,15 +197,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def join() -> None:
-    """Join the process group of a launcher, unless this process is in it already."""
+def join(store: TCPStore | None = None, rank: int = -1, size: int = -1) -> None:
+    """Join the process group of a store, or of a launcher, unless this process is in it already."""
     if not dist.is_initialized():
-        dist.init_process_group(_backend(), timeout=TIMEOUT)
-
-
-def _init_group(store: TCPStore, rank: int, size: int) -> None:
-    dist.init_process_group(_backend(), store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-
-
-def _backend() -> str:
-    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
