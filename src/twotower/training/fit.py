@@ -109,9 +109,7 @@ class Rehearsal(pl.Callback):
 
     def _compute(self, trainer: pl.Trainer, pl_module: RetrievalModule) -> float:
         """Return the first loss, after its gradients have been computed."""
-        position, self.batches.number = self.batches.number, 0
-        batch = next(iter(self.batches)).to(pl_module.device)
-        self.batches.number = position
+        batch = next(self.batches.epoch_batches(0, 0)).to(pl_module.device)
         pl_module.on_train_batch_start(batch, 0)  # the draws of the first step
         with trainer.precision_plugin.forward_context():
             loss = pl_module.batch_loss(batch)
