@@ -96,10 +96,10 @@ class RowLookup(nn.Module):
         self.register_buffer("table", torch.full((num_items + 1,), -1, dtype=torch.int32), persistent=False)
 
     def positions(self, rows: Tensor, wanted: Tensor) -> Tensor:
-        """Return the position of each wanted row among distinct rows [C], int32; -1 for an absent row."""
+        """Return the position of each wanted row [W] among distinct rows [C], int32; -1 for an absent row."""
         rows = rows.long()  # index_copy_ does not support int32
         self.table.index_copy_(0, rows, torch.arange(len(rows), dtype=torch.int32, device=rows.device))
-        positions = self.table.index_select(0, wanted.flatten()).view(wanted.shape)
+        positions = self.table.index_select(0, wanted)
         self.table.index_fill_(0, rows, -1)
         return positions
 
