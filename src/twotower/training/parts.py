@@ -14,7 +14,6 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.activity import Activity
 from twotower.features.encoders import LookupEncoder
-from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
@@ -198,10 +197,6 @@ def id_rows(model: TwoTower) -> dict[str, dict[str, int]]:
     }
 
 
-def _has_rules(choice: Feature.Config) -> bool:
-    return isinstance(choice, Id.Config) and choice.has_rules
-
-
 def fit_tables(
     config: TrainingConfig,
     dataset: RetrievalDataset,
@@ -240,7 +235,8 @@ def fit_tables(
             for name, feature in features.items():
                 feature.state = earlier.features[name].state
         activity = None
-        if parts and any(_has_rules(choice) for choice in choices.values()):
+        has_rules = any(isinstance(choice, Id.Config) and choice.has_rules for choice in choices.values())
+        if parts and has_rules:
             activity = Activity.measure(parts, train_rows, of_users=side == "user")
         grows = earlier is not None
         tables.append(FeatureTable.fit(features, table, train_rows, source_path, grows, activity))
