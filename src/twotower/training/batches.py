@@ -21,7 +21,7 @@ from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
-from twotower.training.lazy_columns import LazyColumn, Positions, StrictEnds, UserRows
+from twotower.training.lazy_columns import LazyColumn, first_since
 from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:
@@ -212,10 +212,10 @@ class Examples:
         num_positives: n.
     """
 
-    users: LazyColumn
+    users: np.ndarray | LazyColumn
     items: np.ndarray
     times: np.ndarray
-    history_end: LazyColumn
+    history_end: np.ndarray | LazyColumn
     context: np.ndarray | None
     num_positives: int
 
@@ -257,10 +257,16 @@ def build_examples(interactions: Interactions, strict: bool, with_impressions: b
 def lazy_examples(interactions: Interactions, strict: bool) -> Examples:
     """Return what `build_examples` returns, without an array of the length of the interactions in memory."""
     offsets, times = np.asarray(interactions.offsets), np.asarray(interactions.times)
-    ends = StrictEnds(offsets, times) if strict else Positions()
-    context = None if interactions.context is None else np.asarray(interactions.context)
     items = np.asarray(interactions.items)
-    return Examples(UserRows(offsets), items, times, ends, context, len(interactions))
+    context = None if interactions.context is None else np.asarray(interactions.context)
+    users = LazyColumn(lambda rows: (np.searchsorted(offsets, rows, side="right") - 1).astype(np.int32))
+
+    def strict_ends(rows: np.ndarray) -> np.ndarray:
+        """Return the first position with the same user and time."""
+        return first_since(times, times[rows], offsets[users[rows]], rows)
+
+    ends = LazyColumn(strict_ends if strict else lambda rows: rows)
+    return Examples(users, items, times, ends, context, len(interactions))
 
 
 def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.training.batches import TrainBatches
-from twotower.training.lazy_columns import first_since
+from twotower.training.lazy_columns import LazyColumn, first_since
 from twotower.training.objectives.objective import Objective, halved
 from twotower.training.order import Order
 
@@ -237,7 +237,7 @@ class BasketBatches(TrainBatches):
         weights = weights * (np.bincount(positive_to_user, weights, len(firsts)) ** -0.5)[positive_to_user]
         # Interactions that are no examples may lie between the request and the first example after it.
         own = self.offsets[self.examples.users[heads]]
-        history_ends = first_since(lambda rows: self.examples.times[rows], request_times, own, heads)
+        history_ends = first_since(self.examples.times, request_times, own, heads)
         batch = self._gather(heads, number, share, history_ends)
         return dataclasses.replace(
             batch,
@@ -249,7 +249,7 @@ class BasketBatches(TrainBatches):
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
         """Bisect for the first chosen example from low to high [B] that is not earlier than times [B]."""
-        return first_since(lambda rows: self.examples.times[self.chosen[rows]], times, low, high)
+        return first_since(LazyColumn(lambda rows: self.examples.times[self.chosen[rows]]), times, low, high)
 
 
 def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> NDArray[np.float64]:
@@ -262,9 +262,8 @@ def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> N
     times, own = np.asarray(interactions.times), np.arange(len(values))
     users = interactions.user_rows()
     starts, ends = (np.asarray(interactions.offsets)[users + side] for side in (0, 1))
-
-    first = first_since(lambda rows: times[rows], times - width + 1, starts, own)
-    last = first_since(lambda rows: times[rows], times + width, own, ends)
+    first = first_since(times, times - width + 1, starts, own)
+    last = first_since(times, times + width, own, ends)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     nearby: NDArray[np.float64] = sums[last] - sums[first]
     if width > 1:  # else all have equal times
