@@ -151,6 +151,7 @@ class BasketBatches(TrainBatches):
         assert isinstance(order, Order)
         assert order.shares is not None
         self.chosen = order.examples
+        self.chosen_times = LazyColumn(lambda rows: self.examples.times[self.chosen[rows]])
         users = self.examples.users[self.chosen]
         begins = np.flatnonzero(np.diff(users, prepend=-1))
         self.edges = np.append(begins, len(users))
@@ -198,7 +199,7 @@ class BasketBatches(TrainBatches):
         low, high = self.cumulative_shares[begins], self.cumulative_shares[ends]
         points = low + rng.random(len(users)) * (high - low)
         drawn = np.searchsorted(self.cumulative_shares, points, side="right") - 1
-        interaction_times = self.examples.times[self.chosen[np.clip(drawn, begins, ends - 1)]]
+        interaction_times = self.chosen_times[np.clip(drawn, begins, ends - 1)]
         request_times = interaction_times - rng.integers(0, max(1, self.horizon), len(users))
         for position in range(first, len(self)):
             part = np.arange(position * self.batch_size, min(len(users), (position + 1) * self.batch_size))
@@ -228,8 +229,9 @@ class BasketBatches(TrainBatches):
             request_times: [B] unix seconds.
             share: of the requests of a batch.
         """
-        firsts = self._first_since(request_times, begins, ends)
-        counts = self._first_since(request_times + max(1, self.horizon), firsts, ends) - firsts
+        firsts = first_since(self.chosen_times, request_times, begins, ends)
+        horizon_ends = request_times + max(1, self.horizon)
+        counts = first_since(self.chosen_times, horizon_ends, firsts, ends) - firsts
         positive_to_user, positions = expand_ranges(firsts, counts)
         positives, heads = self.chosen[positions], self.chosen[firsts]
         # The weight of a basket grows with the root of its length.
@@ -246,10 +248,6 @@ class BasketBatches(TrainBatches):
             weights=torch.from_numpy((share.weight * weights).astype(np.float32)),
             positive_to_user=torch.from_numpy(positive_to_user),
         )
-
-    def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
-        """Bisect for the first chosen example from low to high [B] that is not earlier than times [B]."""
-        return first_since(LazyColumn(lambda rows: self.examples.times[self.chosen[rows]]), times, low, high)
 
 
 def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> NDArray[np.float64]:
