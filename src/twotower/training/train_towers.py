@@ -114,8 +114,8 @@ def train_towers(
         context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
-    trained = trained_towers(module, results, config.trainer.refit, valid, compared)
-    return replace(trained, report_parts=parts)
+    trained = trained_towers(module, results, config.trainer.refit, valid)
+    return replace(trained, initialization=compared, report_parts=parts)
 
 
 def never_better(attempt: Attempt, monitor: str) -> bool:
@@ -207,16 +207,12 @@ def load_trained_towers(
         module, second = load(REFIT, dataset.train_and_valid)
         results.append(second)
     compared = compared_initializations(folder, config.initialization.build().name)
-    trained = trained_towers(module, results, refit, valid, compared)
-    return replace(trained, report_parts=parts)
+    trained = trained_towers(module, results, refit, valid)
+    return replace(trained, initialization=compared, report_parts=parts)
 
 
 def trained_towers(
-    module: RetrievalModule,
-    results: Sequence[FitResult],
-    refit: bool,
-    valid: Report | None,
-    initialization: Mapping[str, Any] | None = None,
+    module: RetrievalModule, results: Sequence[FitResult], refit: bool, valid: Report | None
 ) -> TrainedTowers:
     """Combine the module of the last phase with the results of all phases.
 
@@ -229,7 +225,7 @@ def trained_towers(
         examples=sum(each.examples for each in results),
         chosen=results[-1 if refit else 0].chosen,
     )
-    return TrainedTowers(module.model.eval(), module.temperature, result, refit, valid, initialization or {})
+    return TrainedTowers(module.model.eval(), module.temperature, result, refit, valid)
 
 
 def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
