@@ -133,9 +133,9 @@ class ExponentialOperands:
         return best[:, 0]
 
     def sums(self, block: Tensor) -> Tensor:
-        """Return the sums of exponentials with their bias, [b]."""
+        """Return the sums of exponentials or powers with their bias, [b]."""
         # A product of two matrices: that of a matrix and a vector takes three times as long.
-        return torch.mm(self.factors, block.T)[0].to(self.d_users.dtype)
+        return torch.mm(self.factors.to(block.dtype), block.T)[0].to(self.d_users.dtype)
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
         """Add the gradients: exponentials times the scales of the rows [b], times the other operand."""
@@ -184,10 +184,6 @@ class PowerOperands(ExponentialOperands):
             block[:, : self.num_negatives] *= self.prior.table.index_select(0, self.prior.moments[rows])
         block.view(-1).index_fill_(0, masked, 0)
         return block, self.log_scale
-
-    def sums(self, block: Tensor) -> Tensor:
-        """Return the sums with their bias; see `ExponentialOperands.sums`."""
-        return torch.mm(self.factors.to(block.dtype), block.T)[0]
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
         """Multiply by slopes first; see `ExponentialOperands.add_gradients`."""
