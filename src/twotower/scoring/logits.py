@@ -42,12 +42,11 @@ class FalseNegatives(NamedTuple):
 
     def select(self, users: Tensor) -> "FalseNegatives":
         """Return the pairs of users [P], ascending rows that may repeat, numbered from 0."""
-        bounds = torch.arange(int(users[-1]) + 2, device=users.device, dtype=self.users.dtype)
-        edges = torch.searchsorted(self.users, bounds)
-        counts = (edges[1:] - edges[:-1])[users]
+        own = users.to(self.users.dtype)
+        starts, ends = (torch.searchsorted(self.users, own, right=right) for right in (False, True))
+        counts = ends - starts
         rows = torch.repeat_interleave(counts)
-        first = edges[:-1][users] - (counts.cumsum(0) - counts)
-        pairs = first[rows] + torch.arange(len(rows), device=users.device)
+        pairs = (starts + counts - counts.cumsum(0))[rows] + torch.arange(len(rows), device=users.device)
         return FalseNegatives(rows.to(self.users.dtype), self.columns[pairs])
 
     def blocks(self, num_users: int, num_columns: int, block_rows: int) -> Iterator[tuple[slice, Tensor]]:
