@@ -25,20 +25,18 @@ class Order:
         self.seed = seed
         self.examples = np.flatnonzero(weights > 0).astype(position_type(len(weights)), copy=False)
         self.size = len(self.examples) if num_draws is None else num_draws
-        self.cumulative: np.ndarray | None = None
         self.shares: np.ndarray | None = None
         """Probability of each example in a draw; None if each example occurs once per epoch."""
         if num_draws is not None:
             drawn = weights[self.examples].astype(np.float64)
             self.shares = drawn / drawn.sum()
-            self.cumulative = np.cumsum(self.shares)
 
     def epoch(self, number: int) -> np.ndarray:
         """Return the positions of the examples, [size]."""
         rng = np.random.default_rng([self.seed, number])
-        if self.cumulative is None:
+        if self.shares is None:
             return rng.permutation(self.examples)
-        drawn = np.searchsorted(self.cumulative, rng.random(self.size), side="right")
+        drawn = np.searchsorted(np.cumsum(self.shares), rng.random(self.size), side="right")
         chosen: np.ndarray = self.examples[np.minimum(drawn, len(self.examples) - 1)]
         return chosen
 
