@@ -147,6 +147,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         checkpointing,
         EpochLines(name, curves, checkpointing, progress),
         curves,
+        HardNegativeRefresh(batches),
+        *process_callbacks(),
     ]
     plateau = None
     if mode is not None:
@@ -156,7 +158,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(plateau)
     elif context.rate_epochs:
         callbacks.append(RateEpochs(context.rate_epochs))
-    callbacks += shared_callbacks(module, batches)
     first_step = rehearse_step(module, batches)
     precision = settings.arguments()["precision"]
     if context.rehearse_index is not None:
@@ -223,12 +224,6 @@ def phase_trainer(
         **process_arguments(settings.devices, first_step),
         **settings.arguments(),
     )
-
-
-def shared_callbacks(module: RetrievalModule, batches: TrainBatches) -> list[pl.Callback]:
-    """Return the callbacks that short trainings need, too."""
-    refresh = [HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []
-    return [*process_callbacks(), *refresh]
 
 
 def has_improved(module: RetrievalModule, score: float | None, context: TrainContext) -> bool:

@@ -17,9 +17,10 @@ from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
 from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
-from twotower.training.fit import EXPECTED_WARNINGS, TrainContext, shared_callbacks
+from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
+from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
 from twotower.training.module import RetrievalModule
-from twotower.training.strategy import process_arguments, rehearse_step
+from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -141,7 +142,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[best, *shared_callbacks(module, batches)],
+        callbacks=[best, HardNegativeRefresh(batches), *process_callbacks()],
         use_distributed_sampler=False,
         **process_arguments(config.trainer.devices, rehearse_step(module, batches)),
         **arguments,

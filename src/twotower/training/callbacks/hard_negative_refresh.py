@@ -29,10 +29,11 @@ class HardNegativeRefresh(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Search at the start of every `refreshed_every()`-th epoch, except the first."""
+        """Search at the start of every `refreshed_every()`-th epoch, except the first; never if that is 0."""
         assert isinstance(pl_module, RetrievalModule)
+        every = pl_module.negatives.config.refreshed_every()
         epochs, rest = divmod(batch.number, len(self.batches))
-        if epochs and not rest and epochs % pl_module.negatives.config.refreshed_every() == 0:
+        if every and epochs and not rest and epochs % every == 0:
             refresh_hard_negatives(pl_module, self.batches.interactions)
 
 
