@@ -48,8 +48,7 @@ class SampledSoftmax(TemperatureLoss):
 
     def takes_share_of_negatives(self) -> bool:
         """Return True: the sum over negatives is a log-sum-exp, unless a subclass changes the loss."""
-        changed = type(self).forward, type(self).mean
-        return changed == (SampledSoftmax.forward, SampledSoftmax.mean)
+        return type(self).forward is SampledSoftmax.forward and type(self).mean is SampledSoftmax.mean
 
     def mean(self, logits: Logits) -> Tensor:
         """Return the weighted mean of `forward`, by the fused implementation unless a subclass changes it."""
