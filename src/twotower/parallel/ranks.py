@@ -70,9 +70,7 @@ def first_row(number: int) -> int:
 
 def log_sum_over_ranks(values: Tensor) -> Tensor:
     """Return the log of the sum of exponentials of a tensor over all ranks, without a gradient."""
-    received = [torch.empty_like(values) for _ in range(world_size())]
-    dist.all_gather(received, values)
-    return torch.stack(received).logsumexp(0)
+    return torch.stack(_gathered(values)).logsumexp(0)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -112,11 +110,16 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def _gathered(values: Tensor) -> list[Tensor]:
+    """Return the tensor of each rank; all have the same shape."""
+    received = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(received, values)
+    return received
+
+
 def _numbers(number: int, device: torch.device) -> list[int]:
     """Return the number of each rank."""
-    received = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(world_size())]
-    dist.all_gather(received, torch.tensor([number], device=device))
-    numbers: list[int] = torch.cat(received).tolist()
+    numbers: list[int] = torch.cat(_gathered(torch.tensor([number], device=device))).tolist()
     return numbers
 
 
@@ -127,11 +130,9 @@ class _GatherRows(torch.autograd.Function):
         # All ranks send equally many rows; the rest is padding.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
-        received = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(received, padded)
         begin = sum(counts[: rank()])
         ctx.own = slice(begin, begin + len(rows))
-        return torch.cat([each[:count] for each, count in zip(received, counts, strict=True)])
+        return torch.cat([each[:count] for each, count in zip(_gathered(padded), counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
