@@ -5,11 +5,13 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
+from pytorch_lightning.callbacks import LambdaCallback
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import exceeds
@@ -74,8 +76,14 @@ class TrainContext:
     rival: NDArray[np.float64] | None = None
 
 
-class Rehearsal(pl.Callback):
-    """Builds the index on random vectors and computes one loss with its gradient, before training.
+def rehearse_training(
+    rehearse_index: Callable[[], object],
+    batches: TrainBatches,
+    first_loss: float | None,
+    trainer: pl.Trainer,
+    module: RetrievalModule,
+) -> None:
+    """Build the index on random vectors and compute one loss with its gradient, before training.
 
     So settings that fail after training fail in the first second instead.
 
@@ -83,38 +91,23 @@ class Rehearsal(pl.Callback):
         rehearse_index: builds and searches an index on random vectors.
         batches: the training batches; the first one is used.
         first_loss: if it is known already.
+
+    Raises:
+        InputError: the index cannot be built, or the first loss is not finite.
     """
-
-    def __init__(
-        self, rehearse_index: Callable[[], object], batches: TrainBatches, first_loss: float | None = None
-    ) -> None:
-        self.rehearse_index = rehearse_index
-        self.batches = batches
-        self.first_loss = first_loss
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Run the rehearsal.
-
-        Raises:
-            InputError: the index cannot be built, or the first loss is not finite.
-        """
-        assert isinstance(pl_module, RetrievalModule)
-        self.rehearse_index()
-        first = self._compute(trainer, pl_module) if self.first_loss is None else self.first_loss
-        if not math.isfinite(first):
-            raise InputError(
-                f"loss: the first loss is {first}; raise loss.temperature or trainer.precision=32-true"
-            )
-        LOG.info("rehearsal: index built on random vectors, first loss %.4f", first)
-
-    def _compute(self, trainer: pl.Trainer, pl_module: RetrievalModule) -> float:
-        """Return the first loss, after its gradients have been computed."""
-        batch = next(self.batches.epoch_batches(0, 0)).to(pl_module.device)
-        pl_module.on_train_batch_start(batch, 0)  # the draws of the first step
+    rehearse_index()
+    if first_loss is None:
+        batch = next(batches.epoch_batches(0, 0)).to(module.device)
+        module.on_train_batch_start(batch, 0)  # the draws of the first step
         with trainer.precision_plugin.forward_context():
-            loss = pl_module.batch_loss(batch)
-        pl_module.gradients(loss)
-        return loss.item()
+            loss = module.batch_loss(batch)
+        module.gradients(loss)
+        first_loss = loss.item()
+    if not math.isfinite(first_loss):
+        raise InputError(
+            f"loss: the first loss is {first_loss}; raise loss.temperature or trainer.precision=32-true"
+        )
+    LOG.info("rehearsal: index built on random vectors, first loss %.4f", first_loss)
 
 
 def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, name: str) -> FitResult:
@@ -162,7 +155,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     precision = settings.arguments()["precision"]
     if context.rehearse_index is not None:
         first_loss = first_step.loss if first_step and precision == "32-true" else None
-        callbacks.append(Rehearsal(context.rehearse_index, batches, first_loss))
+        rehearsal = partial(rehearse_training, context.rehearse_index, batches, first_loss)
+        callbacks.append(LambdaCallback(on_fit_start=rehearsal))
     LOG.info("%s in %s", name, precision)
     trainer = phase_trainer(context, name, callbacks, first_step, validates=mode is not None)
     module.optimizer_choice.keep_initial(module.parameters())

@@ -53,7 +53,7 @@ def probe(
         return {}
     initial = deepcopy(module.state_dict())
     if context.rehearse_index is not None:
-        context.rehearse_index()  # before any training: see `Rehearsal`
+        context.rehearse_index()  # before any training: see `rehearse_training`
 
     def train(chosen: Chosen) -> BestEpoch:
         best = short_training(with_probed(config, chosen), module, batches)
