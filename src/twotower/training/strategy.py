@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.strategies import DDPStrategy
 
 from twotower.parallel.ranks import rank, sum_over_ranks, world_size
@@ -45,24 +46,18 @@ class JoinedProcesses(TorchElasticEnvironment):
         return rank() // self.num_devices
 
 
-class KeptSignal(pl.Callback):
-    """Keeps the handler of SIGTERM that was there before Lightning's.
-
-    That one waits for all processes within a step, in which others wait for this one.
-    """
-
-    def __init__(self) -> None:
-        self.handler = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, *_: Any) -> None:
-        """Set the handler again."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.handler)
-
-
 def process_callbacks() -> list[pl.Callback]:
-    """Return the callbacks that several processes need."""
-    return [KeptSignal()] if world_size() > 1 else []
+    """Return the callbacks that several processes need: one restores the present handler of SIGTERM.
+
+    Lightning's handler waits for all processes within a step, in which others wait for this one.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def restore(*_: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+    return [LambdaCallback(on_train_start=restore)] if world_size() > 1 else []
 
 
 class FirstStep(NamedTuple):
