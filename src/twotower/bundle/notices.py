@@ -4,7 +4,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from twotower.bundle.manifest import Manifest, enclosing_run
+from twotower.bundle.manifest import Manifest, bundle_in, enclosing_run, read_manifest
 from twotower.config.errors import InputError
 from twotower.data.times import date
 
@@ -17,14 +17,21 @@ def rejection(manifest: Manifest) -> str | None:
     return f"its index was rejected: {'; '.join(map(str, report.get('problems', [])))}"
 
 
-def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
-    """Raise InputError if the index of a bundle was rejected."""
-    if reason := rejection(manifest):
-        run = quote(str(enclosing_run(folder)))
+def find_bundle(folder: Path, allow_rejected_index: bool) -> Path:
+    """Return the absolute path of the bundle in the folder of a run or a bundle.
+
+    Raises:
+        InputError: there is no bundle, or its index was rejected and that is not allowed.
+    """
+    bundle = bundle_in(folder)
+    reason = rejection(read_manifest(bundle))
+    if reason and not allow_rejected_index:
+        run = quote(str(enclosing_run(bundle)))
         raise InputError(
-            f"bundle: {folder}: {reason}; build another with twotower reindex run={run} "
+            f"bundle: {bundle}: {reason}; build another with twotower reindex run={run} "
             "index=flat_ip, or set allow_rejected_index=true to serve it"
         )
+    return bundle.absolute()
 
 
 def known_until(manifest: Manifest) -> str | None:

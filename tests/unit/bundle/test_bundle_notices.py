@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 
 from twotower.bundle.manifest import Manifest, read_manifest
-from twotower.bundle.notices import bundle_warnings, known_until, notices, refuse_rejected_index
+from twotower.bundle.notices import bundle_warnings, find_bundle, known_until, notices
 from twotower.config.errors import InputError
 
 BAD = tiny_bundle.BAD
@@ -20,7 +20,7 @@ def manifest_of(folder: Path, **given: Any) -> Manifest:
 
 def test_a_whole_bundle_with_a_good_index_has_no_warnings(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path / "run" / "bundle")
-    refuse_rejected_index(tmp_path / "run" / "bundle", manifest)
+    assert find_bundle(tmp_path / "run", False) == tmp_path / "run" / "bundle"
     # The last of 198 interactions, one a second from 2020-09-12 08:40:00 on.
     assert known_until(manifest) == "2020-09-12 08:43:17"
     assert notices(tmp_path / "run" / "bundle", manifest) == {
@@ -33,10 +33,11 @@ def test_a_rejected_index_is_refused_with_recall_target_and_what_to_type(tmp_pat
     folder = tmp_path / "run" / "bundle"
     manifest = manifest_of(folder, rejected=True)
     with pytest.raises(InputError) as error:
-        refuse_rejected_index(folder, manifest)
+        find_bundle(folder, False)
     assert BAD["problems"][0] in str(error.value)
     assert f"twotower reindex run={folder.parent} index=flat_ip" in str(error.value)
     assert "allow_rejected_index=true" in str(error.value)
+    assert find_bundle(folder, True) == folder
     (warning,) = notices(folder, manifest)["warnings"]
     assert warning.endswith("twotower reindex run=run index=flat_ip builds another")
     assert str(tmp_path) not in warning

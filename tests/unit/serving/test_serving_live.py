@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import tiny_bundle
 
+from twotower.bundle.notices import find_bundle
 from twotower.config.errors import InputError
-from twotower.serving.http.server import find_bundle
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.live_service import LiveService

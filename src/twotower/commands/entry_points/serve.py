@@ -16,13 +16,10 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Serve until a signal stops the process."""
-    from twotower.bundle.manifest import bundle_in, read_manifest
-    from twotower.bundle.notices import refuse_rejected_index
+    from twotower.bundle.notices import find_bundle
 
-    folder = bundle_in(Path(settings["bundle"]))
-    manifest = read_manifest(folder)  # report a wrong folder before torch is loaded
-    if not settings["allow_rejected_index"]:
-        refuse_rejected_index(folder, manifest)
+    # Report a wrong folder before torch is loaded.
+    find_bundle(Path(settings["bundle"]), settings["allow_rejected_index"])
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
     os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
     if settings["workers"] > 1:

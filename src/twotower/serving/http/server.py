@@ -23,8 +23,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from twotower.bundle.layout import BUNDLE
-from twotower.bundle.manifest import bundle_in, enclosing_run, read_manifest
-from twotower.bundle.notices import bundle_warnings, known_until, refuse_rejected_index
+from twotower.bundle.manifest import enclosing_run
+from twotower.bundle.notices import bundle_warnings, find_bundle, known_until
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.api_keys import Keys
@@ -178,19 +178,6 @@ def bind(host: str, port: int) -> socket.socket:
             "this machine, or 0.0.0.0 for all of them"
         ) from error
     return bound
-
-
-def find_bundle(folder: Path, allow_rejected_index: bool) -> Path:
-    """Return the bundle in the folder of a run or a bundle.
-
-    Raises:
-        InputError: there is no bundle, or its index was rejected and that is not allowed.
-    """
-    bundle = bundle_in(folder).absolute()
-    manifest = read_manifest(bundle)
-    if not allow_rejected_index:
-        refuse_rejected_index(bundle, manifest)
-    return bundle
 
 
 def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:

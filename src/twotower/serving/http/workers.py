@@ -15,6 +15,7 @@ import orjson
 import uvicorn
 from starlette.types import ASGIApp
 
+from twotower.bundle.notices import find_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.working_folder import import_from_working_folder
@@ -39,7 +40,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     Keys.read(config.api_keys_file)
     with server.bind(config.host, config.port) as bound:
         port = bound.getsockname()[1]
-    bundle = server.find_bundle(Path(config.bundle), config.allow_rejected_index)
+    bundle = find_bundle(Path(config.bundle), config.allow_rejected_index)
     root, store = server.find_paths(bundle, config.bundles_root, config.store)
     with tempfile.TemporaryDirectory(prefix="twotower-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
