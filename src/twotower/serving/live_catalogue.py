@@ -19,7 +19,7 @@ from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.item_filters import item_filter
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
-from twotower.serving.requests import check_values, checked_id, known_rows, named_features
+from twotower.serving.requests import checked_features, checked_id, known_rows
 from twotower.serving.towers import check_embeddings, embed_items
 
 MIN_CHANGES = 100
@@ -78,8 +78,7 @@ class LiveCatalogue:
         keys = [
             checked_id(each, self.items.is_text, "item_id", "item ids of this catalogue") for each, _ in puts
         ]
-        given = [named_features(model.items, each, ITEM_ID, self.attributes.columns) for _, each in puts]
-        check_values(model.items, given)
+        given = checked_features(model.items, [each for _, each in puts], ITEM_ID, self.attributes.columns)
         for each in given:
             self.attributes.check(each)
         encoded = model.items.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])

@@ -1,7 +1,7 @@
 """Requests, the event types of a bundle, and checks of values."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypedDict
@@ -164,21 +164,30 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     return key
 
 
-def named_features(
+def checked_features(
     table: FeatureTable,
-    features: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
     key: str,
     others: Iterable[str] = (),
     part: str = FEATURES,
-) -> dict[str, Any]:
-    """Return raw feature values by column without missing ones; call `check_values` next.
+) -> list[dict[str, Any]]:
+    """Return raw feature values by column of users, items or contexts, without missing ones.
 
-    Raises InputError for a column that no feature reads and that is not in `others`, and for the id column
-    `key`. `part` is the part of the request, for messages.
+    Raises InputError for a column that no feature reads and that is not in `others`, for the id column
+    `key`, and for a value that a feature cannot read. `part` is the part of the request, for messages.
     """
+    known = (table.columns | set(others)) - {key}
+    given = [_named_values(record, known, part) for record in records]
+    for feature in table.table_features.values():
+        if values := [each[feature.column] for each in given if feature.column in each]:
+            feature.check(pd.Series(values, dtype=object), part)
+    return given
+
+
+def _named_values(features: Mapping[str, Any], known: Set[str], part: str) -> dict[str, Any]:
+    """Return the values that are not missing. Raises InputError for a column that is not known."""
     if not isinstance(features, Mapping):
         raise InputError(f"{part}: expected column: value pairs, got {features!r:.80}")
-    known = (table.columns | set(others)) - {key}
     for column in features:
         if column not in known:
             raise InputError(
@@ -192,13 +201,6 @@ def named_features(
                 f"{part}: column {column!r}: expected whole numbers of 64 bits, got a longer one"
             )
     return given
-
-
-def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: str = FEATURES) -> None:
-    """Raise InputError for raw values of users, items or contexts that features cannot read."""
-    for feature in table.table_features.values():
-        if values := [each[feature.column] for each in given if feature.column in each]:
-            feature.check(pd.Series(values, dtype=object), part)
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

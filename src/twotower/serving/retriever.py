@@ -25,13 +25,12 @@ from twotower.serving.requests import (
     Request,
     Rules,
     UnknownUser,
-    check_values,
+    checked_features,
     checked_k,
     checked_time,
     checked_times,
     known_rows,
     listed,
-    named_features,
 )
 from twotower.serving.top_items import Choice, TopItems, most_similar, top_items
 from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
@@ -301,8 +300,7 @@ class Retriever:
             features = self.profiles.checked(request.features)
             context = request.context
             if not isinstance(context, Mapping) or context:
-                context = named_features(self.bundle.model.contexts, context, USER_ID, part=CONTEXT)
-                check_values(self.bundle.model.contexts, [context], CONTEXT)
+                (context,) = checked_features(self.bundle.model.contexts, [context], USER_ID, part=CONTEXT)
             found, now = self._history(request, user)
             exclude_seen = (
                 self.bundle.manifest.exclude_seen if request.exclude_seen is None else request.exclude_seen

@@ -16,7 +16,7 @@ from twotower.data.tables import USER_ID
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId, as_id
-from twotower.serving.requests import NOTHING, UnknownUser, check_values, named_features
+from twotower.serving.requests import NOTHING, UnknownUser, checked_features
 from twotower.serving.towers import check_embeddings, embed_users
 from twotower.serving.user_histories import NO_HISTORY, KnownUser, UserHistories
 
@@ -62,8 +62,7 @@ class UserProfiles:
         type, a column is unknown, or a value is invalid.
         """
         keys = [self._histories.checked(user_id) for user_id, _ in puts]
-        records = [named_features(self._table, each, USER_ID, self._raw.columns) for _, each in puts]
-        check_values(self._table, records)
+        records = checked_features(self._table, [each for _, each in puts], USER_ID, self._raw.columns)
         for record in records:
             self._raw.check(record)
         encoded = self._encoded(records)
@@ -113,8 +112,7 @@ class UserProfiles:
         """Return the columns of a request, None = unknown. Raises InputError like `prepare`."""
         if isinstance(features, Mapping) and not features:
             return NOTHING
-        given = named_features(self._table, features, USER_ID)
-        check_values(self._table, [given])
+        (given,) = checked_features(self._table, [features], USER_ID)
         return {column: given.get(column) for column in features}
 
     def encoded(

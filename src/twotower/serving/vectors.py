@@ -17,7 +17,7 @@ from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
 from twotower.files.shards import Shard
 from twotower.serving.live_items import Floats
-from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
+from twotower.serving.requests import CONTEXT, NOTHING, checked_features
 from twotower.serving.towers import HistoryInputs, check_embeddings, embed_users
 
 Side = Literal["users", "items"]
@@ -105,8 +105,7 @@ def write_vectors(
 
 def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:
     contexts = bundle.model.contexts
-    given = named_features(contexts, context, USER_ID, part=CONTEXT)
-    check_values(contexts, [given], CONTEXT)
+    (given,) = checked_features(contexts, [context], USER_ID, part=CONTEXT)
     num_interactions = bundle.history.counts()
 
     def embed(rows: np.ndarray) -> Floats:
