@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import orjson
 from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,10 +64,8 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message.setdefault("headers", [])
-                if all(name != VERSION_HEADER.encode() for name, _ in headers):
-                    version = version_header(self._live.retriever.version)[VERSION_HEADER]
-                    headers.append((VERSION_HEADER.encode(), version.encode()))
+                version = version_header(self._live.retriever.version)[VERSION_HEADER]
+                MutableHeaders(scope=message).setdefault(VERSION_HEADER, version)
             await send(message)
 
         try:
@@ -86,7 +85,7 @@ class TrustedHosts(TrustedHostMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for an allowed host."""
-        if scope["type"] == "http" and _is_address(_first_host(scope)):
+        if scope["type"] == "http" and _is_address(Headers(scope=scope).get("host", "")):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -169,10 +168,6 @@ def _replay(parsed: object, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-def _first_host(scope: Scope) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 @functools.lru_cache(maxsize=100)
