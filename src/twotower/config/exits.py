@@ -43,6 +43,20 @@ def exit_without_gc() -> None:
     atexit.register(gc.freeze)
 
 
+def when_parent_ends(end: Callable[[], object]) -> None:
+    """Call a function, in a thread, as soon as the process that has started this one ends."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        end()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def exit_on_signals() -> None:
     """Let SIGTERM and Ctrl-C end a command at once with one line, before its work begins."""
     _install(_exit_before_work)

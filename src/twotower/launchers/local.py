@@ -5,13 +5,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from twotower.config.exits import Stopped, exit_without_gc
+from twotower.config.exits import Stopped, exit_without_gc, when_parent_ends
 from twotower.config.spec import Threads
 from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
@@ -145,7 +144,7 @@ def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping
     """Run jobs in the worker's process."""
     os.environ.update(environment)  # OpenMP reads it when the task imports torch or Faiss
     os.setsid()  # Ctrl-C in the terminal reaches only the parent, which then stops the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os.killpg(0, signal.SIGKILL))
     redirect_output(log)
     exit_without_gc()
     try:
@@ -156,10 +155,3 @@ def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.status)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.killpg(0, signal.SIGKILL)

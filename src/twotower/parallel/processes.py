@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from twotower.config.exits import exit_without_gc
+from twotower.config.exits import exit_without_gc, when_parent_ends
 from twotower.config.working_folder import import_from_working_folder
 from twotower.files.output import redirect_output
 from twotower.parallel.launched import TIMEOUT_SECONDS, LostProcessError, check_launcher, launched_size
@@ -157,7 +157,7 @@ def _start(size: int, store: TCPStore, follow: Callable[[], object], folder: Pat
 
 def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int) -> None:
     """Run a rank in a process that rank 0 has started."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os._exit(1))
     redirect_output(log)
     exit_without_gc()  # in case of an error, which rank 0 waits for
     print(f"rank {rank} of {size}, process {os.getpid()}", flush=True)
@@ -188,13 +188,6 @@ def run_follower(follow: Callable[[], object]) -> None:
 
 def _ready(rank: int) -> str:
     return f"ready/{rank}"
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def join(store: TCPStore | None = None, rank: int = -1, size: int = -1) -> None:

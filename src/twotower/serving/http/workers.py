@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from starlette.types import ASGIApp
 
 from twotower.bundle.notices import find_bundle
 from twotower.config.errors import InputError
-from twotower.config.exits import DONE
+from twotower.config.exits import DONE, when_parent_ends
 from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
 from twotower.serving.http.api_keys import Keys
@@ -70,7 +69,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
 def create_worker_app() -> ASGIApp:
     """Return the application of one worker."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until uvicorn handles it
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     import_from_working_folder()
     config = ServiceConfig.from_settings(orjson.loads(os.environ[SETTINGS]))
     keys = Keys.read(config.api_keys_file)
@@ -94,17 +93,9 @@ def _stop_service() -> NoReturn:
     A worker that exits at once may leave uvicorn waiting `HEALTHCHECK_SECONDS` for its answer. A worker that
     only waits may wait forever: uvicorn sends SIGTERM once, perhaps while this worker was still importing.
     """
-    os.kill(_parent().pid, signal.SIGTERM)
-    time.sleep(STOP_SECONDS)
-    os._exit(1)
-
-
-def _parent() -> Any:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    return parent
-
-
-def _stop_with_parent() -> None:
-    _parent().join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    assert parent.pid is not None
+    os.kill(parent.pid, signal.SIGTERM)
+    time.sleep(STOP_SECONDS)
+    os._exit(1)
