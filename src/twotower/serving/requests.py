@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-import numpy as np
 import pandas as pd
 
 from twotower.bundle.manifest import Manifest
 from twotower.config.errors import InputError
 from twotower.data.actions import Role
-from twotower.data.source_column import MAX_LENGTH, fits_64_bits, is_text_id
+from twotower.data.source_column import MAX_LENGTH, fits_64_bits, is_text_id, is_whole
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
@@ -89,14 +88,14 @@ class Moment(Rules, total=False):
 
 def checked_k(k: int) -> int:
     """Return k. Raises InputError unless it is an integer of 1 or more."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+    if not is_whole(k) or k < 1:
         raise InputError(f"k: expected a whole number of items, 1 or more, got {k!r}")
     return int(k)
 
 
 def checked_time(time: Any, name: str) -> int:
     """Return a time in unix seconds. Raises InputError if it is not one."""
-    if isinstance(time, bool) or not isinstance(time, int | np.integer) or not EARLIEST <= time < LATEST:
+    if not is_whole(time) or not EARLIEST <= time < LATEST:
         raise InputError(f"{name}: expected whole unix seconds between 1970-01-02 and 2100, got {time!r:.80}")
     return int(time)
 
@@ -158,8 +157,7 @@ def kind_of(is_text: bool) -> str:
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     """Return an id, which can be new. Raises InputError: another type than the ids of the bundle."""
     key = as_id(value, is_text)
-    valid = is_text_id(key) if is_text else isinstance(key, int)
-    if key is None or not valid:
+    if key is None or (is_text and not is_text_id(key)):
         raise InputError(f"{name}: {what} are {kind_of(is_text)}, got {value!r:.80}")
     return key
 
