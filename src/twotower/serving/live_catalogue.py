@@ -18,7 +18,7 @@ from twotower.index.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.item_filters import item_filter
-from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label, rows_of
 from twotower.serving.requests import checked_features, checked_id, known_rows
 from twotower.serving.towers import check_embeddings, embed_items
 
@@ -83,7 +83,7 @@ class LiveCatalogue:
             self.attributes.check(each)
         encoded = model.items.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
         vectors = embed_items(model, encoded).copy()
-        rows = self._bundle.items.rows(keys)
+        rows = rows_of(self._bundle.items, keys)
         known = rows > 0
         before = self._bundle.item_embeddings[rows[known] - 1]
         vectors[known] = model.layout.copy_biases(vectors[known], before)
