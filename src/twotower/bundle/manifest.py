@@ -104,7 +104,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}; {REMEDY}")
     version = values.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
             "only. Train again (twotower train), or use the version of twotower that wrote the bundle"

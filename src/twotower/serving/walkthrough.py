@@ -1,7 +1,7 @@
 """A short demonstration of trained towers: recommendations to a user, and the rank of a new item."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class Step:
 
     name: str
     lines: Sequence[str]
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any]
 
 
 class Walkthrough(Component):

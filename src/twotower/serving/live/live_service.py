@@ -290,8 +290,7 @@ class LiveService:
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a bundle in the root, never one outside of it."""
-        is_plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
-        folder = (self.root / name).resolve() if is_plain else self.root
+        folder = self.root if set(name) & set("/\\\0") else (self.root / name).resolve()
         # Path.is_dir raises if a name is too long.
         if self.root in folder.parents and os.path.isdir(folder):  # noqa: PTH112
             return folder

@@ -95,5 +95,4 @@ export function combobox(input, list, { find, line, text, choose }) {
       take(typed >= 0 ? typed : options.length === 1 ? 0 : -1);
     }
   });
-  return { close: () => { turn(); close(); } };
 }
