@@ -5,6 +5,7 @@ The requests may change with the page, so they are not part of the OpenAPI descr
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,13 +101,10 @@ def _file_route(content: bytes, media_type: str) -> Callable[[], Awaitable[Respo
 
 
 def _add_lookups(router: APIRouter, live: LiveService) -> None:
-    cache: list[Browser] = []
+    latest_browser = lru_cache(maxsize=1)(Browser)
 
     def browser() -> Browser:
-        retriever = live.retriever
-        if not cache or cache[0].retriever is not retriever:
-            cache[:] = [Browser(retriever)]
-        return cache[0]
+        return latest_browser(live.retriever)
 
     Now = Annotated[Browser, Depends(browser)]
 
