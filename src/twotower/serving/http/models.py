@@ -1,5 +1,6 @@
 """Bodies of requests and answers, as the OpenAPI page shows them."""
 
+from functools import partial
 from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
@@ -26,15 +27,15 @@ MAX_TEXT = 10_000
 MAX_COLUMNS = 50
 
 
-def _at_most(keys: int) -> BeforeValidator:
+def _refuse_large(given: Any, most: int) -> Any:
     """Refuse an object with many keys as a whole, instead of one error for each key."""
+    if isinstance(given, dict) and len(given) > most:
+        raise PydanticCustomError("too_many_keys", "at most {most} keys", {"most": most})
+    return given
 
-    def check(given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > keys:
-            raise PydanticCustomError("too_many_keys", "at most {most} keys", {"most": keys})
-        return given
 
-    return BeforeValidator(check)
+def _at_most(keys: int) -> BeforeValidator:
+    return BeforeValidator(partial(_refuse_large, most=keys))
 
 
 Id = Annotated[int | str, Field(description="an id of the type that the data have")]
@@ -73,12 +74,12 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_keys(cls, given: Any) -> Any:
-        return _at_most(len(cls.model_fields)).func(given)  # type: ignore[call-arg]
+        return _refuse_large(given, len(cls.model_fields))
 
 
 def examples(*examples: dict[str, Any]) -> ConfigDict:
     """Return a configuration with examples for the OpenAPI page."""
-    return ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": list(examples)})
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
 class RecommendRequest(Strict):
