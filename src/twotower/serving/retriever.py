@@ -228,16 +228,15 @@ class Retriever:
         """Remove the profile of a user, so that the bundle's row is used. Raises UnknownUser: no profile."""
         self.profiles.forget(user_id)
 
-    def check_event(
-        self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
-    ) -> None:
-        """Raise InputError if `add_event` would; without an item, only the other values are checked."""
-        self.event_types.type_of(event)
+    def check_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> bool:
+        """Return whether such an event is stored; otherwise its item is not checked. Raises InputError."""
+        is_stored = self.event_types.type_of(event).is_stored
         self.users.checked(user_id)
         checked_time(time, "time")
-        if item_id is not None:
+        if is_stored:
             with self._lock.reading():
                 known_rows(self._items, [item_id], "item_id", live=False)
+        return is_stored
 
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Add an interaction to a user's history, for all later requests.

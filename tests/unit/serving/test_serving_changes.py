@@ -1,7 +1,6 @@
 import sqlite3
 import threading
 from contextlib import closing
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -30,7 +29,6 @@ class Shop:
         self.events = []
         self.calls = []
         self.profiles = Profiles(self.calls)
-        self.event_types = SimpleNamespace(type_of=lambda name: SimpleNamespace(is_stored=name is None))
 
     @property
     def catalogue(self):
@@ -65,10 +63,11 @@ class Shop:
         self.profiles.forget(user_id)
 
     def check_event(self, user_id, item_id, time, event=None):
-        if item_id is not None and item_id not in self.known:
+        if event is None and item_id not in self.known:
             raise UnknownItem(f"item {item_id!r} is not known")
         if time < 0:
             raise InputError("time: wrong")
+        return event is None
 
     def add_event(self, user_id, item_id, time, event=None):
         self.check_event(user_id, item_id, time)

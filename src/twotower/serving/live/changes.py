@@ -93,11 +93,8 @@ def check(change: Change, retriever: Retriever) -> Callable[[], object] | None:
         case UserForgotten():
             retriever.profiles.check_profile(change.user_id)
             return partial(retriever.forget_user, change.user_id)
-    is_stored = retriever.event_types.type_of(change.event).is_stored
-    item_id = change.item_id if is_stored else None
-    retriever.check_event(change.user_id, item_id, change.time, change.event)
-    apply = partial(retriever.add_event, change.user_id, change.item_id, change.time, change.event)
-    return apply if is_stored else None
+    event = change.user_id, change.item_id, change.time, change.event
+    return partial(retriever.add_event, *event) if retriever.check_event(*event) else None
 
 
 def _check_puts(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
