@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +27,24 @@ from twotower.towers.two_tower import TwoTower
 DISTRIBUTIONS = ("twotower", "torch", "numpy", "pandas", "safetensors")
 
 
-@dataclass(frozen=True, eq=False)
-class ServedHistory:
-    """The interactions that a bundle serves."""
-
-    interactions: Interactions
-    request_time: int
-    """Default time of a request, in unix seconds."""
-    num_held_out: int = 0
-    """Number of interactions of the log that the histories lack."""
-
-
 def write_bundle(
     folder: Path,
     settings: Mapping[str, Any],
     model: TwoTower,
     indexed: Indexed,
     dataset: RetrievalDataset,
-    history: ServedHistory,
+    interactions: Interactions,
+    request_time: int,
+    num_held_out: int,
 ) -> None:
-    """Write a bundle atomically, with an index of rows 1 to N. Raises InputError if the folder exists."""
+    """Write a bundle atomically, with an index of rows 1 to N. Raises InputError if the folder exists.
+
+    `interactions` are the histories of users, which lack `num_held_out` interactions of the log.
+    `request_time` is the default time of requests, in unix seconds.
+    """
     if folder.exists():
         raise InputError(f"{folder}: exists, and bundles are not overwritten; choose another folder")
-    index, interactions = indexed.index, history.interactions
+    index = indexed.index
     manifest = {
         "format_version": layout.FORMAT_VERSION,
         "similarity": "dot",
@@ -58,9 +52,9 @@ def write_bundle(
         "num_items": len(dataset.items),
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
-        "request_time": history.request_time,
+        "request_time": request_time,
         "known_until": int(interactions.times.max()) if dataset.has_times and len(interactions) else None,
-        "held_out_interactions": history.num_held_out,
+        "held_out_interactions": num_held_out,
         "exclude_seen": not dataset.repeats,
         "has_times": dataset.has_times,
         "index": {

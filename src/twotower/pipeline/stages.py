@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.bundle.write import ServedHistory, write_bundle
+from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
@@ -161,12 +161,11 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
         shutil.rmtree(bundle)
     whole = None if dataset.open_whole is None else dataset.open_whole()
     if isinstance(job.config, WarmStartKey) and whole is not None:
-        served = ServedHistory(whole, int(whole.times.max()) + 1)
+        history, now, held_out = whole, int(whole.times.max()) + 1, 0
     else:
-        history, test = dataset.test.history, dataset.test
-        held_out = len(test.target_items) if whole is None else len(whole) - len(history)
-        served = ServedHistory(history, request_time(test, dataset.train_and_valid), held_out)
-    write_bundle(bundle, job.run.settings, model, indexed, dataset, served)
+        history, now = dataset.test.history, request_time(dataset.test, dataset.train_and_valid)
+        held_out = len(dataset.test.target_items) if whole is None else len(whole) - len(history)
+    write_bundle(bundle, job.run.settings, model, indexed, dataset, history, now, held_out)
 
 
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:

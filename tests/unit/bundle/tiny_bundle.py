@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from twotower.bundle.write import ServedHistory, write_bundle
+from twotower.bundle.write import write_bundle
 from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
@@ -227,5 +227,5 @@ def write_anew(
     index.build(vectors, np.arange(1, NUM_ITEMS + 1))
     report = SimpleNamespace(to_dict=lambda: BAD if rejected else GOOD)
     indexed = SimpleNamespace(index=index, vectors=vectors, report=report)
-    write_bundle(Path(folder), chosen, model, indexed, data, ServedHistory(history(told), NOW, held_out))
+    write_bundle(Path(folder), chosen, model, indexed, data, history(told), NOW, held_out)
     return model, vectors
