@@ -1,10 +1,10 @@
 """The page at `/`, its files, its requests, and the page at `/docs`.
 
-The requests may change with the page, so they are not part of the OpenAPI description. Files are read once.
+The requests may change with the page, so they are not part of the OpenAPI description. Ids in them are text,
+features and conditions are JSON. Files are read once.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,34 +41,6 @@ MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript
 Limit = Annotated[int, Query(ge=1, le=100)]
 Text = Annotated[str, Query(max_length=200)]
 ItemIds = Annotated[Sequence[str], Query(max_length=1000)]
-
-
-@dataclass(frozen=True)
-class _PageRequest:
-    """A request for recommendations: ids are text, features and conditions are JSON."""
-
-    user: str | None = None
-    features: str | None = None
-    history: ItemIds = ()
-    where: str | None = None
-    k: Limit = 10
-    exclude_seen: bool | None = None
-    allow: ItemIds = ()
-
-    def request(self, bundle: Bundle) -> Request:
-        """Return the request with the ids of a bundle. Raises InputError or HttpError."""
-        return Request(
-            user_id=None if self.user is None else id_of(self.user, bundle.users, "user"),
-            features=read_query("features", self.features),
-            history=[_item_id(bundle, each) for each in self.history],
-            where=read_query("where", self.where),
-            k=self.k,
-            exclude_seen=self.exclude_seen,
-            allow=[_item_id(bundle, each) for each in self.allow] or None,
-        )
-
-
-PageRequest = Annotated[_PageRequest, Depends()]
 
 
 def _item_id(bundle: Bundle, text: str) -> ItemId:
@@ -133,8 +105,27 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
         return answer(now, items=recommendation_entries(similar))
 
     @router.get("/page/recommend")
-    def recommend(now: Now, page_request: PageRequest) -> Response:
-        return answer(now, items=now.recommend(page_request.request(now.retriever.bundle)))
+    def recommend(
+        now: Now,
+        user: str | None = None,
+        features: str | None = None,
+        history: ItemIds = (),
+        where: str | None = None,
+        k: Limit = 10,
+        exclude_seen: bool | None = None,
+        allow: ItemIds = (),
+    ) -> Response:
+        bundle = now.retriever.bundle
+        request = Request(
+            user_id=None if user is None else id_of(user, bundle.users, "user"),
+            features=read_query("features", features),
+            history=[_item_id(bundle, each) for each in history],
+            where=read_query("where", where),
+            k=k,
+            exclude_seen=exclude_seen,
+            allow=[_item_id(bundle, each) for each in allow] or None,
+        )
+        return answer(now, items=now.recommend(request))
 
     @router.get("/page/facets")
     def facets(now: Now) -> Response:
