@@ -73,6 +73,7 @@ class Row:
 
 ROWS = (
     Row("ml_1m_loo", "ml_1m_sasrec"),
+    Row("ml_1m_loo", "ml_1m_hstu_no_times", minutes=80),
     Row("ml_1m_temporal", "ml_1m_sasrec"),
     Row("ml_1m_times_loo", "ml_1m_hstu"),
     Row("ml_1m_temporal", "ml_1m_hstu"),

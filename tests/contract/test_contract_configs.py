@@ -33,7 +33,10 @@ LINES = ["experiment=no_times", "data.path={lines}"]
 LISTS = ["data.train_path={lines}", "data.test_path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
-    **{f"experiment/{name}": ["data.path={lines}"] for name in ("beauty", "ml_1m_sasrec")},
+    **{
+        f"experiment/{name}": ["data.path={lines}"]
+        for name in ("beauty", "ml_1m_sasrec", "ml_1m_hstu_no_times")
+    },
     "experiment/gowalla": LISTS,
     "benchmark/ml_1m_loo": LINES,
     "benchmark/beauty_loo": LINES,

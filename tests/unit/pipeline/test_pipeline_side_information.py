@@ -19,7 +19,7 @@ DEFAULT_TIMES = ["item_bias", "objective.recency_half_life_days", "objective.hor
             ["experiment=ml_1m_hstu"],
             {"order": ["history"], "times": ["history.time_bias"], "request_times": ["history"]},
         ),
-        (["experiment=ml_1m_hstu", "history.time_bias=false"], {"order": ["history"]}),
+        (["experiment=ml_1m_hstu_no_times", "data.path={lines}"], {"order": ["history"]}),
         (LISTS, {"order": ["objective.recency_half_life_share"]}),
         ([*LISTS, "benchmark=gowalla_unordered"], {}),  # the weights follow a random order
         ([*LISTS, "objective.recency_half_life_share=null"], {}),
