@@ -91,6 +91,24 @@ def test_the_average_is_validated_and_the_weights_go_on(tmp_path: Path) -> None:
     assert float(module.weight.detach()) == pytest.approx(AVERAGES[3])
 
 
+def test_without_validation_the_weights_stay_until_the_end() -> None:
+    module, average = Falling([]), MovingAverage(DECAY)
+    trainer = pl.Trainer(
+        max_epochs=3,
+        callbacks=[average],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader([0, 0]))  # type: ignore[arg-type]
+    assert float(module.weight.detach()) == -6
+    average.copy_to(module)
+    assert float(module.weight.detach()) == pytest.approx(AVERAGES[5])
+
+
 def test_a_resumed_training_has_the_average_of_an_undisturbed_one(tmp_path: Path) -> None:
     train(Falling([0.1, 0.3]), tmp_path, epochs=2)
     module = Falling([0.1, 0.3, 0.4])
