@@ -60,11 +60,13 @@ def top_k_by(
     rows = np.zeros((num_users, k), dtype=np.int64)
     scores = np.full((num_users, k), -np.inf, dtype=np.float32)
     size, width = block_size(num_items), min(k, num_items)
+    masked = None if outside is None else torch.from_numpy(outside)
     for start in range(0, num_users, size):
         block = slice(start, min(start + size, num_users))
         found = block_scores(block).float()
-        if outside is not None:
-            found.masked_fill_(torch.from_numpy(outside).to(found.device), -torch.inf)
+        if masked is not None:
+            masked = masked.to(found.device)
+            found.masked_fill_(masked, -torch.inf)
         if exclude is not None:
             first, last = np.searchsorted(exclude[0], [block.start, block.stop])
             users, items = exclude[0][first:last] - block.start, exclude[1][first:last] - 1

@@ -66,12 +66,13 @@ class TrainBatches:
         self.batch_size = objective.config.batch_size
         self.history_length = history.length
         self.order: Order | BlockOrder
-        self.weights = np.broadcast_to(np.float32(1), len(interactions))  # without memory
+        weights = np.broadcast_to(np.float32(1), len(interactions))  # without memory
         if shuffle_rows is None:
             weights = objective.example_weights(interactions, with_impressions)
             num_draws = objective.num_draws(weights)
             self.order = build_order(weights, num_draws, seed)
-            self.weights = weights if num_draws is None else np.broadcast_to(np.float32(1), len(weights))
+            if num_draws is not None:  # the draws follow the weights
+                weights = np.broadcast_to(np.float32(1), len(weights))
             self.examples = build_examples(interactions, history.strict, with_impressions)
         else:
             if interactions.example_weights is not None or with_impressions or build_order is not Order:
@@ -81,6 +82,7 @@ class TrainBatches:
                 )
             self.order = BlockOrder(len(interactions), shuffle_rows, seed)
             self.examples = lazy_examples(interactions, history.strict)
+        self.weights = weights
         self.items = HistoryWindows(interactions.items, history.length)
         self.times = HistoryWindows(interactions.times, history.length)
         events = interactions.events

@@ -1,9 +1,10 @@
 """Fit one phase of a training with Lightning: early stopping, best weights, a checkpoint to resume from."""
 
+import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -163,10 +164,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
         LOG.info("%s resumes from %s", name, last)
-    with warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-        once = [range(1)] if mode else None  # a validation is one step
+    once = [range(1)] if mode else None  # a validation is one step
+    with without_expected_warnings():
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     if average is not None:
         average.copy_to(module)
@@ -192,6 +191,15 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     if is_first():
         write_final(final, weights, batches.interactions, result)
     return result
+
+
+@contextlib.contextmanager
+def without_expected_warnings() -> Iterator[None]:
+    """Ignore the warnings that each training with Lightning gives."""
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def phase_trainer(

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -18,7 +17,7 @@ from twotower.files.atomic import write_text_atomically
 from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
+from twotower.training.fit import TrainContext, without_expected_warnings
 from twotower.training.module import RetrievalModule
 from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
 from twotower.training.training_config import TrainingConfig
@@ -147,9 +146,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         **process_arguments(config.trainer.devices, rehearse_step(module, batches)),
         **arguments,
     )
-    with warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
+    with without_expected_warnings():
         try:
             trainer.fit(module, batches)
         except DivergenceError as error:

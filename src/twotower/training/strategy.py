@@ -20,7 +20,7 @@ BUCKET_MEGABYTES = 25
 
 
 class JoinedProcesses(TorchElasticEnvironment):
-    """The processes of torch's default process group, which exists already, whoever has started them.
+    """The default process group of torch, which exists already.
 
     Args:
         num_devices: processes on each machine.

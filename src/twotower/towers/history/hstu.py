@@ -16,6 +16,8 @@ from twotower.towers.history.causal_encoder import CausalEncoder
 
 EPSILON, LOG_STEP, NUM_BUCKETS = 1e-6, 0.301, 128
 """Epsilon of the norms; width of a time bucket in log seconds, and number of buckets."""
+BUCKET_STARTS = [math.ceil(math.exp(LOG_STEP * bucket)) for bucket in range(1, NUM_BUCKETS)]
+"""The lowest seconds of each bucket but the first."""
 LATER = -1e4  # the bias of items after a position, whose silu is 0
 
 
@@ -76,9 +78,9 @@ def time_buckets(times: Tensor) -> Tensor:
     It is floor(log(max(1, seconds)) / 0.301). The last of the times [B, L + 1] is that of the request.
     """
     following = torch.maximum(times[:, 1:], times[:, :-1])
-    starts = [math.ceil(math.exp(LOG_STEP * bucket)) for bucket in range(1, NUM_BUCKETS)]
     seconds = following[:, :, None] - times[:, None, :-1]
-    return torch.bucketize(seconds, torch.tensor(starts, device=times.device), right=True, out_int32=True)
+    starts = torch.tensor(BUCKET_STARTS, device=times.device)
+    return torch.bucketize(seconds, starts, right=True, out_int32=True)
 
 
 class HstuBlock(nn.Module):

@@ -28,7 +28,7 @@ class Plateau(EarlyStopping):
     Args:
         checkpointing: has the best weights and their score.
         reductions: how often the learning rate is reduced before the training stops.
-        average: of the weights; it begins anew where these do.
+        average: the moving average of the weights, which is restarted from the best ones.
 
     Attributes:
         rate_epochs: number of epochs of the best weights at each learning rate.
