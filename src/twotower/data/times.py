@@ -31,7 +31,7 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
         InputError: a value is not of the unit, or not between 1970-01-02 and 2100.
     """
     if unit == "iso":
-        times = _parsed(column.values)
+        times = parsed_dates(column.values)
         wrong = times.isna().to_numpy()
         expected = "a date or time in ISO 8601, like 2024-05-31 or 2024-05-31T12:00:00Z"
         hint = "for numbers set data.timestamp_unit=s or ms"
@@ -68,15 +68,20 @@ def _numbers(column: SourceColumn) -> np.ndarray:
     return column.numbers()
 
 
-def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return ISO 8601 dates and times; NaT for other values."""
+def parsed_dates(values: "pd.Series[Any]", form: str = "ISO8601") -> "pd.Series[Any]":
+    """Return dates and times in UTC; NaT for other values.
+
+    Args:
+        form: of texts, for `pandas.to_datetime`.
+    """
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.to_datetime(values, utc=True)
-    # Bare numbers such as "2024", "now" and "today" are not dates, but pandas would parse them.
     text = values.astype("str")
-    dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
-    text = text.where(dates.fillna(False).astype(bool))
-    return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    if form == "ISO8601":
+        # Bare numbers such as "2024", "now" and "today" are not dates, but pandas would parse them.
+        dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
+        text = text.where(dates.fillna(False).astype(bool))
+    return pd.to_datetime(text, format=form, utc=True, errors="coerce")
 
 
 def _out_of_range(value: int, unit: TimestampUnit) -> str:

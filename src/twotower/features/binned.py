@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.config.spec import Width
 from twotower.features.encoders import LookupEncoder
 from twotower.features.feature import EmbeddedFeature
-from twotower.features.raw_values import as_finite_numbers
+from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 
 class Binned(EmbeddedFeature):
@@ -36,10 +36,10 @@ class Binned(EmbeddedFeature):
         return LookupEncoder(len(self.state.edges) + 2, self.config.dim)
 
     def _wrong(self, values: pd.Series) -> npt.NDArray[np.bool_]:
-        return np.isnan(as_finite_numbers(values))
+        return np.isnan(self._numbers(values))
 
     def _learn(self, values: pd.Series) -> State:
-        numbers = as_finite_numbers(values)
+        numbers = self._numbers(values)
         known = numbers[~np.isnan(numbers)]
         if not len(known):
             return self.State()
@@ -48,6 +48,10 @@ class Binned(EmbeddedFeature):
         return self.State(edges=edges[edges > known.min()].tolist())
 
     def _encode(self, values: pd.Series) -> Tensor:
-        numbers = as_finite_numbers(values)
+        numbers = self._numbers(values)
         bins = np.searchsorted(np.asarray(self.state.edges), numbers, side="right") + 1
         return torch.from_numpy(np.where(np.isnan(numbers), 0, bins).astype(np.int64)[:, None])
+
+    def _numbers(self, values: pd.Series) -> FloatArray:
+        """Return the values as finite numbers [n], NaN if one is missing or has another form."""
+        return as_finite_numbers(values)

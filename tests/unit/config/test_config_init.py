@@ -279,6 +279,26 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFix
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
+def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log("user", "item", ts=SECONDS).to_csv(here / "log.csv", index=False)
+    days = pd.Series(pd.date_range("2019-12-20", periods=39))
+    items = {
+        "released": days.dt.strftime("%Y-%m-%d"),
+        "checked": days.dt.strftime("%d.%m.%Y"),
+        "sold": days.dt.strftime("%m/%d/%Y"),
+        "made": [f"0{n % 9 + 1}/0{n % 7 + 1}/2020" for n in range(39)],  # the day first, or the month
+        "packed": days,
+        "seen": days.dt.date,
+    }
+    pd.DataFrame({"item": range(1, 40), **items}).to_parquet(here / "items.parquet")
+    assert answer(["log.csv", "items.parquet", "--name", "shop"]) == 0
+    written = checked("train", ["data=shop"])["features"]["item"]
+    formats = {name: feature.get("format") for name, feature in written.items() if name != "item_id"}
+    iso = dict.fromkeys(("released", "packed", "seen"))
+    assert formats == iso | {"checked": "%d.%m.%Y", "sold": "%m/%d/%Y"}
+    assert "'made' of item is left out: it holds dates of another form" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("log_name", ["log.csv", "log.parquet"])
 def test_files_of_two_formats(log_name: str, here: Path) -> None:
     frame = log("user", "item", ts=SECONDS)

@@ -1,12 +1,17 @@
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from twotower.config.errors import InputError
 from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
+from twotower.features.date import Date
 from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.features.raw_values import ValueRows
@@ -47,6 +52,28 @@ def test_bins_are_quantiles_of_train() -> None:
     assert feature.state.edges == pytest.approx([3, 5, 7])
     values = [1, 3, 5, 8, 1e9, -1e9, None, float("inf"), "x", "5"]
     assert feature.encode(values).flatten().tolist() == [1, 2, 3, 4, 4, 1, 0, 0, 0, 3]
+
+
+def test_dates_are_binned_whatever_their_type() -> None:
+    feature = Date(Date.Config(column="released", dim=2, num_bins=2))
+    feature.fit(pd.Series(["1970-01-02", "1970-01-11", "1970-01-21", "1970-01-31"]))
+    assert feature.state.edges == [20]  # days since 1970
+    texts = ["1970-01-20T23:59:59Z", "1970-01-21T01:00:00+02:00", "1970-01-21", "1901-01-01", "3000-01-01"]
+    assert feature.encode(texts).flatten().tolist() == [1, 1, 2, 1, 2]
+    objects = [date(1970, 1, 20), pd.Timestamp("1970-01-21"), pd.NaT, 20, "2024", "31.05.2024", "now"]
+    assert feature.encode(objects).flatten().tolist() == [1, 2, 0, 0, 0, 0, 0]
+    column = pd.Series(pd.to_datetime(["1970-01-20", "1970-01-21", None]))
+    assert feature.encode(column).flatten().tolist() == [1, 2, 0]
+
+
+def test_dates_of_another_format() -> None:
+    feature = Date(Date.Config(column="released", dim=2, num_bins=2, format="%d.%m.%Y"))
+    feature.fit(pd.Series(["01.02.2020", "02.01.2021"]))
+    assert feature.encode(["02.01.2020", "01.02.2022", "2022-02-01"]).flatten().tolist() == [1, 2, 0]
+    with pytest.raises(InputError, match=r"expected a date of the format %d.%m.%Y, found '2022-02-01'"):
+        feature.check(pd.Series(["2022-02-01"]), "items.csv")
+    with pytest.raises(ValidationError, match=r"codes of strftime, like %d.%m.%Y \('Q' is a bad directive"):
+        Date.Config(column="released", dim=2, format="%Q")
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,10 +12,12 @@ import pandas as pd
 
 from twotower.commands.init.sample import ID_WORDS, Column
 from twotower.data.text_lists import list_in_text
-from twotower.data.times import LATEST, YEAR
+from twotower.data.times import LATEST, YEAR, parsed_dates
 
 ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
+DATE = f"{ISO}|{OTHER_DATE}"
+DATE_FORMATS = ("ISO8601", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d")
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
 """Names of labels that may hold any numbers; other labels have two values."""
@@ -54,7 +56,7 @@ AMOUNT = (
 )
 """Numbers with a sign of a currency, a decimal comma, or marks between thousands."""
 UNREADABLE = {
-    f"{ISO}|{OTHER_DATE}": "it holds dates, for which there is no kind of feature",
+    DATE: "it holds dates of another form; add a twotower.features.date.Date with their `format`",
     r"(https?://|www\.)\S+": "it holds addresses, for which there is no kind of feature",
     r"[^@\s]+@[^@\s]+\.\w+": "it holds e-mail addresses, which are keys of persons",
     AMOUNT: "numbers with a comma or the sign of a currency; write them as 1703.94",
@@ -175,6 +177,18 @@ def infer_kind(column: Column) -> Kind:
     return next(kind for test in KINDS if (kind := test(column)) is not None)
 
 
+def _dates(column: Column) -> Kind | None:
+    """Return dates if all values have one format; where two fit, such as 1/2/2024, no kind."""
+    if len(column.distinct) < 2 or not column.matches(DATE):
+        return None
+    possible = DATE_FORMATS if column.is_text else DATE_FORMATS[:1]
+    formats = [form for form in possible if parsed_dates(column.values, form).notna().all()]
+    if len(formats) != 1:
+        return None
+    other = {"format": formats[0]} if formats[0] != DATE_FORMATS[0] else {}
+    return Kind("dates", "date.Date", {"dim": 8, **other})
+
+
 def _unusable(column: Column) -> Kind | None:
     if column.values.empty:
         return Kind("it is empty")
@@ -289,6 +303,7 @@ def _categories(number: int, reason: str) -> Kind:
 
 
 KINDS: tuple[Callable[[Column], Kind | None], ...] = (
+    _dates,
     _unusable,
     _lists,
     _whole_numbers,
