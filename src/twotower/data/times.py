@@ -17,6 +17,8 @@ YEAR = 365 * SECONDS_A_DAY
 EXACT = 2**53  # floats beyond it do not hold every whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"
+ISO = "ISO8601"
+"""The format of ISO 8601 in pandas."""
 
 
 def date(seconds: int) -> str:
@@ -68,7 +70,7 @@ def _numbers(column: SourceColumn) -> np.ndarray:
     return column.numbers()
 
 
-def parsed_dates(values: "pd.Series[Any]", form: str = "ISO8601") -> "pd.Series[Any]":
+def parsed_dates(values: "pd.Series[Any]", form: str = ISO) -> "pd.Series[Any]":
     """Return dates and times in UTC; NaT for other values.
 
     Args:
@@ -77,10 +79,11 @@ def parsed_dates(values: "pd.Series[Any]", form: str = "ISO8601") -> "pd.Series[
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.to_datetime(values, utc=True)
     text = values.astype("str")
-    if form == "ISO8601":
-        # Bare numbers such as "2024", "now" and "today" are not dates, but pandas would parse them.
-        dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
-        text = text.where(dates.fillna(False).astype(bool))
+    # "now" and "today" are not dates, and as ISO 8601 bare numbers are none, but pandas would parse them.
+    dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
+    if form != ISO:
+        dates = text.str.contains(r"\d")
+    text = text.where(dates.fillna(False).astype(bool))
     return pd.to_datetime(text, format=form, utc=True, errors="coerce")
 
 

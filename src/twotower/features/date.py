@@ -1,5 +1,6 @@
 """Dates: of a release, of birth, of the first order."""
 
+import re
 from typing import Annotated
 
 import numpy as np
@@ -7,19 +8,22 @@ import pandas as pd
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from twotower.data.times import SECONDS_A_DAY, parsed_dates
+from twotower.data.times import ISO, SECONDS_A_DAY, parsed_dates
 from twotower.features.binned import Binned
 from twotower.features.raw_values import FloatArray
 
-ISO = "ISO8601"
+DATE_CODE = re.compile("%[YyGmbBdj]")
 
 
 def _format(setting: str) -> str:
+    reason = "" if setting == ISO or DATE_CODE.search(setting) else "no code of a date"
     try:
-        parsed_dates(pd.Series(["-"]), setting)
+        parsed_dates(pd.Series(["0"]), setting)
     except ValueError as error:
-        codes = f"codes of strftime, like %d.%m.%Y ({error})"
-        raise PydanticCustomError("date_format", "{codes}", {"codes": codes}) from error
+        reason = str(error)
+    if reason:
+        expected = f"codes of strftime, like %d.%m.%Y ({reason})"
+        raise PydanticCustomError("date_format", "{expected}", {"expected": expected})
     return setting
 
 

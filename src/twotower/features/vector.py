@@ -63,7 +63,7 @@ class Vector(Dense):
         if path is None:
             return f"a vector of finite numbers{length}, as long as all others"
         last = len(self.config.matrix) - 1
-        return f"a row number of {path}, 0 to {last}, with finite numbers in that row"
+        return f"a row number of {path}, 0 to {last}, with finite numbers{length} in that row"
 
     def files_digest(self, values: pd.Series) -> str | None:
         """Return the SHA-256 of the matrix file."""
@@ -71,7 +71,7 @@ class Vector(Dense):
 
     def _wrong(self, values: pd.Series) -> list[bool]:
         vectors = self._vectors(values)
-        length = next((len(vector) for vector in vectors if vector is not None), 0)
+        length = self.length or next((len(vector) for vector in vectors if vector is not None), 0)
         return [vector is None or len(vector) != length for vector in vectors]
 
     @property

@@ -287,6 +287,7 @@ def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> N
         "checked": days.dt.strftime("%d.%m.%Y"),
         "sold": days.dt.strftime("%m/%d/%Y"),
         "made": [f"0{n % 9 + 1}/0{n % 7 + 1}/2020" for n in range(39)],  # the day first, or the month
+        "listed": days.dt.strftime("%Y/%m/%d"),
         "packed": days,
         "seen": days.dt.date,
     }
@@ -294,7 +295,7 @@ def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert answer(["log.csv", "items.parquet", "--name", "shop"]) == 0
     written = checked("train", ["data=shop"])["features"]["item"]
     formats = {name: feature.get("format") for name, feature in written.items() if name != "item_id"}
-    iso = dict.fromkeys(("released", "packed", "seen"))
+    iso = dict.fromkeys(("released", "listed", "packed", "seen"))
     assert formats == iso | {"checked": "%d.%m.%Y", "sold": "%m/%d/%Y"}
     assert "'made' of item is left out: it holds dates of another form" in capsys.readouterr().out
 

@@ -72,8 +72,12 @@ def test_dates_of_another_format() -> None:
     assert feature.encode(["02.01.2020", "01.02.2022", "2022-02-01"]).flatten().tolist() == [1, 2, 0]
     with pytest.raises(InputError, match=r"expected a date of the format %d.%m.%Y, found '2022-02-01'"):
         feature.check(pd.Series(["2022-02-01"]), "items.csv")
+    assert feature.encode(["now", "today"]).flatten().tolist() == [0, 0]
     with pytest.raises(ValidationError, match=r"codes of strftime, like %d.%m.%Y \('Q' is a bad directive"):
-        Date.Config(column="released", dim=2, format="%Q")
+        Date.Config(column="released", dim=2, format="%d %Q")
+    for wrong in ("", "mixed", "%H:%M"):
+        with pytest.raises(ValidationError, match=r"like %d.%m.%Y \(no code of a date"):
+            Date.Config(column="released", dim=2, format=wrong)
 
 
 @settings(max_examples=50, deadline=None)

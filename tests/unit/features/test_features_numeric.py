@@ -54,7 +54,8 @@ def test_a_vector_is_projected_without_a_constant() -> None:
     with torch.no_grad():
         encoder.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, -1.0]]))
     assert encoder(feature.encode([[1, 2], None])).tolist() == [[1, 4, 1], [0, 0, 0]]
-    assert "of length 2" in feature.expected
+    with pytest.raises(InputError, match=r"a vector of finite numbers of length 2, .* found \[1, 2, 3\]"):
+        feature.check(pd.Series([[1, 2, 3]]), "items.parquet")
 
 
 def test_vectors_keep_their_values_or_are_standardized() -> None:

@@ -17,7 +17,8 @@ from twotower.data.times import LATEST, YEAR, parsed_dates
 ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
 DATE = f"{ISO}|{OTHER_DATE}"
-DATE_FORMATS = ("ISO8601", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d")
+DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+"""Formats other than ISO 8601 that are recognized."""
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
 """Names of labels that may hold any numbers; other labels have two values."""
@@ -181,12 +182,11 @@ def _dates(column: Column) -> Kind | None:
     """Return dates if all values have one format; where two fit, such as 1/2/2024, no kind."""
     if len(column.distinct) < 2 or not column.matches(DATE):
         return None
-    possible = DATE_FORMATS if column.is_text else DATE_FORMATS[:1]
-    formats = [form for form in possible if parsed_dates(column.values, form).notna().all()]
-    if len(formats) != 1:
-        return None
-    other = {"format": formats[0]} if formats[0] != DATE_FORMATS[0] else {}
-    return Kind("dates", "date.Date", {"dim": 8, **other})
+    kind = Kind("dates", "date.Date", {"dim": 8})
+    if parsed_dates(column.values).notna().all():
+        return kind
+    formats = [form for form in DATE_FORMATS if parsed_dates(column.values, form).notna().all()]
+    return kind._replace(settings={"dim": 8, "format": formats[0]}) if len(formats) == 1 else None
 
 
 def _unusable(column: Column) -> Kind | None:
