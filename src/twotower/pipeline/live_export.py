@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +19,7 @@ from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_copies import append_rows, change_rows, time_value
 from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
-from twotower.data.times import checked_times
+from twotower.data.times import checked_times, parsed_dates
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.serving.live.change_store import read_changes
@@ -257,6 +258,12 @@ def _update_table(
 def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files, path: Path) -> Any:
     """Return a value in the type of its column. If the column has no lists, a list is joined to a text."""
     kind = kinds.get(name)
+    if (
+        isinstance(value, str)
+        and kind is not None
+        and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    ):
+        return _moment(value, kind)
     holds_lists = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
     if isinstance(value, list) and not holds_lists:
         return config.tag_separator.join(map(str, value))
@@ -270,3 +277,13 @@ def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files
         raise InputError(
             f"{path}: column {name!r} has type {kind}, but the live value is {value!r} ({error!s:.90})"
         ) from error
+
+
+def _moment(text: str, kind: pa.DataType) -> Any:
+    """Return an ISO 8601 text in the type of a column of times or dates; a text of another form as it is."""
+    (moment,) = parsed_dates(pd.Series([text]))
+    if pd.isna(moment):
+        return text
+    if pa.types.is_date(kind):
+        return moment.date()
+    return moment if kind.tz else moment.tz_localize(None)

@@ -1,9 +1,11 @@
 """Live changes of a store in the next night's files: nothing lost, nothing twice, all counted."""
 
 import contextlib
+import datetime
 import json
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -151,6 +153,21 @@ def test_units_and_parquet(place, store, unit):
     paths = {"interactions": str(place / "night" / "interactions.parquet")}
     again = export_live(settings(place, timestamp_unit=unit), store, place / "again", paths)
     assert again.events_added == 0
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("ms", "UTC"), pa.date32()], ids=str)
+def test_dates_of_live_items_enter_a_column_of_dates(kind, place):
+    released = pa.array([datetime.date(2024, 5, 31), None]).cast(pa.timestamp("us")).cast(kind)
+    pq.write_table(pa.table({"what": ["i1", "i2"], "released": released}), place / "items.parquet")
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
+        kept.commit([ItemPut("i2", {"released": "2024-05-31"}), ItemPut("i3", {"released": None})])
+    run = settings(place, item_features=["released"], item_label=None, tag_columns=[])
+    export_live(run, place / "live.sqlite", place / "night", {"items": str(place / "items.parquet")})
+    table = pq.read_table(place / "night" / "items.parquet")
+    assert table.schema.field("released").type == kind
+    first, second, third = table["released"].to_pylist()
+    assert first == second
+    assert third is None
 
 
 def test_labels_weights_and_types_of_events_are_filled_in(place, store):
