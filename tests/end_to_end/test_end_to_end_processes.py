@@ -54,6 +54,8 @@ def test_after_the_end_of_a_rank_another_number_of_processes_continues_the_run(t
     assert done.returncode == 0, done.stderr
     losses = [result_of(tmp_path / name)["curves"]["train/epoch_loss"] for name in ("alone", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # the same examples in the same order
+    again = run_script("evaluate", f"run={run}")
+    assert again.returncode == 0, again.stderr
 
 
 def torchrun(rank: int, port: int, plan: Sequence[str]) -> subprocess.Popen[str]:

@@ -12,6 +12,8 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import targets
+from twotower.files.atomic import write_text_atomically
+from twotower.files.plain_values import yaml_text
 from twotower.parallel.launched import check_launcher, launched_rank, launched_size
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import from_first
@@ -31,7 +33,7 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
-from twotower.runs.fingerprint import override_key
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
@@ -88,6 +90,8 @@ def resume(
             (run.settings[group] if group else run.settings)[name] = value
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
         _check_processes(config)
+        if not IRRELEVANT_KEYS.issuperset(changes or {}):  # result and bundle have the changed settings
+            write_text_atomically(folder / CONFIG, yaml_text(run.settings))
         return _train(run, config, epoch_callback)
 
 
