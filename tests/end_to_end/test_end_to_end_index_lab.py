@@ -110,6 +110,14 @@ def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() ->
     assert pareto_rows([flat, slower]) == [flat]
 
 
+def test_a_search_argument_of_the_settings_is_the_only_one() -> None:
+    row = measure(
+        "cells", IVFFlat.Config(nlist=8, nprobe=2), exact_results(vectors(500, 2), vectors(20, 3)), 1.0
+    )
+    assert [point.search_args for point in row.points] == [row.chosen.search_args] == [{"nprobe": 2}]
+    assert not row.reaches_target
+
+
 def test_bad_input_is_one_message(tmp_path: Path, files: tuple[str, str]) -> None:
     broken = vectors(50, 4)
     broken[7, 3] = np.nan

@@ -93,9 +93,14 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
                 break
         if index.config.min_recall < target_recall:
             points = refined(points, measure, target_recall)
-    fixed = all(getattr(index.config, name, None) is not None for name in given)
-    index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
+    is_fixed = has_fixed_search(index)
+    index.set_search_args(given if is_fixed else choose_point(points, target_recall).search_args)
     return points
+
+
+def has_fixed_search(index: Index) -> bool:
+    """Return whether the settings fix the search argument."""
+    return all(getattr(index.config, name, None) is not None for name in index.search_args)
 
 
 def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]) -> OperatingPoint:

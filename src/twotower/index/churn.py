@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.index.check import evenly_spaced, measure_recall, recall_curve, save_and_load, single_thread
+from twotower.index.check import (
+    evenly_spaced,
+    has_fixed_search,
+    measure_recall,
+    recall_curve,
+    save_and_load,
+    single_thread,
+)
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
@@ -133,9 +140,8 @@ def _tune(index: Index, truth: GroundTruth, target_recall: float) -> float:
 
     A search argument that the settings fix is not changed. Returns the recall.
     """
-    is_fixed = all(getattr(index.config, name, None) is not None for name in index.search_args)
     measure = functools.partial(measure_recall, index, truth)
-    if is_fixed:
+    if has_fixed_search(index):
         return measure(index.search_args).recall
     return recall_curve(index, measure, target_recall)[-1].recall
 

@@ -13,6 +13,7 @@ from twotower.index.check import (
     OperatingPoint,
     batch_rate,
     choose_point,
+    has_fixed_search,
     latency_ms,
     recall_curve,
     single_thread,
@@ -75,6 +76,8 @@ def measure(
 ) -> LabRow:
     """Build an index, search it with growing search arguments, and change it.
 
+    A search argument that the settings fix is the only one.
+
     The last items (at most 1,000, and a tenth) are added after building, and removed at the end.
 
     Args:
@@ -103,7 +106,8 @@ def measure(
         points.append(LabPoint(search_args, {k: truth.recall(found) for k, truth in truths.items()}, rate))
         return OperatingPoint(search_args, points[-1].recall[k])
 
-    curve = recall_curve(index, measure_point, SATURATED)
+    is_fixed = has_fixed_search(index)
+    curve = [measure_point(index.search_args)] if is_fixed else recall_curve(index, measure_point, SATURATED)
     chosen = points[curve.index(choose_point(curve, target_recall))]
     index.set_search_args(chosen.search_args)
     p50, p99 = latency_ms(index, queries, k)
