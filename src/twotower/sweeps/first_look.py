@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -100,8 +101,8 @@ class FirstLook(Sweep):
         self.stages = self._stages(len(Split.Config.model_validate(settings["split"]).windows()))
         self.left_out: dict[str, str] = {}
         texts = {name: tuple(text.split()) for name, text in config.recipes.items()}
-        if override := events_override(settings["data"]):
-            texts.setdefault(EVENTS, (override,))
+        if overrides := events_overrides(settings["data"]):
+            texts.setdefault(EVENTS, overrides)
         self.recipes = list(self._recipes(texts))
         if not self.recipes:
             left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
@@ -313,12 +314,18 @@ class FirstLook(Sweep):
         }
 
 
-def events_override(data: Mapping[str, Any]) -> str:
-    """Return the override that gives events of role `history` the role `train`; "" without such events."""
+def events_overrides(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the overrides that give events of role `history` the role `train`; empty without such events."""
     events = data.get("events") or {}
     names = [name for name, event in events.items() if event.get("role") == "history"]
-    changed = ", ".join(f"{name}: {{role: train, weight: {EVENT_WEIGHT}}}" for name in names)
-    return f"data.events={{{changed}}}" if names else ""
+    return tuple(text for name in names for text in _event_overrides(name))
+
+
+def _event_overrides(name: str) -> tuple[str, ...]:
+    """Return the overrides of one event type; a number must be part of a key, or Hydra reads a number."""
+    if re.fullmatch(r"[\w-]+", name):
+        return f"data.events.{name}.role=train", f"data.events.{name}.weight={EVENT_WEIGHT}"
+    return (f"data.events={{{name}: {{role: train, weight: {EVENT_WEIGHT}}}}}",)
 
 
 def share_for(dataset: "RetrievalDataset") -> float:

@@ -225,11 +225,15 @@ def test_recipes_that_run_at_once_share_the_time_equally(
 def test_events_of_histories_become_examples_in_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = {"buy": {"role": "positive"}, "view": {"role": "history"}, "add to cart": {"role": "history"}}
-    override = "data.events={view: {role: train, weight: 0.2}, add to cart: {role: train, weight: 0.2}}"
+    events = {"buy": {"role": "positive"}, "2": {"role": "history"}, "add to cart": {"role": "history"}}
+    overrides = (
+        "data.events.2.role=train",
+        "data.events.2.weight=0.2",
+        "data.events={add to cart: {role: train, weight: 0.2}}",
+    )
     recipes = look_of(tmp_path, monkeypatch, events=events).recipes
     assert recipes[-1].name == "events"
-    assert recipes[-1].texts == (override,)
+    assert recipes[-1].texts == overrides
     mine = look_of(tmp_path, monkeypatch, events=events, recipes={"events": "embedding_dim=8"}).recipes
     assert [each.texts for each in mine if each.name == "events"] == [("embedding_dim=8",)]
     others = look_of(tmp_path, monkeypatch, events={"view": {"role": "train"}}).recipes
