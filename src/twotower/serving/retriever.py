@@ -242,7 +242,8 @@ class Retriever:
         """Add an interaction to a user's history, for all later requests.
 
         An event with the same user, item, time (unix seconds) and type is added once. Type None is a positive
-        interaction. Raises UnknownItem, or InputError: invalid user id, time or event type.
+        interaction, and the same event as one of any type that is known. Raises UnknownItem, or InputError:
+        invalid user id, time or event type.
         """
         event_type = self.event_types.type_of(event)
         key = self.users.checked(user_id)

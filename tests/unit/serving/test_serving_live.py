@@ -3,6 +3,7 @@ import threading
 import time
 from contextlib import closing
 from functools import partial
+from unittest import mock
 
 import pytest
 import tiny_bundle
@@ -313,6 +314,20 @@ def test_a_commit_while_a_follower_reads_the_store_is_applied(root, tmp_path, mo
             live._follow_once()
         assert not waiting
         assert {"first new", "second new"} <= offered(live.retriever).keys()
+
+
+def test_a_removed_item_is_not_offered_while_an_event_of_it_is_applied(root, tmp_path):
+    with (
+        closing(shared_without_a_follower(root, tmp_path)) as live,
+        closing(ChangeStore(tmp_path / "live.db", is_shared=True)) as other,
+    ):
+        write(live, ItemPut("new", NEW), ItemRemoved("new"))
+        other.commit([EventAdded("late", "new", tiny_bundle.NOW)])
+        other.commit([ItemPut("unseen", NEW), ItemRemoved("unseen"), EventAdded("late", "unseen", 9)])
+        with mock.patch.object(live.retriever.catalogue, "put") as put:
+            live._follow_once()
+        assert live.retriever.history("late") == ["new"]
+        assert [item.item_id for call in put.call_args_list for item in call.args[0]] == ["unseen"]
 
 
 class WatchedLock:

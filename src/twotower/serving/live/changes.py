@@ -123,6 +123,14 @@ def replay(changes: Iterable[Change], retriever: Retriever) -> list[Quarantined]
     return quarantined
 
 
+def without_removed(changes: Sequence[Change], retriever: Retriever) -> list[Change]:
+    """Leave out items that are removed again and that the retriever knows, so that no request gets them."""
+    rows = retriever.catalogue.items
+    removed = {each.item_id for each in changes if isinstance(each, ItemRemoved)}
+    known = {item_id for item_id in removed if rows.rows([item_id])[0]}
+    return [each for each in changes if not (isinstance(each, ItemPut) and each.item_id in known)]
+
+
 def _apply(change: Change, retriever: Retriever) -> Quarantined | None:
     try:
         match change:

@@ -20,6 +20,7 @@ from twotower.serving.live.changes import (
     check,
     replay,
     subject,
+    without_removed,
 )
 from twotower.serving.retriever import Retriever
 
@@ -244,7 +245,7 @@ class LiveService:
             last, commits = self._store.last, self._store.other_commits
             if commits != self._seen:
                 changes = list(self._store.changes(self._applied))
-                failed = replay(changes, self.retriever)
+                failed = replay(without_removed(changes, self.retriever), self.retriever)
                 self._quarantined -= {*map(subject, changes)}
                 self._quarantined |= {subject(each.change) for each in failed}
             self._seen, self._applied = commits, last

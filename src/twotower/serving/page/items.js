@@ -9,6 +9,7 @@ const NUM_SIMILAR = 8;
 const NUM_LOOKED_AT = 100;
 const turn = turns();
 let open = null; // id of the item that is shown
+let changed = null; // item of the form, with all its features: those without a field are kept
 
 const similarTo = (id) => ask("/page/similar", { query: { item: id, k: NUM_SIMILAR } });
 
@@ -69,7 +70,12 @@ function showItem(item, similar) {
   if (focused) heading().focus(); // what had it is gone
 }
 
-function change(item) {
+async function change(item) {
+  try {
+    changed = await ask(`/items/${inPath(item.item_id)}`);
+  } catch (error) {
+    return tell(error);
+  }
   byId("add-id").value = item.item_id;
   for (const { name } of state.columns) byId(`add-column-${name}`).value = asTyped(item.attributes[name]);
   say("", "");
@@ -101,12 +107,12 @@ function say(kind, text) {
   status.textContent = text;
 }
 
-function features() {
-  const given = {};
+function features(id) {
+  const given = changed !== null && String(changed.item_id) === id ? { ...changed.features } : {};
   for (const { name, kind } of state.columns) {
     const text = byId(`add-column-${name}`).value.trim();
-    if (text === "") continue;
-    given[name] = typed(kind, text);
+    if (text === "") delete given[name];
+    else given[name] = typed(kind, text);
   }
   return given;
 }
@@ -126,7 +132,7 @@ async function save(event) {
   fill(byId("add-found"));
   const started = performance.now();
   try {
-    await ask(`/items/${inPath(id)}`, { method: "PUT", body: { features: features() } });
+    await ask(`/items/${inPath(id)}`, { method: "PUT", body: { features: features(id) } });
     const milliseconds = Math.max(1, Math.round(performance.now() - started));
     say("good", `Item ${id} is in the catalogue, after ${milliseconds} ms.`);
     state.added.add(id);
