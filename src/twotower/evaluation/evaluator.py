@@ -188,7 +188,7 @@ class Evaluator(Component):
         """Return the report of lists.
 
         Args:
-            popularity: [N + 1] interactions of each item row in the training data of the model
+            popularity: [N + 1] interactions of each item row in the parts before the holdout
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """

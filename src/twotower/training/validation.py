@@ -52,9 +52,10 @@ class Validation:
         return "max" if self.evaluator.config.higher_is_better()[metric_name(monitor)] else "min"
 
     def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
-        """Return a metric of towers before training, negated if lower is better."""
+        """Return a metric of towers before training, negated if lower is better; see `mode` for errors."""
+        mode = self.mode(monitor)
         value = self.metrics(model, temperature, with_health=False)[monitor]
-        return value if self.mode(monitor) == "max" else -value
+        return value if mode == "max" else -value
 
     def monitored(self, monitor: str) -> NDArray[np.float64] | None:
         """Return a metric of each user in the latest ranking, negated if lower is better.

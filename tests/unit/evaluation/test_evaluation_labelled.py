@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -118,6 +119,9 @@ def test_an_epoch_is_not_chosen_by_what_is_not_defined() -> None:
         InputError, match=r"trainer.monitor: 'valid/auc' is not defined for the validation split"
     ):
         mode("valid/auc", None)
+    validation = Validation(holdout_of(None), evaluator_of(), make_history([[1]]), 3)
+    with pytest.raises(InputError, match="is not defined for the validation split"):
+        validation.score(Mock(), "valid/auc", 1.0)
     wanted = Labelled(np.int32([2]), np.int32([1]), np.array([True]), np.int64([0]))
     with pytest.raises(InputError, match="not defined"):
         mode("valid/auc", wanted)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
@@ -116,6 +117,16 @@ def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
     found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
     assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1
     assert found[3] == pytest.approx(found[0])  # the quantile of the others
+
+
+def test_an_item_that_is_only_an_example_is_not_new() -> None:
+    users, items = np.ones(4, dtype=int), np.array([1, 2, 3, 3])
+    roles = np.array([POSITIVE, POSITIVE, TRAIN, HISTORY], dtype=np.int8)
+    bias = Popularity.Config().build(4)
+    bias.initialize(Interactions.from_rows(users, items, np.arange(4), 1, roles=roles))
+    assert bias.has_occurred.tolist() == [True, True, True, False]
+    history = Interactions.from_rows(users[3:], items[3:], np.arange(1), 1, roles=roles[3:])
+    assert not bias._occurring_items(history).any()
 
 
 WARM = RecentPopularity.Config(new_item_quantile=0.5)

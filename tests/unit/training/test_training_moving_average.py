@@ -125,3 +125,14 @@ def test_a_reduction_begins_with_the_best_weights(tmp_path: Path) -> None:
     first = best - 9 / 11 / 3
     second = 3 / 12 * first + 9 / 12 * (best - 2 / 3)
     assert module.validated == pytest.approx([best, AVERAGES[3], second])
+
+
+def test_without_an_epoch_there_is_no_average() -> None:
+    """As in a refit of a phase whose initial embeddings were best."""
+    module, average = Falling([]), MovingAverage(DECAY)
+    trainer = pl.Trainer(
+        max_epochs=0, callbacks=[average], accelerator="cpu", logger=False, enable_checkpointing=False
+    )
+    trainer.fit(module, torch.utils.data.DataLoader([0]))  # type: ignore[arg-type]
+    average.copy_to(module)
+    assert float(module.weight.detach()) == 0

@@ -7,6 +7,8 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
+from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.order import Replay
 
@@ -60,3 +62,19 @@ def test_nothing_new_to_learn_from_is_refused() -> None:
         Replay(NEW, 0.5, NONE).order(np.array([1.0] * 8 + [0.0] * 3, np.float32), None, 5)
     only_shown = Replay(NEW & False, 0.0, np.array([False, True])).order(np.ones(13, np.float32), None, 5)
     assert only_shown.epoch(0).tolist() == [12]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01, 0.0])
+def test_requests_come_as_often_as_the_correction_says(share: float) -> None:
+    """User 1 has nine old interactions and a new one, user 2 a new one; none is near another in time."""
+    users, items = np.array([1] * 10 + [2]), np.arange(1, 12)
+    times = 86_400 * np.append(100 * np.arange(1, 11), 1000)
+    log = Interactions.from_rows(users, items, times, 2)
+    replay = Replay(times == times[-1], share, NONE)
+    objective = NextBasket.Config(batch_size=1000, epoch_requests=20_000, horizon_days=28).build()
+    batches = objective.batches(log, history=MeanPooling.Config(), seed=0, build_order=replay.order)
+    drawn = np.zeros(12)
+    for batch in batches.epoch_batches(0, 0):
+        drawn += np.bincount(batch.positives.numpy(), minlength=12)
+    expected = objective.frequencies(log, 11, replay.shares).numpy()
+    np.testing.assert_allclose(drawn / drawn.sum(), expected, atol=0.02)

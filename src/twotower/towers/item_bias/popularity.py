@@ -49,17 +49,17 @@ class Popularity(ItemBias):
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Count the positives; see `ItemBias.initialize`."""
-        interactions = interactions.positives
-        items = np.asarray(interactions.items)
-        weights = self.count_weights(interactions)
+        positives = interactions.positives
+        items = np.asarray(positives.items)
+        weights = self.count_weights(positives)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy((popularity - popularity.mean()) * temperature))
             self.has_occurred.copy_(self._occurring_items(interactions))
 
     def _occurring_items(self, interactions: Interactions) -> Tensor:
-        """Return whether each item has a positive or an impression, bool [N]."""
-        parts = [interactions.positives.items]
+        """Return whether each item has an example or an impression, bool [N]."""
+        parts = [interactions.examples.items]
         if interactions.impressions is not None:
             parts.append(interactions.impressions.items)
         return torch.from_numpy(np.bincount(np.concatenate(parts), minlength=self.num_items + 1)[1:] > 0)

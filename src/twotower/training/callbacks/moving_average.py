@@ -27,9 +27,10 @@ class MovingAverage(pl.Callback):
         self.average = [weights.clone() for weights in _trained(module)]
 
     def copy_to(self, module: nn.Module) -> None:
-        """Replace the weights by their average."""
-        for weights, average in zip(_trained(module), self.average, strict=True):
-            weights.copy_(average)
+        """Replace the weights by their average, if an epoch has begun."""
+        if self.average:
+            for weights, average in zip(_trained(module), self.average, strict=True):
+                weights.copy_(average)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, unless a checkpoint has the average."""

@@ -126,7 +126,7 @@ class NextBasket(Objective):
             drawn *= shares[is_example]
         expected = np.zeros(len(interactions))
         expected[is_example] = sums_nearby(drawn, examples, max(1, self.horizon_seconds))
-        return expected
+        return expected if shares is None else np.where(shares > 0, expected, 0)
 
     def batches(self, interactions: Interactions, **settings: Any) -> "BasketBatches":
         """Build batches of requests; for `settings` see `TrainBatches`."""
@@ -165,8 +165,8 @@ class BasketBatches(TrainBatches):
             example_weights = np.asarray(interactions.weights)[self.chosen]
             self.example_weights = example_weights / example_weights.mean()
         # A warm start replays a share of old interactions, so users without new ones have fewer requests.
-        weights = objective.example_weights(interactions)[self.chosen].astype(np.float64)
-        replayed = totals / np.add.reduceat(weights, begins)
+        weights = objective.example_weights(interactions).astype(np.float64)
+        replayed = totals / np.bincount(interactions.user_rows(), weights)[users[begins]]
         self.request_rates = replayed / replayed.max()
 
     @property
