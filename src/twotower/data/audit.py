@@ -98,7 +98,7 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
 
     `equal_timestamp_rate` is the share of consecutive interactions of a user with equal times, which are in
     the order of the source. `future_leak_rate` is the share of test targets that are earlier than some
-    training interaction of any user.
+    interaction of any user in the train part.
     """
     pairs = equal = 0
     for rows in blocks_of_users(interactions.offsets, interactions.times):
