@@ -1,4 +1,6 @@
-"""Data sets that the default was not chosen on, as `data=table_files` reads them; `carry_over.py` runs them.
+"""Data sets for `carry_over.py`, as `data=table_files` reads them.
+
+The default recipe, but for one rule, was not chosen on them.
 
 From what is in `TWOTOWER_DATA_DIR` and bundled: other periods, users and items of it; and made-up shops. A
 set is a folder with interactions.csv, mostly users.csv and items.csv, and manifest.json: what to type of it.

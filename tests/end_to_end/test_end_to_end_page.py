@@ -296,6 +296,37 @@ def test_an_item_is_added_by_the_form_and_found(page: Any, service: str) -> None
     shown(page, "#bundle").to_contain_text("61 items")
 
 
+def test_a_change_keeps_the_values_that_have_no_field(page: Any, service: str) -> None:
+    """As vectors and dates of Parquet; here a column is withheld from the page."""
+
+    def withhold(route: Any) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        content["columns"] = [each for each in content["columns"] if each["name"] != "price"]
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/page/facets", withhold)
+    page.goto(f"{service}/#items")
+    page.fill("#item", "item-009")
+    shown(page, "#item-list li").to_have_count(1)
+    page.keyboard.press("Enter")
+    before = page.request.get(f"{service}/items/item-009").json()["features"]
+    page.get_by_role("button", name="Change").click()
+    shown(page, "#add-id").to_have_value("item-009")
+    page.fill("#add-column-title", "GREEN LAMP")
+    page.fill("#add-column-mixed", "")
+    page.get_by_role("button", name="Save").click()
+    shown(page, "#add-status").to_contain_text("item-009 is in the catalogue")
+    after = page.request.get(f"{service}/items/item-009").json()["features"]
+    assert after["price"] == before["price"]
+    assert after["title"] == "GREEN LAMP"
+    assert after.get("mixed") is None
+    page.fill("#add-id", "new-9")  # of which the page has no other values
+    page.get_by_role("button", name="Save").click()
+    shown(page, "#add-status").to_contain_text("new-9 is in the catalogue")
+    assert page.request.get(f"{service}/items/new-9").json()["features"].get("price") is None
+
+
 def test_an_item_is_removed_only_by_who_says_so_twice(page: Any, service: str) -> None:
     page.goto(f"{service}/#items")
     page.fill("#item", "item-009")
