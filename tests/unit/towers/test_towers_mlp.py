@@ -100,3 +100,14 @@ def test_norms() -> None:
     assert vectors.grad.isfinite().all()
     centered = layer(vectors)
     torch.testing.assert_close(centered[0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
+
+
+def test_the_gradient_of_a_zero_vector_is_as_large_as_that_of_its_direction() -> None:
+    """As of an empty history: 1 / length would be 1e12."""
+    vectors = torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
+    (
+        Mlp(Mlp.Config(widths=[], normalize="l2"), DIMS, 2).norm(vectors) * torch.tensor([2.0, -1.0])
+    ).sum().backward()
+    assert vectors.grad is not None
+    torch.testing.assert_close(vectors.grad[0], torch.tensor([2.0, -1.0]))
+    torch.testing.assert_close(vectors.grad[1], torch.tensor([44.0, -33.0]) / 125)

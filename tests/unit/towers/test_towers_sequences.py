@@ -233,6 +233,16 @@ def test_additive_attention_by_hand() -> None:
     torch.testing.assert_close(encoder(items, mask, mask), torch.tensor([[[0.0], [2.0], [last]]]))
 
 
+def test_additive_attention_of_nothing_has_a_finite_gradient() -> None:
+    encoder = AdditiveAttention(AdditiveAttention.Config(length=2), 1)
+    items, mask = torch.zeros(2, 2, 1, requires_grad=True), torch.tensor([[False, False], [False, True]])
+    (1e12 * (encoder.latest(items, mask, mask).sum() + encoder(items, mask, mask).sum())).backward()
+    assert items.grad is not None
+    assert items.grad[0].eq(0).all()
+    assert items.grad.isfinite().all()
+    assert encoder.query.grad.isfinite().all()
+
+
 def test_buckets_of_times() -> None:
     day = 86_400
     times = torch.tensor([[0, 100, 100 + day, 50], [7, 7, 7, 7 + day]])  # asked before the last item: with it

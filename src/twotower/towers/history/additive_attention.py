@@ -35,4 +35,5 @@ class AdditiveAttention(HistoryEncoder):
 
 
 def _above_zero(total: Tensor) -> Tensor:
-    return total.clamp(min=torch.finfo(total.dtype).tiny)
+    """Return totals, 1 in place of 0: a small number would make gradients infinite."""
+    return torch.where(total > 0, total, 1.0)
