@@ -37,6 +37,10 @@ BITS_PER_ROW = 64
 """Up to this many bits per row, allowed rows are a bitmap: faster than a hash set."""
 
 
+FAST_SCANS = (faiss.IndexFastScan, faiss.IndexIVFFastScan)
+"""Classes whose `add` mixes new codes with those of removed vectors, which therefore become tombstones."""
+
+
 class FaissIndex:
     """Vectors in a Faiss object and their rows; a row is never added twice.
 
@@ -53,10 +57,13 @@ class FaissIndex:
         self.dim, self.num_tombstones = int(outer.d), 0
         self._cells: Cells | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
+        self._is_fast_scan = isinstance(_without_transforms(self.inner), FAST_SCANS)
 
     @classmethod
     def wrap(cls, trained: Any) -> "FaissIndex":
         """Wrap a trained Faiss object without vectors, in an IndexIDMap if it lacks ids or removal."""
+        if isinstance(_without_transforms(trained), FAST_SCANS):
+            return cls(faiss.IndexIDMap(trained))
         try:
             trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
             trained.remove_ids(np.empty(0, dtype=np.int64))
@@ -110,10 +117,12 @@ class FaissIndex:
         present = np.unique(rows[contains(self.rows, rows)])
         if not len(present):
             return 0
+        table = self._ids
         try:
+            if self._is_fast_scan:
+                raise RuntimeError("no removal")
             self.outer.remove_ids(present)
         except RuntimeError:
-            table = self._ids
             if table is None:
                 raise
             table[np.isin(table, present)] = TOMBSTONE
@@ -212,6 +221,12 @@ class Cells(NamedTuple):
 
     of_row: np.ndarray
     sizes: np.ndarray
+
+
+def _without_transforms(index: Any) -> Any:
+    while isinstance(index, faiss.IndexPreTransform):
+        index = faiss.downcast_index(index.index)
+    return index
 
 
 def cell_sizes(cells: Any) -> np.ndarray:

@@ -42,7 +42,7 @@ def recall(config: Index.Config, items: np.ndarray, queries: np.ndarray) -> floa
         (HNSWSQ.Config(links=8), "IDMap,HNSW8,SQfp16"),
         (IVFRaBitQ.Config(nlist=4), "IDMap,IVF4,RaBitQ4,Refine(SQfp16)"),
         (IVFPQFastScan.Config(nlist=4), "IDMap,IVF4,PQ16x4fsr,Refine(SQfp16)"),
-        (Factory.Config(factory="IVF4,PQ16x4fs"), "IVF4,PQ16x4fs"),
+        (Factory.Config(factory="IVF4,PQ16x4fs"), "IDMap,IVF4,PQ16x4fs"),
         (Factory.Config(factory="IVF4,SQ8,Refine(PQ16x4fs)"), "IDMap,IVF4,SQ8,Refine(PQ16x4fs)"),
         (Factory.Config(factory="IVF4_HNSW8,SQ8"), "IVF4_HNSW8,SQ8"),
         (Factory.Config(factory="IVF4,SQ8,Refine(Flat)"), "IDMap,IVF4,SQ8,Refine(Flat)"),
@@ -136,6 +136,29 @@ def test_a_file_of_another_text_is_refused(tmp_path: Path) -> None:
     again = Factory.Config(factory="IVF4,SQ8").build()
     again.load(tmp_path / "index")
     np.testing.assert_array_equal(again.search(vectors(5), 3).rows, index.search(vectors(5), 3).rows)
+
+
+@pytest.mark.parametrize("factory", ["IVF4,PQ16x4fs", "PQ16x4fs", "RR16,IVF4,PQ16x4fsr", "IVF4,RaBitQfs"])
+def test_codes_of_removed_items_do_not_spoil_those_of_new_ones(factory: str, tmp_path: Path) -> None:
+    items = vectors(2 * NUM_VECTORS)
+    index, fresh = (Factory.Config(factory=factory).build() for _ in range(2))
+    index.build(items[:NUM_VECTORS], np.arange(NUM_VECTORS))
+    fresh.build(items[:NUM_VECTORS], np.arange(NUM_VECTORS))
+    removed, new = np.arange(0, NUM_VECTORS, 3), np.arange(NUM_VECTORS, NUM_VECTORS + 60)
+    assert index.remove(removed) == len(removed)
+    for each in (index, fresh):
+        each.add(items[new], new)
+        for name in each.search_args:
+            each.set_search_args({name: each.largest_search_arg})
+    index.save(tmp_path / "index")
+    index = Factory.Config(factory=factory).build()
+    index.load(tmp_path / "index")
+    expected = fresh.search(items[new], 1)
+    kept = ~np.isin(expected.rows, removed)[:, 0]
+    found = index.search(items[new], 1)
+    np.testing.assert_array_equal(found.rows[kept], expected.rows[kept])
+    np.testing.assert_allclose(found.scores[kept], expected.scores[kept], rtol=1e-5)
+    assert not np.isin(found.rows, removed).any()
 
 
 @pytest.mark.parametrize(
