@@ -73,6 +73,15 @@ def test_decay_pulls_to_the_weights_kept_before_a_checkpoint_was_loaded(is_spars
     assert table.weight.flatten().tolist() == pytest.approx([3.0 - 0.5 + 0.1, 2.0], abs=1e-6)
 
 
+def test_a_matrix_without_a_gradient_is_not_pulled() -> None:
+    used, unused = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1, 1))
+    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
+    optimizer = choice.optimizer([used, unused], [])
+    used.sum().backward()
+    optimizer.step()
+    assert (used.item(), unused.item()) == (pytest.approx(0.5), 1.0)
+
+
 CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
 
 

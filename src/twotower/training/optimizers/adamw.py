@@ -108,7 +108,8 @@ def pull_to_initial(initial: Mapping[nn.Parameter, Tensor], optimizer: Optimizer
     """
     group = optimizer.param_groups[0]  # of the matrices
     for parameter, values in initial.items():
-        parameter.add_(values, alpha=group["lr"] * group["weight_decay"])
+        if parameter.grad is not None:  # else it has not decayed
+            parameter.add_(values, alpha=group["lr"] * group["weight_decay"])
 
 
 class SparseAdamW(torch.optim.SparseAdam):
