@@ -12,6 +12,7 @@ import forks
 import httpx
 import pandas as pd
 import pytest
+import yaml
 from in_process import run_script
 from quick import POPULARITY_ONLY
 
@@ -163,6 +164,8 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         status, record, folder = night("changes.optimizer.learning_rate=1.0", "alpha=0.4")
         assert (status, record["gate"]["passed"]) == (GATE_REFUSED, False)
         assert record["gate"]["new"] < record["gate"]["old"]
+        typed = yaml.safe_load((Path(record["trained"]) / "overrides.yaml").read_text())
+        assert "optimizer.learning_rate=1.0" in typed
         assert version() == record["version"] == second
         assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of([*so_far, days[2]])
 

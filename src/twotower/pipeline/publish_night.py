@@ -15,6 +15,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.problems import nearest
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
+from twotower.config.spec import TARGET
 from twotower.evaluation.user_values import bootstrap_interval, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
@@ -32,8 +33,8 @@ from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import PER_USER
 
-ALSO_SERVED = ("data", "split", "metrics", "console", "test")
-"""Changed settings that also apply to the evaluation of the served towers."""
+ALSO_SERVED = ("data", "split", "metrics", "index", "console", "test")
+"""Changed settings that also apply to the new bundle and the evaluation of the served towers."""
 STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 TEST = "test/"
 
@@ -60,7 +61,7 @@ def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
         if not read_finished_result(served).is_test_hidden:
             _read_metric(served, metric)  # a wrong metric is an error before the training
         refuse_other_towers("changes", [f"{key}=" for key in changes])
-        changed = {key: _merge(old.settings.get(key), value) for key, value in changes.items()}
+        changed = {key: merged(old.settings.get(key), value) for key, value in changes.items()}
         out = run_folder(nights)
         paths = {table: settings[table] for table in TABLES if settings[table]}
         counts = export_live(old.settings, Path(settings["store"]), out, paths)
@@ -73,7 +74,9 @@ def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
         print(f"rebuilt    {rebuilt}: the served towers on tonight's data")
         start = {"run": str(served), "epochs": settings["epochs"], "replay": settings["replay"]}
         new = run_folder(served.parent, [WARM_START])
-        _refuse_rejected(warm_start(served, {**changed, WARM_START: start}, (), trusted, new), new)
+        # Keys of the optimizer that are not named have the values that the served run has chosen.
+        named = [f"optimizer.{key}={value}" for key, value in changes.get("optimizer", {}).items()]
+        _refuse_rejected(warm_start(served, {**changed, WARM_START: start}, named, trusted, new), new)
         print(f"trained    {new}")
         gate = evaluate_gate(rebuilt, new, metric, settings["alpha"])
         print(f"gate       {gate.message()}")
@@ -94,9 +97,12 @@ def _refuse_rejected(status: int, run: Path) -> None:
         raise InputError(f"{run}: {reason}; nothing is published, set changes.index to another index")
 
 
-def _merge(before: Any, value: Any) -> Any:
+def merged(before: Any, value: Any) -> Any:
+    """Return settings with changes; another class has its own keys."""
     if isinstance(before, Mapping) and isinstance(value, Mapping):
-        return {**before, **{key: _merge(before.get(key), each) for key, each in value.items()}}
+        if value.get(TARGET, before.get(TARGET)) != before.get(TARGET):
+            return value
+        return {**before, **{key: merged(before.get(key), each) for key, each in value.items()}}
     return value
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.publish_night import evaluate_gate, nightly
+from twotower.pipeline.publish_night import evaluate_gate, merged, nightly
 from twotower.runs.result import Result, write_result
 
 WAYS = {"coverage": True, "recall": True, "rank": False, "novelty": None}
@@ -87,6 +87,13 @@ def test_incomparable_runs_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             evaluate_gate(old, run(tmp_path / name, [1.0, 2.0], **other), metric)
+
+
+def test_changes_of_another_class_replace_its_keys():
+    before = {"_target_": "a.Pq", "codes": 8, "nlist": 4}
+    assert merged(before, {"codes": 9}) == {"_target_": "a.Pq", "codes": 9, "nlist": 4}
+    assert merged({"index": before}, {"index": {"_target_": "a.Flat"}}) == {"index": {"_target_": "a.Flat"}}
+    assert merged(None, {"_target_": "a.Flat"}) == {"_target_": "a.Flat"}
 
 
 def test_a_hidden_test_split_has_no_gate_unless_the_new_window_is_read(tmp_path):
