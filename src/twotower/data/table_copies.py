@@ -18,6 +18,9 @@ from twotower.data.times import TimestampUnit
 Row = Mapping[str, Any]
 """Column -> plain value; a missing column or None is an empty field."""
 
+MAX_BLANK_LINE = 4_096
+"""Bytes at the end of a CSV that are searched for its last line."""
+
 
 def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str) -> None:
     """Copy a table and add rows at its end; a CSV keeps its bytes, Parquet its types.
@@ -33,24 +36,25 @@ def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str)
         names, end = header(source, separator), b""
         with open_text_file(source) as file:
             while chunk := file.read(2**20):
-                end = (end + chunk)[-3:]
-        if end.endswith((b"\n\n", b"\n\r\n")):
-            _copy_without_blank_end(source, target)
+                end = (end + chunk)[-MAX_BLANK_LINE:]
+        blank = separator.encode() + b"\r\n"
+        is_blank = not b"".join(end.splitlines()[-1:]).strip(blank)
+        if is_blank:
+            _copy_without_blank_end(source, target, blank)
         with open_text_file(target, "ab") as file:  # of gzip, this adds a member
-            file.write(b"" if end[-1:] in (b"\n", b"") else b"\n")
+            file.write(b"" if is_blank or end.endswith(b"\n") else b"\n")
             file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
 
 
-def _copy_without_blank_end(source: Path, target: Path) -> None:
-    """Copy a text file without the blank lines at its end, after which rows would not be read."""
+def _copy_without_blank_end(source: Path, target: Path, blank: bytes) -> None:
+    """Copy a text file without the lines of `blank` bytes at its end, after which rows would not be read."""
     with open_text_file(source) as file, open_text_file(target, "wb") as copy:
         held = b""
-        while chunk := file.read(2**20):
-            text = held + chunk
-            kept = text.rstrip(b"\r\n")
-            copy.write(kept)
-            held = text[len(kept) :]
-        copy.write(b"\n")
+        for line in file:
+            held += line
+            if line.strip(blank):
+                copy.write(held)
+                held = b""
 
 
 def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:
@@ -65,6 +69,8 @@ def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, s
         return
     names = header(source, separator)
     lines = parse_csv(source, names, separator).to_numpy(dtype=object).tolist()
+    while lines and not any(lines[-1]):  # after blank lines, rows would not be read
+        lines.pop()
     for line in lines:
         for name, value in rows.get(line[names.index(key)], {}).items():
             line[names.index(name)] = value

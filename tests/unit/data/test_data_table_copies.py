@@ -31,14 +31,14 @@ def test_gzip_gets_one_more_member(tmp_path):
         assert file.read() == "who,what\n1,a\n2,ü\n"
 
 
-@pytest.mark.parametrize("blank", ["\n\n", "\n\n\n", "\r\n\r\n"])
+@pytest.mark.parametrize("blank", ["\n\n", "\n\n\n", "\r\n\r\n", "\n,\n", "\n\n,\r\n\n", "\n,"])
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
 def test_rows_follow_the_last_row_where_a_file_ends_with_blank_lines(tmp_path, name, blank):
     with open_text_file(tmp_path / name, "wb") as file:
         file.write(f"who,what\n1,a{blank}".encode())
     append_rows(tmp_path / name, tmp_path / f"new-{name}", [{"who": 2, "what": "b"}], ",")
     with open_text_file(tmp_path / f"new-{name}") as file:
-        assert file.read() == b"who,what\n1,a\n2,b\n"
+        assert file.read().replace(b"\r\n", b"\n") == b"who,what\n1,a\n2,b\n"
 
 
 def test_parquet_keeps_its_types(tmp_path):
@@ -82,6 +82,9 @@ def test_rows_are_changed_where_they_stand(tmp_path):
     (tmp_path / "items.csv").write_text("id,name,price\na,x,1\nb,y,2\nc,z,3\n")
     change_rows(tmp_path / "items.csv", tmp_path / "new.csv", {"b": {"price": 2.5, "name": None}}, "id", ",")
     assert (tmp_path / "new.csv").read_text() == "id,name,price\na,x,1\nb,,2.5\nc,z,3\n"
+    (tmp_path / "items.csv").write_text("id,name,price\na,x,1\nb,y,2\n,,\n\n")
+    change_rows(tmp_path / "items.csv", tmp_path / "new.csv", {"b": {"price": 3}}, "id", ",")
+    assert (tmp_path / "new.csv").read_text() == "id,name,price\na,x,1\nb,y,3\n"
     pq.write_table(
         pa.table({"id": [7, 8], "price": pa.array([1.0, 2.0], pa.float32())}), tmp_path / "items.parquet"
     )
