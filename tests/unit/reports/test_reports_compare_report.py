@@ -159,6 +159,17 @@ def test_runs_of_windows_have_means_and_agreement(tmp_path: Path) -> None:
     )
 
 
+def test_the_spread_over_windows_is_compared_with_the_best_mean_on_validation(tmp_path: Path) -> None:
+    valid = KEY.replace("test/", "valid/")
+    for name, mean in (("low", 0.1), ("high", 0.3)):
+        summary = {"metrics": {key: {"mean": mean, "sd": mean / 10} for key in (KEY, valid)}}
+        entries = [{"window": 1, "test_from": "day 1", "metrics": {valid: mean, KEY: mean}}]
+        write_run(tmp_path / name, LOW, loss=name, windows=entries, windows_summary=summary)
+    report = compare([tmp_path / "low", tmp_path / "high"], metric=f"sd_{KEY}")
+    assert list(report.rows["name"]) == ["high", "low"]
+    assert report.baseline == 0
+
+
 def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     report = compare(runs)
     assert list(report.rows["name"]) == ["b", "a", "c"]

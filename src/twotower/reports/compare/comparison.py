@@ -132,7 +132,10 @@ def compare(
     by_configuration = by == "configuration"
     keys, main_keys = _differing_settings(runs, by_configuration)
     rows, row_notes = configuration_rows(runs) if by_configuration else (runs, [])
-    rows, position, reason = _with_baseline(rows, runs, baseline, with_baselines, metric, higher)
+    chosen_by = higher_is_better(
+        validation_key(metric), (result.higher_is_better for result in runs["result"])
+    )
+    rows, position, reason = _with_baseline(rows, runs, baseline, with_baselines, metric, chosen_by)
 
     spread = seed_spread(runs, metric)
     is_trained = (rows["kind"] != "baseline") & rows["state"].isin(MEASURED)
