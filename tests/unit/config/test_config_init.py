@@ -279,6 +279,14 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFix
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
+def test_an_index_of_pandas_is_no_column_and_a_name_may_have_two_lines(here: Path) -> None:
+    log("user", "item", ts=SECONDS, **{"device\ntype": ["phone", "desk"] * 200}).to_csv(here / "log.csv")
+    pd.DataFrame({"item": range(1, 40), "colour": ["red", "blue", "green"] * 13}).to_csv(here / "items.csv")
+    assert answer(["log.csv", "items.csv", "--name", "shop"]) == 0
+    assert features_of(here)["item"] == {"item_id": "Id item_id", "colour": "Categorical colour"}
+    assert checked("train", ["data=shop"])["data"]["item_column"] == "item"
+
+
 def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log("user", "item", ts=SECONDS).to_csv(here / "log.csv", index=False)
     days = pd.Series(pd.date_range("2019-12-20", periods=39))

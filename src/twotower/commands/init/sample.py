@@ -147,7 +147,7 @@ def read_sample(path: Path, separator: str | None) -> Sample:
     if frame.empty:
         raise InputError(f"{path}: it has column names but no rows")
     is_cut = len(frame) == NUM_ROWS
-    columns = {name: Column(name, frame[name].dropna(), is_cut) for name in names if name in frame}
+    columns = {name: Column(name, frame[name].dropna(), is_cut) for name in names if name and name in frame}
     return Sample(path, separator, columns)
 
 

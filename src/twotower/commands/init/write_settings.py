@@ -278,7 +278,7 @@ def _feature_lines(kinds: Kinds) -> Iterator[str]:
     if offered:
         yield "# Does a request know one of these columns? Uncomment it, and add it to data.context_columns:"
         yield from () if groups["context"] else ("#context:",)
-        yield from (f"#{line}" for line in _setting_lines(offered, "  "))
+        yield from (f"#{line}" for text in _setting_lines(offered, "  ") for line in text.split("\n"))
 
 
 def _setting_lines(settings: Settings, indent: str = "") -> Iterator[str]:
