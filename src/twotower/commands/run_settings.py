@@ -23,6 +23,7 @@ OF_THE_RUN = "of_the_run"
 OF_THE_COMMAND = "of_the_command"
 """Name in Hydra's store of a command that does not start from a run."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
+PLAIN_PATH = re.compile(r"[\w./-]+")
 
 
 def keys_from_run(command: Mapping[str, Any]) -> set[str]:
@@ -97,6 +98,11 @@ def literal(value: Any) -> Any:
     if isinstance(value, list):
         return [literal(each) for each in value]
     return INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def path_override(key: str, path: str) -> str:
+    """Return an override of a path, which is quoted if it has other characters than most paths."""
+    return f"{key}={path if PLAIN_PATH.fullmatch(path) else quoted(path)}"
 
 
 def quoted(text: str) -> str:

@@ -42,7 +42,8 @@ def reindex(
         exact = stored
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature)
-            exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
+            if not _is_filter_changed(job, before):
+                exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
@@ -71,9 +72,23 @@ def reevaluate(
         quality = through_index(job, model, bundle.index, exact)
         quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
         result = before.plain(*sections.TOWER_SECTIONS, "index")
-        result |= sections.with_validation_figures(before, quality)
+        result |= (
+            quality if _is_filter_changed(job, before) else sections.with_validation_figures(before, quality)
+        )
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
+
+
+def _is_filter_changed(job: RunContext, before: Result) -> bool:
+    """Return whether refitted towers have validation metrics of another filter of seen items, and warn."""
+    key = "seen_filter"
+    if job.run.partial_result.data.audit.get(key) == before.data.audit.get(key) or not before.training.refit:
+        return False
+    LOG.warning(
+        "metrics.filter_seen differs from that of the run, whose towers have been refitted on the validation "
+        "split: their validation metrics are left out"
+    )
+    return True
 
 
 @contextlib.contextmanager

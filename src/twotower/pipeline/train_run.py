@@ -33,7 +33,7 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
-from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
+from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
@@ -85,13 +85,14 @@ def resume(
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
+        before = yaml_text(run.settings)
         for key, value in (changes or {}).items():
             group, _, name = key.rpartition(".")
             (run.settings[group] if group else run.settings)[name] = value
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
         _check_processes(config)
-        if not IRRELEVANT_KEYS.issuperset(changes or {}):  # result and bundle have the changed settings
-            write_text_atomically(folder / CONFIG, yaml_text(run.settings))
+        if (now := yaml_text(run.settings)) != before:  # result and bundle have the changed settings
+            write_text_atomically(folder / CONFIG, now)
         return _train(run, config, epoch_callback)
 
 
@@ -109,7 +110,9 @@ def run_job(payload: Mapping[str, Any]) -> int:
 
         callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
-        return resume(folder, callback, [*targets(payload["settings"])])  # trusted when the sweep started
+        trainer = payload["settings"]["trainer"]
+        changes = {f"trainer.{key}": trainer[key] for key in ("devices", "num_nodes")}
+        return resume(folder, callback, [*targets(payload["settings"])], changes)  # trusted before
     return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -249,7 +250,10 @@ def open_result(folder: Path) -> Result:
     require_run(folder)
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: this run has not ended; finish it with twotower train resume={folder}")
+        raise InputError(
+            f"{folder}: this run has not ended; finish it with twotower train "
+            f"resume={shlex.quote(str(folder))}"
+        )
     return result.model_copy(update={"folder": folder})
 
 
@@ -269,8 +273,8 @@ def read_result(folder: Path) -> Result | None:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
         raise InputError(
-            f"{path}: damaged ({why}); delete this file, and resume={folder} continues the run (in a sweep, "
-            "retry_failed=true does both)"
+            f"{path}: damaged ({why}); delete this file, and resume={shlex.quote(str(folder))} continues the "
+            "run (in a sweep, retry_failed=true does both)"
         ) from error
     raise InputError(
         f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
@@ -288,7 +292,9 @@ def read_finished_result(folder: Path, key: str = "") -> Result:
     if result.status == "pruned":
         raise InputError(f"{name}: this run was pruned; name another run")
     if not result.finished:
-        raise InputError(f"{name}: this run failed; finish it with twotower train resume={folder}")
+        raise InputError(
+            f"{name}: this run failed; finish it with twotower train resume={shlex.quote(str(folder))}"
+        )
     return result
 
 

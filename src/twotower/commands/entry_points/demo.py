@@ -44,7 +44,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     print(f"  serve it, with a page        twotower serve bundle={run}")
     print(f"  look at the run              tensorboard --logdir {Path(config.output_root)}")
     print("  change something             twotower train embedding_dim=128 loss.temperature=0.1")
-    print(f"  another index, no training   twotower reindex run={run} index=ivf_flat")
+    print(f"  another index, no training   twotower reindex run={shlex.quote(str(run))} index=ivf_flat")
     print("  your own data                twotower init log.csv --name shop")
     return DONE
 

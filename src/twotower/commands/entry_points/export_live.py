@@ -7,6 +7,7 @@ The service may be running, and its store is unchanged. Events that the log alre
 folder is written completely or not at all. See docs/nightly.md.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the folder of the log and the tables."""
+    from twotower.commands.run_settings import path_override
     from twotower.config.exits import DONE, stoppable
     from twotower.files.part_files import check_new
     from twotower.runs.run import Run
@@ -26,6 +28,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     with stoppable(lambda: "nothing was written; run the same command again"):
         counts = export_live(run.settings, Path(settings["store"]), out, paths)
     print(counts.message(out))
-    read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
-    print(f"next: twotower train warm_start='{run.folder}' {read}")
+    read = [path_override(f"data.{name}", path) for name, path in table_paths(out).items()]
+    words = ["twotower", "train", path_override("warm_start", str(run.folder)), *read]
+    print(f"next: {shlex.join(words)}")
     return DONE
