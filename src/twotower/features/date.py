@@ -48,6 +48,8 @@ class Date(Binned):
 
     def _numbers(self, values: pd.Series) -> FloatArray:
         """Return days since 1970 [n], NaN if a value is not a date."""
+        if pd.api.types.is_float_dtype(values.dtype):  # 20240531 beside missing values, but not 2024.10
+            values = values.where(values % 1 == 0).astype("Int64")
         if values.dtype == object:  # which may hold text that Arrow refuses
             values = values.map(lambda value: str(value).encode(errors="replace").decode())
         dates = parsed_dates(values, self.config.format).astype("datetime64[us, UTC]")

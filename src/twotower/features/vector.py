@@ -44,8 +44,8 @@ class Vector(Dense):
                     f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"
                 )
             try:
-                matrix: npt.NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            except ValueError as error:
+                matrix: npt.NDArray[Any] = np.lib.format.open_memmap(self.path, mode="r")
+            except (EOFError, OSError, ValueError) as error:
                 raise InputError(f"{self.path}: expected a .npy matrix of numbers ({error})") from error
             if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.number):
                 raise InputError(

@@ -33,7 +33,7 @@ def read_vectors(key: str, path: Path) -> np.ndarray:
         raise InputError(f"{key}={path}: there is no such file")
     try:
         vectors = readers[path.suffix](path)
-    except (OSError, ValueError, pa.ArrowException, SafetensorError) as error:
+    except (EOFError, OSError, ValueError, pa.ArrowException, SafetensorError) as error:
         raise InputError(f"{key}={path}: not readable ({str(error).strip():.200})") from error
     if vectors.ndim not in (2, 3) or not np.issubdtype(vectors.dtype, np.floating):
         found = f"{vectors.dtype} of shape {vectors.shape}"
@@ -42,8 +42,7 @@ def read_vectors(key: str, path: Path) -> np.ndarray:
 
 
 def _read_numpy(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _read_parquet(path: Path) -> np.ndarray:

@@ -119,7 +119,7 @@ class FaissIndex:
             return 0
         table = self._ids
         try:
-            if self._is_fast_scan:
+            if self._is_fast_scan and table is not None:
                 raise RuntimeError("no removal")
             self.outer.remove_ids(present)
         except RuntimeError:

@@ -256,7 +256,7 @@ def _update_table(
 
 
 def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files, path: Path) -> Any:
-    """Return a value in the type of its column. If the column has no lists, a list is joined to a text."""
+    """Return a value in the type of its column. If the column has no lists, a list becomes a text."""
     kind = kinds.get(name)
     if (
         isinstance(value, str)
@@ -264,9 +264,12 @@ def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files
         and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
     ):
         return _moment(value, kind)
-    holds_lists = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    holds_lists = kind is not None and pa.types.is_nested(kind)
     if isinstance(value, list) and not holds_lists:
-        return config.tag_separator.join(map(str, value))
+        is_split = name in (config.tag_columns or ())
+        return (
+            config.tag_separator.join(map(str, value)) if is_split else json.dumps(value, ensure_ascii=False)
+        )
     if isinstance(value, str) and holds_lists:
         return [part.strip() for part in value.split(config.tag_separator) if part.strip()]
     if kind is None or isinstance(value, bool) or not isinstance(value, int | float):

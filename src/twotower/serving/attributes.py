@@ -3,6 +3,7 @@
 Shapes: n rows from row 1.
 """
 
+import datetime
 import math
 import threading
 from collections import Counter
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.data.times import parsed_dates
 from twotower.features.feature_table import FeatureTable
 from twotower.features.raw_values import as_numbers, is_value
 from twotower.features.tags import Tags
@@ -38,13 +40,19 @@ class Numbers:
         self.name, self.num_rows = name, len(values)
         self._values = as_numbers(values).astype(np.float64)
         self._truths = truths(values)
+        # Numbers of requests are rounded as those of the column: 0.1 is not the float32 nearest to it.
+        short = {np.dtype(kind): kind for kind in (np.float16, np.float32)}
+        self._round = (
+            short.get(values.dtype, np.float64) if isinstance(values.dtype, np.dtype) else np.float64
+        )
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append the raw values of the next rows."""
         end = self.num_rows + len(values)
         if end > len(self._values):
             self._values = np.pad(self._values, (0, end + end // 4 - len(self._values)))
-        self._values[self.num_rows : end] = as_numbers(pd.Series(list(values), dtype=object))
+        added = as_numbers(pd.Series(list(values), dtype=object))
+        self._values[self.num_rows : end] = added.astype(self._round)
         self.num_rows = end
 
     def matches(self, condition: Any, num_rows: int) -> Mask:
@@ -81,7 +89,7 @@ class Numbers:
         if math.isnan(number) or (isinstance(value, bool | np.bool_) and not self._truths):
             what = "true, false" if self._truths else "a number"
             raise _refusal(self, f'{what}, a list of these, or {{"min": number, "max": number}}', value)
-        return number
+        return float(self._round(number))
 
 
 class Values:
@@ -193,6 +201,12 @@ def truths(values: pd.Series) -> bool:
     return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
+def is_dates(values: pd.Series) -> bool:
+    """Return whether a column contains dates or times."""
+    first = values.dropna().head(1)
+    return pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(first.squeeze(), datetime.date)
+
+
 class Attributes:
     """Raw values by row: first those of a table, then `records`, one for each later row.
 
@@ -254,6 +268,11 @@ class Attributes:
         """Raise InputError if a value of a column that no feature reads has another type than the column."""
         for name in set(record) - set(self._features):
             column = self._column(name)
+            value = pd.Series([record[name]], dtype=object).dropna()
+            if column is None and is_dates(self._table[name]) and parsed_dates(value).isna().any():
+                raise InputError(
+                    f"features: column {name!r} holds dates, found {record[name]!r:.80}; write 2024-05-31"
+                )
             if column is not None and not column.accepts(record[name]):
                 raise InputError(
                     f"features: column {name!r} holds {column.kind}, found {record[name]!r:.80}; "

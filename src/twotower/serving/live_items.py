@@ -107,7 +107,7 @@ class LiveItems:
         return self._live[: self.num_rows]
 
     def latest(self, rows: Rows) -> Rows:
-        """Return the latest row of the item of each row; it differs if the item was changed."""
+        """Return the row that histories read for each row; another one if the item was changed."""
         return self._latest.take(rows)
 
     def first(self, rows: Rows) -> Rows:
@@ -186,9 +186,12 @@ class LiveItems:
         return np.where(lengths > 0, lengths, np.float32(1))
 
     def remove(self, row: int) -> None:
-        """Stop offering a row that is offered."""
+        """Stop offering a row that is offered; histories read an item of the bundle as it was there."""
         self._live[row - 1] = False
         self.num_live -= 1
+        first = int(self._first[row])
+        if first <= self.num_known:
+            self._latest[[first, *self._new_rows.get(self.id_of(row), [])]] = first
 
 
 def best_scores(embeddings: Floats, query: Floats) -> Floats:

@@ -280,7 +280,7 @@ class Retriever:
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
         embeddings = None
-        if where:
+        if not isinstance(where, Mapping) or where:
             matches = self.catalogue.find_matches(where)
             if allowed is None:
                 allowed, embeddings = matches

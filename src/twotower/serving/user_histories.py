@@ -35,7 +35,8 @@ class UserHistories:
     """Interactions by user; at equal times, those of the bundle come first.
 
     Reading is thread-safe; the caller of `add`, `know` and `forget` excludes other calls. History encoders
-    with a table (`history.items: table`) read a changed item as it was in the bundle, others its latest row.
+    with a table (`history.items: table`) read a changed item as it was in the bundle, others its latest row,
+    and a removed one as it was in the bundle, if it was there.
 
     Attributes:
         new_ids: users that the bundle does not have, in the order of their arrival.

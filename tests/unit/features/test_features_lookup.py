@@ -72,6 +72,11 @@ def test_dates_of_another_format() -> None:
     assert feature.encode(["02.01.2020", "01.02.2022", "2022-02-01"]).flatten().tolist() == [1, 2, 0]
     with pytest.raises(InputError, match=r"expected a date of the format %d.%m.%Y, found '2022-02-01'"):
         feature.check(pd.Series(["2022-02-01"]), "items.csv")
+    whole = Date(Date.Config(column="released", dim=2, num_bins=2, format="%Y%m%d"))
+    whole.fit(pd.Series([20200101, 20210101]))
+    assert whole.encode(pd.Series([20191231.0, None, 20210102.0])).flatten().tolist() == [1, 0, 2]
+    with pytest.raises(InputError, match=r"a date of the format %Y.%m, found 2024.01"):  # 2024.10 is 2024.1
+        Date(Date.Config(column="c", dim=2, format="%Y.%m")).check(pd.Series([2024.01, 2024.10]), "items.csv")
     assert feature.encode(["now", "today"]).flatten().tolist() == [0, 0]
     with pytest.raises(ValidationError, match=r"codes of strftime, like %d.%m.%Y \('Q' is a bad directive"):
         Date.Config(column="released", dim=2, format="%d %Q")

@@ -170,6 +170,19 @@ def test_dates_of_live_items_enter_a_column_of_dates(kind, place):
     assert third is None
 
 
+def test_lists_of_live_items_enter_columns_of_lists_and_of_texts(place):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0], pa.float32()), 2)
+    pq.write_table(
+        pa.table({"what": ["i1"], "v": vectors, "genres": ["['a', 'b']"]}), place / "items.parquet"
+    )
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
+        kept.commit([ItemPut("i3", {"v": [3.0, 4.5], "genres": ["a|b", "ü"]})])
+    run = settings(place, item_features=["v", "genres"], item_label=None, tag_columns=[])
+    export_live(run, place / "live.sqlite", place / "night", {"items": str(place / "items.parquet")})
+    new = pq.read_table(place / "night" / "items.parquet").to_pylist()[-1]
+    assert new == {"what": "i3", "v": [3.0, 4.5], "genres": '["a|b", "ü"]'}
+
+
 def test_labels_weights_and_types_of_events_are_filled_in(place, store):
     log = LOG.replace("note", "stars,weight,action").replace(",x,", ",4,1,buy,").replace(",y,", ",1,1,view,")
     (place / "log.csv").write_text(log.replace("bob,,", "bob,5,2,buy,"))

@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,3 +177,23 @@ def test_facets_have_ranges_and_counts_also_of_added_rows(attributes):
     assert attributes.facets()[0] == {"name": "title", "kind": "text", "is_label": True, "values": None}
     nothing = pd.DataFrame({"price": [np.nan]})
     assert Numbers("price", nothing["price"]).facet() == {"min": None, "max": None}
+
+
+def test_numbers_of_requests_are_rounded_as_those_of_a_short_column():
+    table = pd.DataFrame({"price": np.float32([19.99, 0.1, 4.35])})
+    records = [{"price": 0.1}]
+    column = Attributes(table, FeatureTable({}, {}, 3), None, records)
+    assert rows(column, {"price": 19.99}) == [1]
+    assert rows(column, {"price": {"max": 0.1}}) == [2, 4]
+    assert rows(column, {"price": {"min": 4.35}}) == [1, 3]
+
+
+def test_values_of_a_column_of_dates_are_checked(attributes):
+    attributes.check({"since": "2021-05-31"})
+    attributes.check({"since": None})
+    for wrong in ("junk", 5, "31.05.2021"):
+        with pytest.raises(InputError, match=r"column 'since' holds dates, found .*; write 2024-05-31"):
+            attributes.check({"since": wrong})
+    days = pd.DataFrame({"day": [None, datetime.date(2020, 1, 1)]})
+    with pytest.raises(InputError, match="column 'day' holds dates"):
+        Attributes(days, FeatureTable({}, {}, 2), None).check({"day": "soon"})

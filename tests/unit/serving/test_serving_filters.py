@@ -36,6 +36,7 @@ class Shadow:
             for row, item in enumerate(ITEMS)
         }
         self.ever = {item: vector for item, (vector, _, _) in self.items.items()}
+        self.of_bundle = dict(self.ever)
 
     def put(self, item, price, tags):
         (prepared,) = self.retriever.catalogue.prepare([(item, {"price": price, "tags": tags})])
@@ -47,6 +48,7 @@ class Shadow:
         if item in self.items:
             self.retriever.remove_item(item)
             del self.items[item]
+            self.ever[item] = self.of_bundle.get(item, self.ever[item])
 
     def scores(self, query, where, without):
         found = {}
