@@ -80,8 +80,9 @@ def parsed_dates(values: "pd.Series[Any]", form: str = ISO) -> "pd.Series[Any]":
         return pd.to_datetime(values, utc=True)
     text = values.astype("str")
     # "now" and "today" are not dates, and as ISO 8601 bare numbers are none, but pandas would parse them.
-    dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
-    if form != ISO:
+    if form == ISO:
+        dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
+    else:
         dates = text.str.contains(r"\d")
     text = text.where(dates.fillna(False).astype(bool))
     return pd.to_datetime(text, format=form, utc=True, errors="coerce")

@@ -117,18 +117,24 @@ class FaissIndex:
         present = np.unique(rows[contains(self.rows, rows)])
         if not len(present):
             return 0
-        table = self._ids
-        try:
-            if self._is_fast_scan and table is not None:
-                raise RuntimeError("no removal")
-            self.outer.remove_ids(present)
-        except RuntimeError:
-            if table is None:
-                raise
-            table[np.isin(table, present)] = TOMBSTONE
-            self.num_tombstones += len(present)
+        if self._is_fast_scan and self._ids is not None:
+            self._mark(present)
+        else:
+            try:
+                self.outer.remove_ids(present)
+            except RuntimeError:
+                if self._ids is None:
+                    raise
+                self._mark(present)
         self.rows, self._cells = np.delete(self.rows, np.searchsorted(self.rows, present)), None
         return len(present)
+
+    def _mark(self, rows: np.ndarray) -> None:
+        """Mark the vectors of rows as tombstones, in an IndexIDMap."""
+        table = self._ids
+        assert table is not None
+        table[np.isin(table, rows)] = TOMBSTONE
+        self.num_tombstones += len(rows)
 
     def _check_can_change(self) -> None:
         if self.lists is not None:

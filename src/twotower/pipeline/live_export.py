@@ -258,18 +258,13 @@ def _update_table(
 def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files, path: Path) -> Any:
     """Return a value in the type of its column. If the column has no lists, a list becomes a text."""
     kind = kinds.get(name)
-    if (
-        isinstance(value, str)
-        and kind is not None
-        and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-    ):
+    if isinstance(value, str) and kind is not None and pa.types.is_temporal(kind):
         return _moment(value, kind)
     holds_lists = kind is not None and pa.types.is_nested(kind)
     if isinstance(value, list) and not holds_lists:
-        is_split = name in (config.tag_columns or ())
-        return (
-            config.tag_separator.join(map(str, value)) if is_split else json.dumps(value, ensure_ascii=False)
-        )
+        if name in (config.tag_columns or ()):
+            return config.tag_separator.join(map(str, value))
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, str) and holds_lists:
         return [part.strip() for part in value.split(config.tag_separator) if part.strip()]
     if kind is None or isinstance(value, bool) or not isinstance(value, int | float):
@@ -285,7 +280,7 @@ def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files
 def _moment(text: str, kind: pa.DataType) -> Any:
     """Return an ISO 8601 text in the type of a column of times or dates; a text of another form as it is."""
     (moment,) = parsed_dates(pd.Series([text]))
-    if pd.isna(moment):
+    if pd.isna(moment) or not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return text
     if pa.types.is_date(kind):
         return moment.date()

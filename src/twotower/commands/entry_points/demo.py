@@ -41,10 +41,11 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     with stoppable(lambda: f"the run is in {run}"):
         _show_bundle(Retriever.open(run / "bundle"))
     print("\n--- next")
-    print(f"  serve it, with a page        twotower serve bundle={run}")
+    folder = shlex.quote(str(run))
+    print(f"  serve it, with a page        twotower serve bundle={folder}")
     print(f"  look at the run              tensorboard --logdir {Path(config.output_root)}")
     print("  change something             twotower train embedding_dim=128 loss.temperature=0.1")
-    print(f"  another index, no training   twotower reindex run={shlex.quote(str(run))} index=ivf_flat")
+    print(f"  another index, no training   twotower reindex run={folder} index=ivf_flat")
     print("  your own data                twotower init log.csv --name shop")
     return DONE
 
