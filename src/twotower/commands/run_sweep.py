@@ -17,7 +17,7 @@ from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import make_console
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
-from twotower.runs.folder_name import folder_name
+from twotower.runs.folder_name import SHORT, folder_name
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import best_key
 from twotower.sweeps.axis import Axis
@@ -138,8 +138,10 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
+    # Of a varied key all parts are kept: sweeps over history.dropout and user_tower.dropout are two.
+    varied = [SHORT.get(axis.key, axis.key.replace(".", "-")) for axis in axes]
     kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS]
-    return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
+    return f"{folder_name([*(named or varied), *kept])}-sweep".lstrip("-")
 
 
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:

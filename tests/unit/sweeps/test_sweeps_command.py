@@ -57,6 +57,13 @@ def test_a_sweep_is_named_by_its_file_or_keys_and_fixed_overrides(fixed: list[st
     assert sweep_name(fixed, [LOSS, DIM]) == f"{name}-sweep"
 
 
+def test_sweeps_over_different_keys_have_different_names() -> None:
+    keys = ["user_tower.dropout", "history.dropout", "features.item.item_id.dropout", "loss.temperature"]
+    names = [sweep_name([], [Axis(key, ("0", "1"))]) for key in keys]
+    assert names[:2] == ["dropout-sweep", "history-dropout-sweep"]
+    assert len({*names}) == len(keys)
+
+
 ELSEWHERE = [
     "name=x",
     "output_root=/tmp",
