@@ -259,7 +259,7 @@ def test_seeds_give_a_mean_and_an_interval(tmp_path: Path) -> None:
 
 
 def test_a_first_look_tries_a_sample_then_all_and_says_how_to_go_on(tmp_path: Path) -> None:
-    others = ["shrunk", "exponential", "all_time", "mlp", "factorization", "sequences"]
+    others = ["shrunk", "wide", "exponential", "all_time", "mlp", "factorization", "sequences"]
     fewer = [f"~sweep.recipes.{name}" for name in others]
     ended = sweep(tmp_path, "sweep=first_look", "sweep.share=0.5", "sweep.minutes=600", *fewer)[-1]
     found = ended["first_look"]

@@ -110,8 +110,8 @@ def run_job(payload: Mapping[str, Any]) -> int:
 
         callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
-        trainer = payload["settings"]["trainer"]
-        changes = {f"trainer.{key}": trainer[key] for key in ("devices", "num_nodes")}
+        trainer = payload["settings"].get("trainer", {})  # a window has the processes of its run
+        changes = {f"trainer.{key}": trainer[key] for key in ("devices", "num_nodes") if key in trainer}
         return resume(folder, callback, [*targets(payload["settings"])], changes)  # trusted before
     return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)
 
