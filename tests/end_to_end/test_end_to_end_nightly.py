@@ -187,3 +187,11 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert len(found) == 100
         assert NEW_ITEM not in found
     everybody_has_everything_once(Path(record["trained"]), store, so_far)
+
+    known = {*(tmp_path / "runs").iterdir()}
+    done = run_script("evaluate", f"run={run}", "metrics.filter_seen=false")  # of towers that were refitted
+    assert "their validation metrics are left out" in done.stderr
+    (evaluated,) = {*(tmp_path / "runs").iterdir()} - known
+    figures = json.loads((evaluated / "result.json").read_text())["metrics"]
+    assert figures["test/recall_at_20"] > 0
+    assert not [key for key in figures if key.startswith("valid/")]

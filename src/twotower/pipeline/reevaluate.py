@@ -42,8 +42,7 @@ def reindex(
         exact = stored
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature)
-            if not _is_filter_changed(job, before):
-                exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
+            exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
