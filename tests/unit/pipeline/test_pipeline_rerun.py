@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.pipeline.parent_towers import find_trainer
 from twotower.pipeline.rerun import not_reproduced, rerun
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
@@ -43,3 +44,11 @@ def test_only_finished_runs_with_valid_settings_can_be_repeated(
     with pytest.raises(InputError, match=words):
         rerun(run.folder)
     assert not list(tmp_path.glob("*rerun*"))
+
+
+def test_the_run_that_trained_is_found_from_another_working_folder(tmp_path: Path) -> None:
+    for name, source in (("first", None), ("second", "outputs/shop/first"), ("third", "outputs/shop/second")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("{}")
+        write_result(tmp_path / name, Result(status="ok", training_reused_from=source))
+    assert find_trainer(tmp_path / "third") == tmp_path / "first"
