@@ -71,9 +71,8 @@ def reevaluate(
         quality = through_index(job, model, bundle.index, exact)
         quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
         result = before.plain(*sections.TOWER_SECTIONS, "index")
-        result |= (
-            quality if _is_filter_changed(job, before) else sections.with_validation_figures(before, quality)
-        )
+        is_changed = _is_filter_changed(job, before)
+        result |= quality if is_changed else sections.with_validation_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
 

@@ -112,7 +112,8 @@ def run_job(payload: Mapping[str, Any]) -> int:
     if (folder / CONFIG).is_file():
         trainer = payload["settings"].get("trainer", {})  # a window has the processes of its run
         changes = {f"trainer.{key}": trainer[key] for key in ("devices", "num_nodes") if key in trainer}
-        return resume(folder, callback, [*targets(payload["settings"])], changes)  # trusted before
+        trusted = [*targets(payload["settings"])]  # when the sweep started
+        return resume(folder, callback, trusted, changes)
     return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)
 
 

@@ -232,6 +232,7 @@ class Attributes:
         self._features = {feature.column: feature for feature in features.features.values()}
         self._records = records
         self._prepared: dict[str, AttributeColumn | None] = {}
+        self._dates: set[str] = set()
         self._lock = threading.RLock()
 
     @property
@@ -268,8 +269,7 @@ class Attributes:
         """Raise InputError if a value of a column that no feature reads has another type than the column."""
         for name in set(record) - set(self._features):
             column = self._column(name)
-            value = pd.Series([record[name]], dtype=object).dropna()
-            if column is None and is_dates(self._table[name]) and parsed_dates(value).isna().any():
+            if name in self._dates and not _is_date(record[name]):
                 raise InputError(
                     f"features: column {name!r} holds dates, found {record[name]!r:.80}; write 2024-05-31"
                 )
@@ -298,6 +298,8 @@ class Attributes:
             if name not in self._prepared:
                 feature = self._features.get(name)
                 self._prepared[name] = make_column(name, self._table[name], feature, name == self._label)
+                if is_dates(self._table[name]):
+                    self._dates.add(name)
             column = self._prepared[name]
             if column is not None:
                 records = self._records[column.num_rows - len(self._table) :]
@@ -314,6 +316,10 @@ def plain(value: Any) -> Any:
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _is_date(value: Any) -> bool:
+    return bool(parsed_dates(pd.Series([value], dtype=object).dropna()).notna().all())
 
 
 def _plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
