@@ -20,6 +20,7 @@ from twotower.towers.item_bias.item_bias import LogPriorOdds
 BLOCK_BYTES = 1 << 23  # of logits
 LOG2_E = math.log2(math.e)
 SAFE = 40.0  # logits up to this need no maximum subtracted: e^40 = 2e17, its inverse and sums fit float32
+SAFE_POWER = 8.0  # of scores, up to which they are not divided by their maximum: 10,000^8 = 1e32 fits too
 
 
 def cross_entropy(positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
@@ -179,11 +180,18 @@ class PowerOperands(ExponentialOperands):
         block = self._products(rows).to(self.d_users.dtype).add_(1)
         self.slopes = inverse_slopes(block)
         block.add_(self.slopes)
+        log_scale = self.log_scale
+        if self.power > SAFE_POWER:
+            block[:, self.num_negatives :] = 0
+            block.view(-1).index_fill_(0, masked, 0)
+            largest = block.amax(1, keepdim=True).clamp_(min=torch.finfo(block.dtype).tiny)
+            block.div_(largest)
+            log_scale = log_scale + self.power * largest[:, 0].log()
         block = raise_to_power(block, self.power)
         if self.prior is not None:
             block[:, : self.num_negatives] *= self.prior.table.index_select(0, self.prior.moments[rows])
         block.view(-1).index_fill_(0, masked, 0)
-        return block, self.log_scale
+        return block, log_scale
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
         """Multiply by slopes first; see `ExponentialOperands.add_gradients`."""

@@ -76,7 +76,7 @@ def case(
 @given(
     counts=st.lists(st.integers(1, 3), min_size=1, max_size=7),
     sizes=st.tuples(st.integers(1, 35), st.integers(0, 3)),
-    power=st.sampled_from([None, None, 1.0, 3.0, 4.0]),
+    power=st.sampled_from([None, None, 1.0, 3.0, 4.0, 12.0]),
     with_prior=st.booleans(),
     scale_and_low=st.sampled_from([(0.0, True), (1.0, True), (1.0, False), (30.0, False), (3000.0, False)]),
     spread=st.sampled_from([0.0, 5.0, SAFE - 2, SAFE * 3]),
@@ -110,6 +110,18 @@ def test_loss_and_gradients_are_those_of_autograd(
     torch.testing.assert_close(got, expected, **bounds)
     gradients = (torch.autograd.grad(2 * loss, tensors, retain_graph=True) for loss in (got, expected))
     torch.testing.assert_close(*gradients, **bounds)
+
+
+@pytest.mark.parametrize(("power", "scale"), [(16.0, 200.0), (64.0, 60.0), (64.0, 500.0)])
+def test_high_powers_of_large_scores_are_finite(power: float, scale: float) -> None:
+    torch.manual_seed(5)
+    tensors, compute = case([2, 1, 3] * 4, 9, power=power, with_prior=True, scale=scale, dtype=torch.float32)
+    whole = [each.detach().double().requires_grad_() for each in tensors]
+    got, expected = mean_cross_entropy(compute(*tensors)), compute(*whole).mean(cross_entropy)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
+    gradients = torch.autograd.grad(got, tensors), torch.autograd.grad(expected, whole)
+    for left, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(left.double(), right, rtol=1e-3, atol=1e-5 * float(right.abs().max()))
 
 
 @pytest.mark.parametrize("power", [None, 4.0])
