@@ -1,5 +1,6 @@
-"""Does the recipe carry over? It is run beside every baseline on data sets that none but one of its rules was
-chosen on (docs/default-recipe.md).
+"""Does the recipe carry over? It is run beside every baseline.
+
+But for one rule, it was not chosen on these data sets (docs/default-recipe.md).
 
   python scripts/bench/carry_over.py --make                          only make the data sets: two minutes
   python scripts/bench/carry_over.py --sets 'retail_*' made_long --seeds 42 43 44     minutes a set and seed

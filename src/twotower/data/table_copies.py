@@ -51,10 +51,12 @@ def _copy_without_blank_end(source: Path, target: Path, blank: bytes) -> None:
     with open_text_file(source) as file, open_text_file(target, "wb") as copy:
         held = b""
         for line in file:
-            held += line
-            if line.strip(blank):
-                copy.write(held)
+            kept = line.rstrip(b"\r\n") if line.strip(blank) else b""
+            if kept:
+                copy.write(held + kept)
                 held = b""
+            held += line[len(kept) :]
+        copy.write(b"\n")
 
 
 def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:

@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
+from twotower.index.faiss_index import innermost, parts_of
 from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
@@ -90,11 +91,11 @@ class Factory(Index):
 
     def searched(self, inner: Any) -> Any:
         """See `Index.searched`."""
-        return _innermost(inner)
+        return innermost(inner)
 
     def search_attribute(self, inner: Any) -> tuple[Any, str]:
         """See `Index.search_attribute`; `nprobe` of cells and `efSearch` of graphs."""
-        part = _innermost(inner)
+        part = innermost(inner)
         if hasattr(part, "hnsw"):
             return part.hnsw, "efSearch"
         return part, "nprobe" if hasattr(part, "nprobe") else ""
@@ -107,7 +108,7 @@ class Factory(Index):
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; the parts must have the classes of the text, or derived ones."""
         expected = faiss.index_factory(inner.d, self.config.factory, faiss.METRIC_INNER_PRODUCT)
-        parts = [*zip_longest(_parts(inner), _parts(expected))]
+        parts = [*zip_longest(parts_of(inner), parts_of(expected))]
         return all(isinstance(one, type(other)) or isinstance(other, type(one)) for one, other in parts)
 
     def stored_rows(self, inner: Any) -> np.ndarray:
@@ -123,20 +124,8 @@ class Factory(Index):
         return min(super().largest_search_arg, LARGEST_EF)
 
 
-def _parts(index: Any) -> Iterator[Any]:
-    """Yield an index and those inside it: below transforms and refinements."""
-    yield index
-    for name in ("index", "base_index"):
-        if hasattr(index, name):
-            yield from _parts(faiss.downcast_index(getattr(index, name)))
-
-
-def _innermost(index: Any) -> Any:
-    return [*_parts(index)][-1]
-
-
 def _cells(index: Any) -> Any:
-    part = _innermost(index)
+    part = innermost(index)
     return part if isinstance(part, faiss.IndexIVF) else None
 
 
@@ -145,7 +134,7 @@ def _has_flat_centroids(cells: Any) -> bool:
 
 
 def _transforms(index: Any) -> Iterator[Any]:
-    for part in _parts(index):
+    for part in parts_of(index):
         if isinstance(part, faiss.IndexPreTransform):
             chain: Any = part.chain
             yield from (faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size()))

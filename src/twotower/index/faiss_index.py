@@ -7,7 +7,7 @@ includes ids and tombstones.
 
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -57,12 +57,12 @@ class FaissIndex:
         self.dim, self.num_tombstones = int(outer.d), 0
         self._cells: Cells | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
-        self._is_fast_scan = isinstance(_without_transforms(self.inner), FAST_SCANS)
+        self._is_fast_scan = isinstance(innermost(self.inner), FAST_SCANS)
 
     @classmethod
     def wrap(cls, trained: Any) -> "FaissIndex":
         """Wrap a trained Faiss object without vectors, in an IndexIDMap if it lacks ids or removal."""
-        if isinstance(_without_transforms(trained), FAST_SCANS):
+        if isinstance(innermost(trained), FAST_SCANS):
             return cls(faiss.IndexIDMap(trained))
         try:
             trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
@@ -229,10 +229,17 @@ class Cells(NamedTuple):
     sizes: np.ndarray
 
 
-def _without_transforms(index: Any) -> Any:
-    while isinstance(index, faiss.IndexPreTransform):
-        index = faiss.downcast_index(index.index)
-    return index
+def parts_of(index: Any) -> Iterator[Any]:
+    """Yield an index and those inside it: below transforms and refinements."""
+    yield index
+    for name in ("index", "base_index"):
+        if hasattr(index, name):
+            yield from parts_of(faiss.downcast_index(getattr(index, name)))
+
+
+def innermost(index: Any) -> Any:
+    """Return the part of an index that has the vectors that are searched first."""
+    return [*parts_of(index)][-1]
 
 
 def cell_sizes(cells: Any) -> np.ndarray:

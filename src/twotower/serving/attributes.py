@@ -298,7 +298,7 @@ class Attributes:
             if name not in self._prepared:
                 feature = self._features.get(name)
                 self._prepared[name] = make_column(name, self._table[name], feature, name == self._label)
-                if is_dates(self._table[name]):
+                if self._prepared[name] is None and is_dates(self._table[name]):
                     self._dates.add(name)
             column = self._prepared[name]
             if column is not None:

@@ -258,6 +258,21 @@ def test_a_quarantined_change_that_is_made_again_is_no_longer_counted(root, tmp_
         assert live.num_quarantined == 1
 
 
+def test_a_changed_and_removed_item_of_a_history_counts_the_same_after_a_restart(opened):
+    def scores(live):
+        return {each.item_id: each.score for each in live.retriever.recommend("user-03", 60)}
+
+    first = opened()
+    before = scores(first)
+    first.write(ItemPut("item-012", NEW))  # the latest of user-03
+    assert first.retriever.history("user-03")[-1] == "item-012"
+    assert scores(first) != before
+    first.write(ItemRemoved("item-012"))
+    found = scores(first)
+    first.close()
+    assert scores(opened()) == found
+
+
 def wait_until(condition):
     until = time.monotonic() + 600
     while not condition():

@@ -225,8 +225,11 @@ def test_recipes_that_run_at_once_share_the_time_equally(
 def test_events_of_histories_become_examples_in_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = {"buy": {"role": "positive"}, "2": {"role": "history"}, "add to cart": {"role": "history"}}
+    names = "view", "2", "add to cart"
+    events = {"buy": {"role": "positive"}, **{name: {"role": "history"} for name in names}}
     overrides = (
+        "data.events.view.role=train",
+        "data.events.view.weight=0.2",
         "data.events.2.role=train",
         "data.events.2.weight=0.2",
         "data.events={add to cart: {role: train, weight: 0.2}}",

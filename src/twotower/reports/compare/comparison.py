@@ -128,14 +128,13 @@ def compare(
     runs = read_runs(folders)
     figures = figures_in(runs)
     metric = find_figure(metric, "metric", figures) if metric else _default_metric(figures)
-    higher = higher_is_better(metric, (result.higher_is_better for result in runs["result"]))
+    ways = [result.higher_is_better for result in runs["result"]]
+    higher = higher_is_better(metric, ways)
     by_configuration = by == "configuration"
     keys, main_keys = _differing_settings(runs, by_configuration)
     rows, row_notes = configuration_rows(runs) if by_configuration else (runs, [])
-    chosen_by = higher_is_better(
-        validation_key(metric), (result.higher_is_better for result in runs["result"])
-    )
-    rows, position, reason = _with_baseline(rows, runs, baseline, with_baselines, metric, chosen_by)
+    valid_higher = higher_is_better(validation_key(metric), ways)
+    rows, position, reason = _with_baseline(rows, runs, baseline, with_baselines, metric, valid_higher)
 
     spread = seed_spread(runs, metric)
     is_trained = (rows["kind"] != "baseline") & rows["state"].isin(MEASURED)
