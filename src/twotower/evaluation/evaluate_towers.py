@@ -4,6 +4,7 @@ Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labell
 users with K interests are [Q, K, D].
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +24,11 @@ from twotower.towers.two_tower import ROWS_AT_ONCE, TwoTower, pair_scores
 from twotower.towers.user_batch import UserBatch
 
 RANKED_AT_ONCE = 4096
-PLACES_AT_ONCE = 2**23  # of histories that are encoded: where they are long, there are fewer users
-SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
+PLACES_AT_ONCE = 2**14  # of histories that are encoded: where they are long, there are fewer users
+SCORED_AT_ONCE = 2**16
+
+UserBatches = Iterator[tuple[NDArray[np.int64], UserBatch]]
+"""See `user_batches`."""
 
 
 def evaluate_towers(
@@ -54,53 +58,72 @@ def encode_catalogue(model: TwoTower) -> Tensor:
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
     """Embed users at positions [b] of a holdout at their request times. Returns float32 [b, D]."""
-    return encode_batch(model, holdout_batch(model, holdout, positions))
+    return encode_batches(model, holdout_batches(model, holdout, positions))
+
+
+def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
+    """Embed all users of a holdout. Returns float32 [Q, D]."""
+    return encode_holdout(model, holdout, np.arange(len(holdout.users))).cpu().numpy()
 
 
 @torch.inference_mode()
-def encode_batch(model: TwoTower, batch: UserBatch) -> Tensor:
-    """Embed the users of a batch, float32 [b, D]."""
+def encode_batches(model: TwoTower, batches: UserBatches) -> Tensor:
+    """Embed the users of `user_batches`, in the order that they were given in. Returns float32 [b, D]."""
     training = model.training
     model.eval()
-    embeddings = model.encode_users(batch)
+    found = [(positions, model.encode_users(batch).float()) for positions, batch in batches]
     model.train(training)
-    return embeddings.float()
+    positions, embeddings = zip(*found, strict=True)
+    return in_given_order(positions, embeddings)
 
 
-def holdout_batch(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> UserBatch:
-    """Return the inputs of users at positions [b] of a holdout, at their request times; see `user_batch`."""
+def in_given_order(positions: Sequence[NDArray[np.int64]], values: Sequence[Tensor]) -> Tensor:
+    """Concatenate values of users in batches, in the order that their positions say."""
+    return torch.cat(list(values))[torch.from_numpy(np.argsort(np.concatenate(positions)))]
+
+
+def holdout_batches(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> UserBatches:
+    """Yield the users at positions [b] of a holdout, at their request times; see `user_batches`."""
     users, request_times = holdout.users[positions], holdout.request_times[positions]
     context = None if holdout.context is None else holdout.context[positions]
-    return user_batch(model, holdout.history, users, request_times, context)
+    return user_batches(model, holdout.history, users, request_times, context)
 
 
-def user_batch(
+def user_batches(
     model: TwoTower,
     history: Interactions,
     users: np.ndarray,
     request_times: np.ndarray,
     context: np.ndarray | None = None,
-) -> UserBatch:
-    """Return users [b] with a history, at the times and in the contexts [b] of requests, for the towers."""
-    users = np.asarray(users, dtype=np.int64)
-    rows, times = history.last(users, model.history.config.length)
-    events = history.last_events(users, model.history.config.length)
-    batch = UserBatch(
-        torch.from_numpy(users),
-        torch.from_numpy(rows),
-        torch.from_numpy(times),
-        torch.from_numpy(np.asarray(request_times, dtype=np.int64)),
-        None if context is None else torch.from_numpy(np.asarray(context, dtype=np.int64)),
-        None if events is None else torch.from_numpy(events),
-    )
-    return batch.to(model.trained_items.device)
+) -> UserBatches:
+    """Yield users [b] with a history, at the times and in the contexts [b] of requests, for the towers.
 
+    Users with histories of similar length are in one batch, so that little of it is padding.
 
-def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
-    """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
-    chunk = min(ROWS_AT_ONCE, max(1, PLACES_AT_ONCE // max(1, model.history.config.length)))
-    chunks = user_chunks(holdout, chunk)
-    return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
+    Yields:
+        The positions [n] of the users of a batch among those given, and the batch. At least one batch.
+    """
+    users, longest = np.asarray(users, dtype=np.int64), model.history.config.length
+    lengths = np.minimum(history.offsets[users + 1] - history.offsets[users], longest)
+    rest = np.argsort(-lengths, kind="stable")
+    while True:
+        length = int(max(lengths[rest].max(initial=0), min(1, longest)))
+        size = min(ROWS_AT_ONCE, max(1, PLACES_AT_ONCE // max(1, length)))
+        positions, rest = rest[:size], rest[size:]
+        chosen = users[positions]
+        rows, times = history.last(chosen, length)
+        events = history.last_events(chosen, length)
+        batch = UserBatch(
+            torch.from_numpy(chosen),
+            torch.from_numpy(rows),
+            torch.from_numpy(times),
+            torch.from_numpy(np.asarray(request_times[positions], dtype=np.int64)),
+            None if context is None else torch.from_numpy(np.asarray(context[positions], dtype=np.int64)),
+            None if events is None else torch.from_numpy(events),
+        )
+        yield positions, batch.to(model.trained_items.device)
+        if not len(rest):
+            return
 
 
 def user_chunks(holdout: Holdout, size: int, part: slice = slice(None)) -> list[NDArray[np.int64]]:
@@ -145,9 +168,7 @@ def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature:
     users, times = np.asarray(examples.users, dtype=np.int64), np.asarray(examples.times, dtype=np.int64)
     asked = [users, times, *([] if examples.context is None else [np.asarray(examples.context, np.int64)])]
     distinct, inverse = np.unique(np.stack(asked, axis=1), axis=0, return_inverse=True)
-    chunks = np.split(distinct, range(ENCODED_AT_ONCE, len(distinct), ENCODED_AT_ONCE))
-    batches = (user_batch(model, holdout.history, *chunk.T) for chunk in chunks)
-    embeddings = torch.cat([encode_batch(model, batch) for batch in batches])
+    embeddings = encode_batches(model, user_batches(model, holdout.history, *distinct.T))
     pairs = torch.from_numpy(np.stack([inverse.reshape(-1), np.asarray(examples.items, np.int64) - 1]))
     scores = [
         pair_scores(embeddings[user], items[item]).cpu().numpy()

@@ -17,7 +17,7 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_batch, user_chunks
+from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_batches, in_given_order
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
@@ -29,7 +29,7 @@ from twotower.towers.two_tower import TwoTower
 LOG = logging.getLogger("twotower")
 MIN_USERS, MAX_USERS, MAX_SCORES = 1024, 4096, 2**30
 """A larger holdout is sampled: at most 4,096 users and 2^30 scores, but at least 1,024 users."""
-CHUNK, SEED = 1024, 0
+SEED = 0
 ALL, HISTORY = "all", "history"
 SLICES = {
     "no_history": ("user_activity", "cold"),
@@ -200,10 +200,10 @@ class _Towers:
 
     def _user_blocks(self) -> dict[str, Tensor]:
         """Return the inputs of the user tower, each [Q, W]."""
-        chunks = user_chunks(self.holdout, CHUNK)
-        batches = (holdout_batch(self.model, self.holdout, positions) for positions in chunks)
-        parts = [self.model.user_blocks(batch) for batch in batches]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        batches = holdout_batches(self.model, self.holdout, np.arange(len(self.holdout.users)))
+        found = [(positions, self.model.user_blocks(batch)) for positions, batch in batches]
+        positions, parts = zip(*found, strict=True)
+        return {name: in_given_order(positions, [part[name] for part in parts]) for name in parts[0]}
 
     def _measure(self, users: Tensor, items: Tensor) -> Values:
         own, _ = exact_top_k(users[self.own], items, self.evaluator.max_k, self.excluded)

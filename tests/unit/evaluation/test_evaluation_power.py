@@ -44,17 +44,17 @@ def test_the_sign_flip_test_rejects_at_the_level_and_with_the_power(num_users: i
     assert at_effect == pytest.approx(0.8, abs=0.01 + 3 * (0.8 * 0.2 / 600) ** 0.5)
 
 
-@given(st.floats(0.01, 100), st.integers(8, 200), st.integers(1, 200))
+@given(st.floats(0.01, 100), st.integers(8, 200), st.integers(2, 20))
 def test_the_difference_scales_with_the_values_and_falls_with_users(
-    scale: float, num_users: int, more: int
+    scale: float, num_users: int, times: int
 ) -> None:
     values = np.random.default_rng(num_users).normal(size=(1, 40))
     few, many, scaled = (
         detectable_differences(each, number)[0]
-        for each, number in ((values, num_users), (values, num_users + more), (values * scale, num_users))
+        for each, number in ((values, num_users), (values, num_users * times), (values * scale, num_users))
     )
     assert scaled == pytest.approx(scale * few)
-    assert many < few * 1.02  # noise of the simulation
+    assert many < few  # with one user more it could exceed it by the noise of the simulation
     assert detectable_differences(-values, num_users)[0] == pytest.approx(few)
     assert detectable_differences(values, num_users, 0.01)[0] > few
 
