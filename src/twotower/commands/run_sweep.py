@@ -57,7 +57,7 @@ def run_sweep(
         },
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
-        num_workers=launcher.num_workers,
+        num_workers=lambda: launcher.num_workers,
     )
     console = make_console(settings["console"])
     sweep = chosen.build(context)

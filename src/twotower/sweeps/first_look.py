@@ -204,7 +204,7 @@ class FirstLook(Sweep):
                 self.started.add(waiting[0].name)
                 if recipes is not self.recipes:
                     return waiting[0]
-                turns = math.ceil(len(waiting) / self.context.num_workers)
+                turns = math.ceil(len(waiting) / self.context.num_workers())
                 left = self._left(SAMPLE_TIME_SHARE if len(self.stages) > 1 else 1.0) / turns
                 return dataclasses.replace(waiting[0], trial={"seconds": max(left, 0.0)})
             if not {job.name for job in jobs}.isdisjoint(job.name for job in running):

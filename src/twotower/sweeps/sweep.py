@@ -64,7 +64,7 @@ class SweepContext:
         compose: overrides of a job -> its checked settings; raises `InputError`.
         retry_failed: run failed jobs again.
         monitor: validation metric that ranks jobs, e.g. `valid/recall_at_20`.
-        num_workers: maximum number of jobs that run at once.
+        num_workers: returns the maximum number of jobs that run at once; called when the launcher runs.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class SweepContext:
     compose: Callable[[Sequence[str]], dict[str, Any]]
     retry_failed: bool
     monitor: str
-    num_workers: int = 1
+    num_workers: Callable[[], int] = lambda: 1
 
     def job(self, varied: Sequence[str], name: str) -> Job:
         """Compose and check the job with these varied overrides, in the folder of this name."""

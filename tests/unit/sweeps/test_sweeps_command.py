@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.run_sweep import axes_of, exit_status_of, sweep_name
+from twotower.commands import run_sweep as module
+from twotower.commands.compose import compose
+from twotower.commands.run_sweep import axes_of, exit_status_of, run_sweep, sweep_name
 from twotower.config.errors import InputError
+from twotower.launchers.local import Local
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.sweep import SweepContext
+from twotower.sweeps.sweep import Sweep, SweepContext
 
 LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
 
@@ -130,3 +133,35 @@ def test_keys_of_cases_cannot_be_typed() -> None:
     request = SweepContext(Path("x"), (), ("index=auto",), lambda texts: {}, False, "valid/recall_at_20")
     with pytest.raises(InputError, match="index: the cases of this sweep set it"):
         sweep.build(request)
+
+
+class Late:
+    """A launcher that does not know its workers before it runs, as Ray."""
+
+    def __init__(self, config: Local.Config, task: str, folder: Path) -> None:
+        self.config, self.runs = config, False
+
+    def __enter__(self) -> "Late":
+        self.runs = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+
+    @property
+    def num_workers(self) -> int:
+        assert self.runs
+        return 3
+
+
+def test_a_launcher_is_asked_for_its_workers_only_when_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_jobs(sweep: Sweep, launcher: Late, _: Any) -> list[Outcome]:
+        assert sweep.context.num_workers() == launcher.num_workers
+        return []
+
+    monkeypatch.setattr(Local.Config, "build", lambda *given: Late(*given))
+    monkeypatch.setattr(module, "run_jobs", run_jobs)
+    fixed = ["data=synthetic", "launcher=local", f"output_root={tmp_path}"]
+    assert run_sweep("train", fixed, ["loss=bce,in_batch_softmax"], compose("train", fixed)) == 0

@@ -55,7 +55,7 @@ def look_of(
     monkeypatch.setattr(first_look, "build_job_dataset", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
     context = request_of(folder, {}, compose)
-    found = made.build(dataclasses.replace(context, monitor=monitor, num_workers=num_workers))
+    found = made.build(dataclasses.replace(context, monitor=monitor, num_workers=lambda: num_workers))
     assert isinstance(found, FirstLook)
     return found
 
