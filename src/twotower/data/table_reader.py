@@ -44,14 +44,15 @@ READING_ERRORS = (
 )
 
 
-def _separator(setting: str) -> str:
+def field_separator(setting: str) -> str:
+    """Return the separator of CSV fields that a setting names; raises ValueError for others."""
     mark = "\t" if setting == r"\t" else setting
     if len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0':  # these have another meaning in CSV
         return mark
     raise PydanticCustomError("separator", r"one ASCII character (\t for a tab)")
 
 
-Separator = Annotated[str, AfterValidator(_separator)]
+Separator = Annotated[str, AfterValidator(field_separator)]
 r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 

@@ -109,6 +109,19 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any]]] = {
         ["--user", "a", "--item", "b", "--time", "c"],
         {"user_column": "a", "item_column": "b", "timestamp_column": "c", "timestamp_unit": "s"},
     ),
+    "texts of several lines": (
+        {"log.csv": csv(log("user", "item", review="good,\n\nand\ncheap", ts=SECONDS))},
+        [],
+        {"user_column": "user", "item_column": "item", "timestamp_column": "ts", "separator": None},
+    ),
+    "names of the history encoder": (
+        {
+            "log.csv": csv(log("user", "item", History=["long", "short"] * 200, ts=SECONDS)),
+            "users.csv": csv(pd.DataFrame({"user": range(1, 30), "last_item": ["a"] * 14 + ["b"] * 15})),
+        },
+        ["--context", "History"],
+        {"context_columns": ["History"]},
+    ),
     "names that YAML and Hydra would read otherwise": (
         {"log.csv": csv(log("user: ${x}", "item #1", **{"time, in s": SECONDS}))},
         [],
@@ -198,9 +211,21 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--separator: which character is between the fields?"],
     ),
+    "a field beyond what is read": (
+        b'user,item,text\n1,2,"' + b"x" * 200_000 + b'"\n',
+        [],
+        ["log.csv: cannot be read as CSV: field larger than field limit"],
+    ),
     "nothing": (b"", [], ["No columns"]),
     "names alone": (b"user,item\n", [], ["column names but no rows"]),
 }
+
+
+@pytest.mark.parametrize("mark", ["", ";;", "\n", '"'])
+def test_a_separator_is_one_character(mark: str, here: Path) -> None:
+    (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
+    with pytest.raises(InputError, match=r"--separator: .* expected one ASCII character"):
+        answer(["log.csv", "--name", "shop", "--separator", mark])
 
 
 @pytest.mark.parametrize("case", ASKED)

@@ -38,6 +38,15 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name and name != "none"]
 
 
+def _separator(text: str) -> str:
+    from twotower.data.table_reader import field_separator
+
+    try:
+        return field_separator(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {error}") from error
+
+
 def _events(text: str) -> dict[str, str]:
     from twotower.data.actions import ROLES
 
@@ -63,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--event", help="column of event types; none: every row is positive")
     add("--events", type=_events, help="WORD=ROLE,...: positive, train, history, negative, ignored")
     add("--context", type=_names, help="COLUMN,...: context of a request; or none")
-    add("--separator", type=lambda text: text.replace(r"\t", "\t"), help=r"of CSV fields; \t is a tab")
+    add("--separator", type=_separator, help=r"of CSV fields; \t is a tab")
     add("--unordered", action="store_true", help="no times, and rows in no order")
     add("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
     add("--overwrite", action="store_true", help="replace existing YAMLs")

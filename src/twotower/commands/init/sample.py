@@ -29,7 +29,7 @@ from twotower.data.table_reader import (
     unreadable,
 )
 
-NUM_ROWS = 20_000
+NUM_ROWS, NUM_LINES = 20_000, 50
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
 ID_WORDS = {"id", "ids", "uid", "hash", "key", "code", "nr", "no", "num", "nummer", "number"}
@@ -168,10 +168,10 @@ def _separator(path: Path) -> str:
     """Return the only separator with the same number of fields, at least two, in all of the first lines."""
     try:
         with open_text_file(path) as file:
-            lines = [line.decode("utf-8-sig") for line in itertools.islice(file, 50) if line.strip()]
-    except READING_ERRORS as error:
+            lines = [line.decode("utf-8-sig") for line in itertools.islice(file, NUM_LINES)]
+        counts = {mark: _field_counts(lines, mark) for mark in SEPARATORS}
+    except (*READING_ERRORS, csv.Error) as error:
         raise unreadable(path, error) from error
-    counts = {mark: {len(each) for each in csv.reader(lines, delimiter=mark)} for mark in SEPARATORS}
     fitting = [mark for mark, numbers in counts.items() if len(numbers) == 1 and numbers != {1}]
     if len(fitting) == 1:
         return fitting[0]
@@ -180,3 +180,10 @@ def _separator(path: Path) -> str:
     raise InputError(
         f"{path}: --separator: which character is between the fields? {found}; add --separator ';' or another"
     )
+
+
+def _field_counts(lines: list[str], separator: str) -> set[int]:
+    """Return the different numbers of fields of the records; the last of many lines may lack its end."""
+    records = csv.reader(lines, delimiter=separator)
+    counts = [len(record) for record in records if any(map(str.strip, record))]
+    return set(counts[: -1 if len(lines) == NUM_LINES and len(counts) > 1 else None])

@@ -299,13 +299,15 @@ def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any],
     """Return group, as in `Kinds`, -> name of a feature -> its settings, and the reason."""
     groups: dict[str, dict[str, tuple[dict[str, Any], str]]] = {"user": {}, "item": {}}
     groups["item"]["item_id"] = {TARGET: "twotower.features.id.Id", "column": "item_id"}, ""
+    blocks = {"history", "last_item"}  # of the history encoder, in the user tower
     for group, columns in kinds.items():
         features = groups.setdefault(group, {})
         for column, kind in columns.items():
             if kind.target:
                 taken = set(features).union(*groups.values() if group in ("context", "offered") else ())
                 spec = {TARGET: f"twotower.features.{kind.target}", "column": column, **kind.settings}
-                features[_feature_name(column, {"item_id", "user_id", *taken})] = spec, kind.reason
+                taken |= {"item_id", "user_id", *(blocks if group != "item" else ())}
+                features[_feature_name(column, taken)] = spec, kind.reason
     return groups
 
 
