@@ -229,3 +229,21 @@ def test_whole_numbers_of_19_digits_are_the_same_ids_in_csv_and_parquet(tmp_path
         assert users("log.csv") == [str(each) for each in ids]
         with pytest.raises(InputError, match="does not fit 64 bits; store these ids as text"):
             users("log.parquet")
+
+
+def test_settings_of_tables_and_columns_that_are_not_there_have_no_effect(files):
+    without = {"user_features": ["country"], "item_features": ["name"], "missing_items": "refuse"}
+    source = files(
+        **without, missing_users="refuse", tag_separator=";", timestamp_column=None, timestamp_unit="ms"
+    )
+    assert dict(source.config.unused()) == {
+        "user_features": "there is no data.users_path",
+        "missing_users": "there is no data.users_path",
+        "item_features": "there is no data.items_path",
+        "missing_items": "there is no data.items_path",
+        "tag_separator": "there are no data.tag_columns",
+        "timestamp_unit": "data.timestamp_column is null",
+    }
+    more = {**without, "item_features": ["name", "genres"], "tag_columns": ["genres"], "tag_separator": "|"}
+    source = files(items=ITEMS, users=USERS, **more, missing_users="refuse", timestamp_unit="ms")
+    assert list(source.config.unused()) == []

@@ -1,7 +1,7 @@
 """Tables of the user: files of interactions, and optional files of users and items."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,19 @@ class TableFiles(Source):
                     problem = missing_columns(sorted(present), names)
                     problems += [(key, f"among the columns that are read, {problem}")] if problem else []
             return problems
+
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield settings of tables and columns that the data does not have."""
+            fields = type(self).model_fields
+            changed = {name for name, field in fields.items() if getattr(self, name) != field.default}
+            for keys, is_there, remedy in (
+                (("user_features", "missing_users"), self.users_path, "there is no data.users_path"),
+                (("item_features", "missing_items"), self.items_path, "there is no data.items_path"),
+                (("tag_separator",), self.tag_columns, "there are no data.tag_columns"),
+                (("timestamp_unit",), self.timestamp_column, "data.timestamp_column is null"),
+            ):
+                for key in sorted(changed.intersection(keys)) if not is_there else ():
+                    yield key, remedy
 
         def has_times(self) -> bool:
             """Return whether there is a column of times."""
