@@ -23,8 +23,11 @@ def _save(graph: onnx.GraphProto, folder: Path) -> None:
     onnx.save(model, folder / "model.onnx")
 
 
-def write_text_model(folder: Path, scale: float = 1.0) -> Path:
-    """Write a model whose last hidden state of a word is its row of `WORDS`, times `scale`."""
+def write_text_model(folder: Path, scale: float = 1.0, pooler: bool = False) -> Path:
+    """Write a model whose last hidden state of a word is its row of `WORDS`, times `scale`.
+
+    A pooler gives the negative sum of the states, as a second output that stands first.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,13 +36,16 @@ def write_text_model(folder: Path, scale: float = 1.0) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     table = numpy_helper.from_array(np.array(list(WORDS.values()), dtype=np.float32) * scale, "table")
-    graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
-        "text",
-        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])],
-        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "length", 2])],
-        [table],
-    )
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])]
+    outputs = [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "length", 2])]
+    constants = [table]
+    if pooler:
+        nodes.append(helper.make_node("ReduceSum", ["last_hidden_state", "axes"], ["sum"], keepdims=0))
+        nodes.append(helper.make_node("Neg", ["sum"], ["pooler_output"]))
+        outputs.insert(0, helper.make_tensor_value_info("pooler_output", TensorProto.FLOAT, ["batch", 2]))
+        constants.append(numpy_helper.from_array(np.array([1]), "axes"))
+    inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])]
+    graph = helper.make_graph(nodes, "text", inputs, outputs, constants)
     _save(graph, folder)
     return folder
 

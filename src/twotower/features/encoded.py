@@ -13,7 +13,7 @@ from twotower.data.download import cache_folder
 from twotower.features.dense import Dense, FloatMatrix
 from twotower.features.feature import FeaturePlace
 from twotower.features.pretrained.embedders import model_digest, model_folder, open_embedder
-from twotower.features.pretrained.vector_cache import cached_vectors
+from twotower.features.pretrained.vector_cache import cached_vectors, content_key
 
 
 class Encoded(Dense):
@@ -52,13 +52,10 @@ class Encoded(Dense):
 
     def files_digest(self, values: pd.Series) -> str | None:
         """Return a SHA-256 of the model's files and of the content that it encodes."""
-        contents = [self._content(value) for value in values]
-        if not any(contents):
+        contents = [hashlib.sha256(self._content(value) or b"").digest() for value in values]
+        if set(contents) <= {hashlib.sha256(b"").digest()}:
             return None
-        digest = hashlib.sha256(self._model()[1].encode())
-        for content in contents:
-            digest.update(hashlib.sha256(content or b"").digest())
-        return digest.hexdigest()
+        return hashlib.sha256(self._model()[1].encode() + b"".join(contents)).hexdigest()
 
     def _wrong(self, values: pd.Series) -> list[bool]:
         return [self._content(value) is None for value in values]
@@ -68,9 +65,9 @@ class Encoded(Dense):
         return self.State(**{**super()._learn(values).model_dump(), "model_sha256": digest})
 
     def _vectors(self, values: pd.Series) -> list[FloatMatrix | None]:
-        contents = [self._content(value) for value in values]
-        if not any(contents):
-            return [None] * len(contents)
+        keys = [content_key(self._content(value)) for value in values]
+        if not any(keys):
+            return [None] * len(keys)
         folder, digest = self._model()
         if self.state.model_sha256 not in ("", digest):
             raise InputError(
@@ -80,10 +77,11 @@ class Encoded(Dense):
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()
 
-        def embed(content: bytes) -> FloatMatrix | None:
-            return open_embedder(folder, self.is_image, digest)(content)
+        def embed(position: int) -> FloatMatrix | None:
+            content = self._content(values.iloc[position])
+            return None if content is None else open_embedder(folder, self.is_image, digest)(content)
 
-        return cached_vectors(cache, contents, embed, f"column {self.column!r}: encoding")
+        return cached_vectors(cache, keys, embed, f"column {self.column!r}: encoding")
 
     def _model(self) -> tuple[Path, str]:
         """Return the folder of the model and the SHA-256 of its files."""

@@ -17,7 +17,7 @@ from twotower.features.encoded_image import EncodedImage
 from twotower.features.encoded_text import EncodedText
 from twotower.features.feature import FeaturePlace, feature_from_json
 from twotower.features.pretrained import vector_cache
-from twotower.features.pretrained.vector_cache import cached_vectors
+from twotower.features.pretrained.vector_cache import cached_vectors, content_key
 
 needs_tokenizers = pytest.mark.skipif(not HAS_TOKENIZERS, reason="tokenizers are not installed")
 
@@ -54,6 +54,12 @@ def test_a_model_of_a_class_token_is_read_there_and_long_texts_are_cut(tmp_path:
     (folder / "1_Pooling" / "config.json").unlink()
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 1}')
     assert fitted(EncodedText, ["blue mug"], model=str(folder)).encode(["red mug"]).tolist() == [[1, 0]]
+
+
+@needs_tokenizers
+def test_a_text_model_with_a_pooler_is_read_at_its_last_hidden_states(tmp_path: Path) -> None:
+    folder = write_text_model(tmp_path / "model", pooler=True)
+    assert fitted(EncodedText, ["red"], model=str(folder)).encode(["red"]).tolist() == [[1, 0]]
 
 
 def test_an_image_is_cut_to_its_centre_and_standardized(tmp_path: Path) -> None:
@@ -120,25 +126,47 @@ def test_a_vector_is_computed_once_and_a_damaged_part_again(
     monkeypatch.setattr(vector_cache, "MIN_NEW_VECTORS", 2)
     asked: list[bytes] = []
 
-    def embed(content: bytes) -> np.ndarray:
-        asked.append(content)
-        return np.array([len(content), 1], dtype=np.float32)
+    def vectors(*contents: bytes | None) -> list[Any]:
+        def embed(position: int) -> np.ndarray:
+            content = contents[position]
+            assert content is not None
+            asked.append(content)
+            return np.array([len(content), 1], dtype=np.float32)
 
-    contents = [b"a", None, b"bb", b"a"]
-    first = cached_vectors(tmp_path, contents, embed, "encoding")
-    assert asked == [b"a", b"bb"]
-    assert [None if each is None else each.tolist() for each in first] == [[1, 1], None, [2, 1], [1, 1]]
-    again = cached_vectors(tmp_path, [b"bb", b"a"], embed, "encoding")
-    assert asked == [b"a", b"bb"]
-    assert np.stack(again).tolist() == [[2, 1], [1, 1]]
-    cached_vectors(tmp_path, [b"ccc"], embed, "encoding")  # one alone leaves no file
+        found = cached_vectors(tmp_path, [content_key(each) for each in contents], embed, "encoding")
+        return [None if each is None else each.tolist() for each in found]
+
+    assert vectors(b"a", None, b"bb", b"a") == [[1, 1], None, [2, 1], [1, 1]]
+    assert sorted(asked) == [b"a", b"bb"]
+    assert vectors(b"bb", b"a") == [[2, 1], [1, 1]]
+    assert len(asked) == 2
+    vectors(b"ccc")  # one alone leaves no file
     (part,) = tmp_path.glob("*.npy")
     content = bytearray(part.read_bytes())
     content[-1] ^= 1
     part.write_bytes(content)
     vector_cache._stored_vectors.cache_clear()
-    assert np.stack(cached_vectors(tmp_path, [b"bb", b"a"], embed, "encoding")).tolist() == [[2, 1], [1, 1]]
+    assert vectors(b"bb", b"a") == [[2, 1], [1, 1]]
     assert asked[2:] == [b"ccc", b"bb", b"a"]
+
+
+def test_a_stopped_encoding_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_cache, "STORED_AT_ONCE", 2)
+    keys = [content_key(bytes([number])) for number in range(5)]
+    asked: list[int] = []
+
+    def embed(position: int) -> np.ndarray:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(position)
+        return np.full(1, position, dtype=np.float32)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_vectors(tmp_path, keys, embed, "encoding")
+    asked.clear()
+    found = cached_vectors(tmp_path, [*keys[:2], keys[2]], embed, "encoding")
+    assert asked == [2]
+    assert [each.tolist() for each in found if each is not None] == [[0], [1], [2]]
 
 
 def digest(feature: Encoded, *values: Any) -> str | None:

@@ -102,9 +102,10 @@ class OnnxSession:
         extra: the extra of this package that installs ONNX Runtime.
         takes_first: pool outputs of several positions by the first, as for models with a class token, and
             not by the mean.
+        last_choice: name of an output that is read only if there is no other.
     """
 
-    def __init__(self, path: Path, extra: str, takes_first: bool = False) -> None:
+    def __init__(self, path: Path, extra: str, takes_first: bool = False, last_choice: str = "") -> None:
         onnxruntime = imported("onnxruntime", extra)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -117,8 +118,8 @@ class OnnxSession:
             raise InputError(f"{path}: not readable by ONNX Runtime ({error!s:.200})") from error
         self._takes_first = takes_first
         self.inputs = [each.name for each in self._session.get_inputs()]
-        outputs = self._session.get_outputs()
-        flat = [each.name for each in outputs if each.shape is not None and len(each.shape) == 2]
+        outputs = sorted(self._session.get_outputs(), key=lambda each: each.name == last_choice)
+        flat = [each.name for each in outputs if len(each.shape or ()) == 2 and each.name != last_choice]
         self._output = (flat or [outputs[0].name])[0]
 
     def vector(self, feed: dict[str, Any]) -> Floats:
@@ -141,7 +142,8 @@ class OnnxText:
         tokenizers = imported("tokenizers", "text")
         pooling = read_settings(folder, "1_Pooling/config.json")
         first = bool(pooling.get("pooling_mode_cls_token")) or pooling.get("pooling_mode") == "cls"
-        self._session = OnnxSession(path, "text", takes_first=first)
+        # The pooler of BERT is trained for other tasks than similarity.
+        self._session = OnnxSession(path, "text", takes_first=first, last_choice="pooler_output")
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises plain exceptions

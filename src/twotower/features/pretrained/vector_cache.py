@@ -3,40 +3,53 @@
 import functools
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from twotower.config.progress import Progress
-from twotower.features.pretrained.embedders import Embedder, Floats
+from twotower.features.pretrained.embedders import Floats
 from twotower.files.atomic import file_sha256, write_atomically
 
 MIN_NEW_VECTORS = 64
 """Minimum number of new vectors that are stored, so that requests to a service do not write a file each."""
-KEY_BYTES = 16
+STORED_AT_ONCE, KEY_BYTES = 1024, 16
+
+
+def content_key(content: bytes | None) -> bytes | None:
+    """Return the key of a content in the cache, None for None."""
+    return None if content is None else hashlib.sha256(content).digest()[:KEY_BYTES]
 
 
 def cached_vectors(
-    folder: Path, contents: Sequence[bytes | None], embed: Embedder, what: str
+    folder: Path, keys: Sequence[bytes | None], embed: Callable[[int], Floats | None], what: str
 ) -> list[Floats | None]:
     """Return the vector of each content; vectors that are not in the cache are computed and stored.
 
-    Files of the cache folder of a model are named by their SHA-256; damaged files are ignored. `what` is the
-    label of the progress line.
+    They are stored in parts, so that little is lost when the program is stopped.
+
+    Args:
+        folder: of the cache of a model; its files are named by their SHA-256, and damaged ones are ignored.
+        keys: `content_key` of each content.
+        embed: computes the vector of the content at a position.
+        what: label of the progress line.
     """
-    keys = [None if each is None else hashlib.sha256(each).digest()[:KEY_BYTES] for each in contents]
-    by_key = {key: each for key, each in zip(keys, contents, strict=True) if key and each is not None}
+    positions = {key: position for position, key in enumerate(keys) if key is not None}
     stored = _stored_vectors(tuple(sorted(folder.glob("*.npy"))))
-    vectors: dict[bytes, Floats | None] = {key: stored[key] for key in by_key.keys() & stored.keys()}
-    missing = [key for key in by_key if key not in vectors]
+    vectors: dict[bytes, Floats | None] = {key: stored[key] for key in positions.keys() & stored.keys()}
+    missing = [key for key in positions if key not in vectors]
+    new: dict[bytes, Floats] = {}
     with Progress(what, len(missing)) as advance:
         for number, key in enumerate(missing, start=1):
-            vectors[key] = embed(by_key[key])
+            vectors[key] = vector = embed(positions[key])
+            if vector is not None:
+                new[key] = vector
+            is_end = number == len(missing) >= MIN_NEW_VECTORS
+            if new and (is_end or len(new) == STORED_AT_ONCE):
+                _store(folder, new)
+                new = {}
             advance(number)
-    new = {key: vector for key in missing if (vector := vectors[key]) is not None}
-    if new and len(missing) >= MIN_NEW_VECTORS:
-        _store(folder, new)
     return [None if key is None else vectors[key] for key in keys]
 
 
