@@ -98,3 +98,11 @@ def test_parts_are_a_partition_and_no_history_knows_its_target_or_anything_after
     assert (counted >= 0).all()
     test_positions = np.flatnonzero(is_in(windows.parts, (TEST,)))
     assert len(windows.train_and_valid) <= len(log) - len(test_positions)
+
+
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
+def test_the_settings_that_give_more_users_are_its_own(config: Split.Config) -> None:
+    for part in ("valid", "test"):
+        assert set(config.size_settings(part)) <= type(config).model_fields.keys()
+        few = config.model_copy(update={"user_share": 0.5})
+        assert few.size_settings(part) == ["user_share"]

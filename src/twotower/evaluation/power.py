@@ -36,7 +36,8 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     resampling).
     """
     fewest = fewest_differing(alpha)
-    differing = (differences != 0).mean(axis=1) * num_users
+    # Multiplied first: 6 / 47 * 47 is below 6.
+    differing = np.count_nonzero(differences, axis=1) * num_users / differences.shape[1]
     if num_users < fewest:
         return np.full(len(differences), np.nan)
     centered = differences - differences.mean(axis=1, keepdims=True)

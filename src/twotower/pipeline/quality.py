@@ -90,7 +90,7 @@ def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, 
     num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.request_times)}
     higher = higher_is_better(metric, [job.run.partial_result.higher_is_better])
     power = measure_power(metric, values, num_users, higher)
-    report_power(power, metric, bool(reports))
+    report_power(power, metric, bool(reports), job.config.split.size_settings)
     return power
 
 
@@ -152,7 +152,8 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
         LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
-    report_power(before.power, job.config.trainer.monitor.rpartition("/")[2], bool(before.baselines))
+    metric = job.config.trainer.monitor.rpartition("/")[2]
+    report_power(before.power, metric, bool(before.baselines), job.config.split.size_settings)
     names = map(str, per_user.columns)
     exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)

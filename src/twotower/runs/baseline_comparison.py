@@ -1,7 +1,7 @@
 """The towers of a run against its baselines: whether one is better, and which differences users can show."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -78,10 +78,15 @@ def measure_power(
     return power
 
 
-def report_power(power: Mapping[str, Power], metric: str, has_baselines: bool) -> None:
+def report_power(
+    power: Mapping[str, Power],
+    metric: str,
+    has_baselines: bool,
+    size_settings: Callable[[str], Sequence[str]],
+) -> None:
     """Log what each split can show: a warning if it is more than a third of the best baseline's metric.
 
-    If it is unknown, the reason and a remedy are logged.
+    If it is unknown, the reason and a remedy are logged. `size_settings`: see `Split.Config`.
     """
     if not has_baselines:
         LOG.info("power: unknown without baselines; baselines=standard adds them")
@@ -96,7 +101,10 @@ def report_power(power: Mapping[str, Power], metric: str, has_baselines: bool) -
             f"{found.level:.0%} power (test at {found.alpha:.0%}, spread of {' against '.join(found.pair)})"
         )
         if found.difference is None or found.difference > LARGEST_SHARE * abs(found.best_baseline):
-            remedy = f"make the split larger (split.{split}, split.share) before comparing models on it"
+            settings = " or ".join(f"split.{name}" for name in size_settings(split))
+            remedy = f"raise {settings} before comparing models on it"
+            if not settings:
+                remedy = "this log has no more users for it, so smaller differences cannot be shown"
             LOG.warning("%s; the best baseline has %.4f: %s", text, found.best_baseline, remedy)
         else:
             LOG.info("%s", text)

@@ -94,3 +94,10 @@ def test_three_equal_users_are_not_certain() -> None:
     assert cautious_error(np.zeros(3)) == pytest.approx(0.1**0.5)
     assert cautious_error(np.array([10.0, -10.0])) == pytest.approx((400 / 3 / 4) ** 0.5)
     assert cautious_error(HITS[0]) == pytest.approx((0.3 / 2_000) ** 0.5, rel=2e-3)
+
+
+@pytest.mark.parametrize("num_users", range(6, 200))
+def test_six_users_who_differ_are_enough_for_any_number(num_users: int) -> None:
+    values = np.zeros((1, num_users))
+    values[0, :6] = np.arange(6) + 1.0
+    assert np.isfinite(detectable_differences(values, num_users)[0])

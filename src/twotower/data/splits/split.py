@@ -44,6 +44,10 @@ class Split(Component, ABC):
             """See `Component.Config.problems`; `data` are settings of the source, None if not known."""
             return ()
 
+        def size_settings(self, part: str) -> list[str]:
+            """Return the fields to raise so that more users have targets in `valid` or `test`."""
+            return ["user_share"] if self.user_share < 1 else []
+
         def windows(self) -> Sequence[int]:
             """Return the windows in time on which a run trains one after another, the oldest first."""
             return ()

@@ -37,6 +37,10 @@ class Temporal(Split):
         """`days`, a `share` of all interactions, or a number of `interactions`; equal times at a cutoff go to
         the later window."""
 
+        def size_settings(self, part: str) -> list[str]:
+            """Return `user_share`, or the length of the window."""
+            return super().size_settings(part) or [part]
+
         def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times, and windows that leave training interactions."""
             problems = needs_times(data, "use split=leave_one_out or split=user_holdout")

@@ -29,6 +29,10 @@ class UserHoldout(Split):
         seed: Seed = 0
         """Seed of the choice of users."""
 
+        def size_settings(self, part: str) -> list[str]:
+            """Return `user_share`, or the share of the users."""
+            return super().size_settings(part) or ["share"]
+
     config: Config
     name = "user_holdout"
     by_order = True
