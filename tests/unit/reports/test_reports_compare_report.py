@@ -396,6 +396,22 @@ def test_rows_are_sorted_by_validation_in_every_form(
     assert [row["name"] for row in page_data(report)["rows"]] == order
 
 
+def test_a_built_in_baseline_is_of_a_run_that_has_its_figure(tmp_path: Path) -> None:
+    """The first run of the folder may hide the test split, or lack the metric."""
+    hidden = {"valid/recall_at_20": 0.25}
+    shown = write_run(
+        tmp_path / "b",
+        [value + 0.5 for value in LOW],
+        baselines={"ease": hidden | {KEY: float(np.mean(LOW))}},
+    )
+    table = {"user_id": range(len(LOW)), "baseline": "ease", "recall_at_20": LOW, "list_hash": 0}
+    pd.DataFrame(table).to_parquet(shown / "per_user_baselines.parquet", index=False)
+    first = write_run(tmp_path / "a", LOW, loss="b", baselines={"ease": hidden})
+    report = compare([first, shown], baseline="ease")
+    found = report.rows.set_index("name").loc["b"]
+    assert (found["verdict"], found["difference"]) == ("better", pytest.approx(0.5))
+
+
 def test_a_default_without_a_yaml_key_is_shown(tmp_path: Path) -> None:
     stated, left_out = (write_run(tmp_path / name, [0.5] * 4) for name in "ab")
     result = json.loads((left_out / "result.json").read_text())

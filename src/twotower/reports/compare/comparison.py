@@ -224,7 +224,7 @@ def _with_baseline(
     """Return the sorted rows with built-in baselines, the position of the baseline, and how it was chosen."""
     ended = runs["data"][runs["state"].isin(MEASURED) & (runs["data"] != "")]
     main_data = Counter(ended).most_common(1)[0][0] if len(ended) else None
-    rows = make_frame([*records(rows), *baseline_rows(runs)])
+    rows = make_frame([*records(rows), *baseline_rows(runs, metric)])
     is_built_in = rows["kind"] == "baseline"
     baseline: int | None
     if name:

@@ -229,8 +229,11 @@ def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return make_frame(rows), notes
 
 
-def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each data set and built-in baseline, with the figures of the first run on it."""
+def baseline_rows(runs: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """Return a row for each data set and built-in baseline.
+
+    It has the figures of the first run on the data in which the baseline has the metric, else of the first.
+    """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):
         shared = ("folder", "folders", "configuration", "data", "result")
@@ -240,7 +243,9 @@ def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
             figures = {key: value for key, value in recorded.items() if is_number(value)}
             # A baseline has no index, so its figures are those of exact search.
             exact = {exact_key(key): value for key, value in figures.items()}
-            rows.setdefault((run["data"], name), {**row, "name": name, **figures, **exact})
+            found = rows.get((run["data"], name))
+            if found is None or (metric not in found and metric in figures | exact):
+                rows[run["data"], name] = {**row, "name": name, **figures, **exact}
     return list(rows.values())
 
 

@@ -1,5 +1,6 @@
 """Differences between the rows of the table and a baseline: paired tests, their correction, verdicts."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ class UserValues(NamedTuple):
     has_seed: bool
     """False for a baseline, which no seed changes."""
     content: tuple[bytes, ...]
-    """Equal for rows that serve the same lists."""
+    """Digests, equal for rows that serve the same lists."""
 
 
 def add_verdicts(
@@ -107,7 +108,7 @@ def add_verdicts(
         elif own.content == base_values.content:
             verdict = SAME
         else:
-            to_test[at] = own
+            to_test[at] = own._replace(users=base_values.users)  # equal ones, which are kept once
         lines.append({"difference": difference[at], "verdict": verdict, "reason": reason})
     num_tests = num_users = 0
     if to_test and isinstance(base_values, UserValues):
@@ -235,10 +236,15 @@ def _read_user_values(row: Row, column: str, metric: str) -> UserValues | str:
             for folder, (more_users, _) in read.items():
                 if reason := user_difference(users, more_users):
                     return f"{folder}: {reason} than the configuration's first run"
-                lists.append(read_column(Path(folder) / PER_USER, hash_column)[1].tobytes())
+                lists.append(_digest(read_column(Path(folder) / PER_USER, hash_column)[1]))
             stacked = np.stack([values for _, values in read.values()])
     except UnpairedError as error:
         return str(error)
     if abs(float(stacked.mean()) - row[metric]) > TOLERANCE:
         return f"its per-user values do not average to its {metric}"
-    return UserValues(users, stacked, not is_baseline, (users.tobytes(), stacked.tobytes(), *lists))
+    return UserValues(users, stacked, not is_baseline, (_digest(users), _digest(stacked), *lists))
+
+
+def _digest(values: np.ndarray) -> bytes:
+    """Return the SHA-256 of an array."""
+    return hashlib.sha256(values.tobytes()).digest()
