@@ -29,7 +29,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.vocabulary import Vocabulary
-from twotower.evaluation.evaluate_towers import encode_batches, encode_catalogue, user_batches
+from twotower.evaluation.evaluate_towers import encode_catalogue, encode_users
 from twotower.evaluation.top_k import exact_top_k
 from twotower.index.ivf_pq import IVFPQ
 from twotower.parallel.processes import processes
@@ -410,7 +410,7 @@ def embedding_costs(folder: Path) -> dict[str, float]:
     return {
         "embed_item_seconds": median_seconds(lambda: encode_catalogue(module.model), 5, clock) / len(items),
         "embed_user_seconds": median_seconds(
-            lambda: encode_batches(module.model, user_batches(module.model, dataset.train, users, times)),
+            lambda: encode_users(module.model, dataset.train, users, times, None),
             5,
             clock,
         )

@@ -4,7 +4,7 @@ Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labell
 users with K interests are [Q, K, D].
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +26,6 @@ from twotower.towers.user_batch import UserBatch
 RANKED_AT_ONCE = 4096
 PLACES_AT_ONCE = 2**14  # of histories that are encoded: where they are long, there are fewer users
 SCORED_AT_ONCE = 2**16
-
-UserBatches = Iterator[tuple[NDArray[np.int64], UserBatch]]
-"""See `user_batches`."""
 
 
 def evaluate_towers(
@@ -58,7 +55,7 @@ def encode_catalogue(model: TwoTower) -> Tensor:
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
     """Embed users at positions [b] of a holdout at their request times. Returns float32 [b, D]."""
-    return encode_batches(model, holdout_batches(model, holdout, positions))
+    return encode_users(model, holdout.history, *holdout_requests(holdout, positions))
 
 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
@@ -67,35 +64,38 @@ def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def encode_batches(model: TwoTower, batches: UserBatches) -> Tensor:
-    """Embed the users of `user_batches`, in the order that they were given in. Returns float32 [b, D]."""
+def encode_users(
+    model: TwoTower, history: Interactions, users: np.ndarray, times: np.ndarray, context: np.ndarray | None
+) -> Tensor:
+    """Embed users with a history; see `user_batches`. Returns float32 [b, D]."""
     training = model.training
     model.eval()
-    found = [(positions, model.encode_users(batch).float()) for positions, batch in batches]
+    embeddings: Tensor | None = None
+    for positions, batch in user_batches(model, history, users, times, context):
+        found = model.encode_users(batch).float()
+        if embeddings is None:
+            embeddings = found.new_empty((len(users), *found.shape[1:]))
+        embeddings[torch.from_numpy(positions)] = found
     model.train(training)
-    positions, embeddings = zip(*found, strict=True)
-    return in_given_order(positions, embeddings)
+    assert embeddings is not None
+    return embeddings
 
 
-def in_given_order(positions: Sequence[NDArray[np.int64]], values: Sequence[Tensor]) -> Tensor:
-    """Concatenate values of users in batches, in the order that their positions say."""
-    return torch.cat(list(values))[torch.from_numpy(np.argsort(np.concatenate(positions)))]
-
-
-def holdout_batches(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> UserBatches:
-    """Yield the users at positions [b] of a holdout, at their request times; see `user_batches`."""
-    users, request_times = holdout.users[positions], holdout.request_times[positions]
+def holdout_requests(
+    holdout: Holdout, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the users at positions [b] of a holdout, with the times and contexts of their requests."""
     context = None if holdout.context is None else holdout.context[positions]
-    return user_batches(model, holdout.history, users, request_times, context)
+    return holdout.users[positions], holdout.request_times[positions], context
 
 
 def user_batches(
     model: TwoTower,
     history: Interactions,
     users: np.ndarray,
-    request_times: np.ndarray,
-    context: np.ndarray | None = None,
-) -> UserBatches:
+    times: np.ndarray,
+    context: np.ndarray | None,
+) -> Iterator[tuple[NDArray[np.int64], UserBatch]]:
     """Yield users [b] with a history, at the times and in the contexts [b] of requests, for the towers.
 
     Users with histories of similar length are in one batch, so that little of it is padding.
@@ -111,13 +111,13 @@ def user_batches(
         size = min(ROWS_AT_ONCE, max(1, PLACES_AT_ONCE // max(1, length)))
         positions, rest = rest[:size], rest[size:]
         chosen = users[positions]
-        rows, times = history.last(chosen, length)
+        rows, row_times = history.last(chosen, length)
         events = history.last_events(chosen, length)
         batch = UserBatch(
             torch.from_numpy(chosen),
             torch.from_numpy(rows),
-            torch.from_numpy(times),
-            torch.from_numpy(np.asarray(request_times[positions], dtype=np.int64)),
+            torch.from_numpy(row_times),
+            torch.from_numpy(np.asarray(times[positions], dtype=np.int64)),
             None if context is None else torch.from_numpy(np.asarray(context[positions], dtype=np.int64)),
             None if events is None else torch.from_numpy(events),
         )
@@ -160,20 +160,23 @@ def rank_all(
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
     """Score the labelled examples of a holdout with the catalogue [N, D]; None if it has no labels.
 
-    Users are embedded once for each time and context of their examples, with the history of the holdout.
+    Users are embedded once for each time and context of successive examples, with the history of the holdout.
     """
     examples, scored = holdout.labelled, unscored(holdout)
     if examples is None or scored is None:
         return None
-    users, times = np.asarray(examples.users, dtype=np.int64), np.asarray(examples.times, dtype=np.int64)
-    asked = [users, times, *([] if examples.context is None else [np.asarray(examples.context, np.int64)])]
-    distinct, inverse = np.unique(np.stack(asked, axis=1), axis=0, return_inverse=True)
-    embeddings = encode_batches(model, user_batches(model, holdout.history, *distinct.T))
-    pairs = torch.from_numpy(np.stack([inverse.reshape(-1), np.asarray(examples.items, np.int64) - 1]))
-    scores = [
-        pair_scores(embeddings[user], items[item]).cpu().numpy()
-        for user, item in (part.to(items.device) for part in pairs.split(SCORED_AT_ONCE, dim=1))
-    ]
+    asked = [examples.users, examples.times, *([] if examples.context is None else [examples.context])]
+    requests = np.stack([np.asarray(each, dtype=np.int64) for each in asked], axis=1)
+    rows, scores = np.asarray(examples.items, dtype=np.int64) - 1, []
+    for start in range(0, len(requests), SCORED_AT_ONCE):
+        part = slice(start, start + SCORED_AT_ONCE)
+        distinct, inverse = np.unique(requests[part], axis=0, return_inverse=True)
+        users, times, *context = distinct.T
+        embeddings = encode_users(model, holdout.history, users, times, *(context or [None]))
+        chosen, found = (
+            torch.from_numpy(each).to(items.device) for each in (inverse.reshape(-1), rows[part])
+        )
+        scores.append(pair_scores(embeddings[chosen], items[found]).cpu().numpy())
     return replace(scored, logits=np.concatenate(scores).astype(np.float64) / temperature)
 
 

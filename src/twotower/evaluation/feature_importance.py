@@ -17,7 +17,7 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_batches, in_given_order
+from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_requests, user_batches
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
@@ -200,10 +200,11 @@ class _Towers:
 
     def _user_blocks(self) -> dict[str, Tensor]:
         """Return the inputs of the user tower, each [Q, W]."""
-        batches = holdout_batches(self.model, self.holdout, np.arange(len(self.holdout.users)))
+        requests = holdout_requests(self.holdout, np.arange(len(self.holdout.users)))
+        batches = user_batches(self.model, self.holdout.history, *requests)
         found = [(positions, self.model.user_blocks(batch)) for positions, batch in batches]
-        positions, parts = zip(*found, strict=True)
-        return {name: in_given_order(positions, [part[name] for part in parts]) for name in parts[0]}
+        places = torch.from_numpy(np.argsort(np.concatenate([positions for positions, _ in found])))
+        return {name: torch.cat([blocks[name] for _, blocks in found])[places] for name in found[0][1]}
 
     def _measure(self, users: Tensor, items: Tensor) -> Values:
         own, _ = exact_top_k(users[self.own], items, self.evaluator.max_k, self.excluded)

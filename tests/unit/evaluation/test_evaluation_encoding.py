@@ -9,7 +9,7 @@ from evaluation_logs import make_history, make_holdout
 from torch import Tensor, nn
 
 from twotower.evaluation import evaluate_towers as module
-from twotower.evaluation.evaluate_towers import encode_batches, encode_holdout, user_batches
+from twotower.evaluation.evaluate_towers import encode_holdout, encode_users
 from twotower.towers.user_batch import UserBatch
 
 LENGTHS = [3, 0, 9, 1, 4, 0, 2, 7]
@@ -41,7 +41,7 @@ def test_users_are_in_the_order_given_with_their_own_time_and_context() -> None:
     history = make_history([list(range(1, number + 1)) for number in LENGTHS])
     users = np.array([8, 3, 3, 2, 1, 5, 4, 7, 6])
     times, context = 100 + np.arange(9), 50 - np.arange(9)
-    found = encode_batches(model, user_batches(model, history, users, times, context))
+    found = encode_users(model, history, users, times, context)
     assert model.training
     assert found.dtype == torch.float32
     latest = [sum(range(1, number + 1)[-5:]) for number in LENGTHS]

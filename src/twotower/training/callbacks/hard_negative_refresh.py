@@ -6,12 +6,7 @@ import torch
 
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
-from twotower.evaluation.evaluate_towers import (
-    RANKED_AT_ONCE,
-    encode_batches,
-    encode_catalogue,
-    user_batches,
-)
+from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_catalogue, encode_users
 from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.parallel.ranks import gather_rows, share
@@ -66,7 +61,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         items = encode_catalogue(module.model)[sampler.trained_rows - 1]
         for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
             times = all_times[offsets[users + 1] - 1]
-            vectors = encode_batches(module.model, user_batches(module.model, interactions, users, times))
+            vectors = encode_users(module.model, interactions, users, times, None)
             pair_users, rows = distinct_pairs(*interactions.examples.flat(users))
             is_trained = positions[rows] > 0
             pairs = pair_users[is_trained], positions[rows[is_trained]]
