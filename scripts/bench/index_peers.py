@@ -3,6 +3,7 @@
     python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (minutes, a quiet core)
     python scripts/bench/index_peers.py auto name=retail folder=vec/retail
     <venv>/bin/python scripts/bench/index_peers.py scann name=retail folder=vec/retail
+    python scripts/bench/index_peers.py equal_bytes name=retail folder=vec/retail    (after autofaiss)
     python scripts/bench/index_peers.py table
 
 The folder is that of `enlarge.py`. `scann`, `hnswlib` and `autofaiss` run in an environment of their own,
@@ -12,10 +13,12 @@ batches of 1,000 queries; k = 100. A run appends lines to `results/index_peers.j
 
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,10 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results" / "index_peers.jsonl"
 K, NUM_QUERIES, REPEATS, THREADS = 100, 1000, 3, 1
 TARGETS = (0.9, 0.95, 0.99)
+BUDGETS = (48, 144, 272)
+"""Bytes per item: codes, half-precision vectors, and full ones with what an index adds."""
 CELLS = (500, 1000, 2000, 4000)
-POINTS_PER_CELL, AUTOFAISS_SLACK = 100, 1.3
+POINTS_PER_CELL = 100
 Line = dict[str, Any]
 
 
@@ -201,14 +206,13 @@ def hnswlib(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterat
         }
 
 
-def autofaiss(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Measure what autofaiss chooses within the memory of half-precision and of full vectors."""
+def autofaiss(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Build what autofaiss chooses within some bytes per item, and keep it for `equal_bytes`."""
     import autofaiss as library
     import faiss
 
     faiss.omp_set_num_threads(THREADS)
-    for size in (48, 144, 272):
-        memory = f"{size * len(items) / 1e6 * AUTOFAISS_SLACK:.0f}MB"
+    for size in BUDGETS:
         started = time.perf_counter()
         index, infos = library.build_index(
             items,
@@ -220,13 +224,49 @@ def autofaiss(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iter
             nb_cores=THREADS,
         )
         seconds = time.perf_counter() - started
+        faiss.write_index(index, str(folder / f"autofaiss-{size}.faiss"))
         found, rate = timed(index.search, queries, K)
         yield {
-            "setting": f"{infos['index_key']} {infos['index_param']} ({memory})",
+            "setting": f"{infos['index_key']} {infos['index_param']}",
+            "budget": size,
             "recall": recall(items, queries, least, found[1]),
             "rate": rate,
             "bytes": len(faiss.serialize_index(index)) / len(items),
             "build": seconds,
+        }
+
+
+def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure what `index=auto` chooses within the bytes, and for the recall, of autofaiss; both in turn."""
+    import faiss
+
+    from twotower.evaluation.indexing import tuned_index
+    from twotower.index.auto import Auto
+
+    faiss.omp_set_num_threads(THREADS)
+    for size in BUDGETS:
+        theirs = faiss.read_index(str(folder / f"autofaiss-{size}.faiss"))
+        target = recall(items, queries, least, theirs.search(queries, K)[1])
+        config = Auto.Config(target_recall=target, max_bytes_per_item=size, min_recall=0.1)
+        ours, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
+        assert choice is not None
+        rates: list[tuple[float, float]] = []
+        for _ in range(5):
+            found, rate = timed(ours.search, queries, K)
+            rates.append((rate, timed(theirs.search, queries, K)[1]))
+        with tempfile.TemporaryDirectory() as place:
+            ours.save(Path(place) / "index")
+            stored = (Path(place) / "index").stat().st_size / len(items)
+        yield {
+            "setting": f"{choice.candidates[0].name} {ours.search_args}",
+            "budget": size,
+            "recall": recall(items, queries, least, found.rows),
+            "rate": statistics.median(rate for rate, _ in rates),
+            "bytes": stored,
+            "build": ours.build_seconds,
+            "measuring": choice.seconds,
+            "autofaiss": {"recall": target, "rate": statistics.median(rate for _, rate in rates)},
+            "ratio": statistics.median(rate / other for rate, other in rates),
         }
 
 
@@ -262,8 +302,12 @@ def main() -> None:
         table()
         return
     arguments = dict(argument.split("=", 1) for argument in given)
-    items, queries, least = load(Path(arguments["folder"]))
-    libraries = {"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib, "autofaiss": autofaiss}
+    folder = Path(arguments["folder"])
+    items, queries, least = load(folder)
+    libraries: dict[str, Callable[..., Iterator[Line]]] = {
+        **{"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib},
+        **{"autofaiss": partial(autofaiss, folder), "equal_bytes": partial(equal_bytes, folder)},
+    }
     for line in libraries[library](items, queries, least):
         written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}
         written["load"] = round(os.getloadavg()[0], 1)
