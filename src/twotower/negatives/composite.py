@@ -29,8 +29,8 @@ class CompositeSampler(NegativeSampler, ABC):
             return super().provides if self.shared is None else self.shared.provides
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return the draws of the shared sampler."""
-            return None if self.shared is None else self.shared.num_draws(num_positives)
+            """Return the draws of the shared sampler, 0 without one."""
+            return 0 if self.shared is None else self.shared.num_draws(num_positives)
 
         def problems(
             self,

@@ -82,7 +82,7 @@ class NegativeSampler(Component, nn.Module, ABC):
             return frozenset({"log_q"})
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return the number of draws for a batch of `num_positives`; None: nothing is random."""
+            """Return the number of draws that a batch of `num_positives` shares; None: all trained items."""
             return None
 
         def max_impressions(self) -> int:

@@ -22,7 +22,8 @@ class Batch:
         users: [P + S] users, with histories [B, L]; with `positive_to_user`, users [B].
         positives: [P] int64 item rows.
         weights: [P + S] float32; all 0 if the examples stand in for those of a process that has none.
-        known_positives: [K] int32, ascending positions among the positives, for
+        known_positives: [K] int32, ascending positions among the positives (with `positive_to_user`, among
+            the users [B]), for
         known_items: [K] int32, the items that the users have interacted with.
         number: of the batch since the start of the training; decides all random draws.
         impressions: [S] int64 item rows; empty unless impressions are examples.

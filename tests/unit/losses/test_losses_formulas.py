@@ -25,6 +25,7 @@ from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.catalogue import Catalogue
+from twotower.negatives.impressions import Impressions
 from twotower.negatives.sampler import Negatives
 from twotower.negatives.uniform import Uniform
 from twotower.scoring.scorer import Scorer
@@ -222,3 +223,5 @@ def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     assert "Uniform draws only 16 negatives" in found[1]
     assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
     assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]
+    (found,) = config.problems(negatives=Impressions.Config(num_impressions=30), batch_size=4)
+    assert "Impressions draws only 0 negatives" in found[1]  # each positive has its own

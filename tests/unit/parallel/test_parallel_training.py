@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,27 @@ def test_several_processes_train_the_weights_of_one(
         assert one.keys() == several.keys()
         for key, values in one.items():
             torch.testing.assert_close(several[key], values, rtol=0, atol=1e-6, msg=f"{name}: {key} differs")
+
+
+@pytest.mark.parametrize("loss", ["loss.learned_temperature=true", "loss=bce", "loss=bpr"])
+def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    """Otherwise the others would wait for them without end."""
+    config = RunConfig.composed(
+        checked(
+            "train",
+            [*COMMON, "negatives=in_batch", "item_bias=popularity", loss, f"output_root={tmp_path}"],
+        )
+    )
+    dataset = load_dataset(config, rebuild=False)
+    module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
+    batch = next(iter(batches))
+    without = replace(batch, weights=torch.zeros_like(batch.weights))
+    monkeypatch.setattr("twotower.scoring.batch.world_size", lambda: 2)
+    usual, empty = (module.gradients(module.batch_loss(each)) for each in (batch, without))
+    assert [each is None for each in usual] == [each is None for each in empty]
+    assert all(not each.any() for each in empty if each is not None)
 
 
 def measure(folder: Path) -> tuple[dict[str, Any], Tensor, list[list[int]]]:

@@ -73,6 +73,17 @@ def test_decay_pulls_to_the_weights_kept_before_a_checkpoint_was_loaded(is_spars
     assert table.weight.flatten().tolist() == pytest.approx([3.0 - 0.5 + 0.1, 2.0], abs=1e-6)
 
 
+def test_a_step_that_a_gradient_scaler_skips_pulls_nothing() -> None:
+    weights = nn.Parameter(torch.ones(1, 1))
+    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
+    optimizer = choice.dense_optimizer([weights], fused=True)
+    (weights * torch.inf).sum().backward()
+    optimizer.found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
+    optimizer.grad_scale = None  # type: ignore[attr-defined]
+    optimizer.step()
+    assert weights.item() == 1.0
+
+
 def test_a_matrix_without_a_gradient_is_not_pulled() -> None:
     used, unused = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1, 1))
     choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()

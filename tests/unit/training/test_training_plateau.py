@@ -76,9 +76,12 @@ def fit(
     trainer.fit(module, ones, ones, ckpt_path=folder / LAST if resume else None, weights_only=True)
 
 
-def callbacks_of(folder: Path, reductions: int, patience: int = 2) -> tuple[Checkpointing, Plateau]:
+def callbacks_of(
+    folder: Path, reductions: int, patience: int = 2, every_steps: int = 1
+) -> tuple[Checkpointing, Plateau]:
     batches = Mock(state_dict=dict)
-    checkpointing = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=1), folder, batches, "max")
+    settings = TrainerChoice.Config(checkpoint_every_steps=every_steps)
+    checkpointing = Checkpointing(settings, folder, batches, "max")
     return checkpointing, Plateau(checkpointing, "max", patience, reductions)
 
 
@@ -96,6 +99,25 @@ def test_the_rate_falls_from_the_best_weights(resume: bool, tmp_path: Path) -> N
     assert plateau.rate_epochs == [2, 2, 0]
     checkpointing.load_best(module_with_new_items(module))
     assert float(module.weight.detach()) == pytest.approx(-2.4)
+
+
+class Killed(OneWeight):
+    """Ends in the seventh epoch, after one that is better than all before."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if self.current_epoch == 6:
+            raise KeyError("killed")
+
+
+def test_a_killed_training_with_few_checkpoints_goes_back_to_the_same_weights(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="killed"):
+        fit(Killed(SCORES, None), tmp_path, callbacks_of(tmp_path, 2, every_steps=100))
+    module, (checkpointing, plateau) = OneWeight(SCORES, None), callbacks_of(tmp_path, 2, every_steps=100)
+    fit(module, tmp_path, [checkpointing, plateau], resume=True)
+    assert module.weights == WEIGHTS[-len(module.weights) :]
+    assert len(module.weights) == 8  # from the reduction on
+    assert plateau.rate_epochs == [2, 2, 0]
 
 
 def test_without_reductions_it_stops_and_logs_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

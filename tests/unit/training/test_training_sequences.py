@@ -1,6 +1,7 @@
 """Batches of whole sequences: every example is there, with the history that a loop over the log gives it."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_training_examples import DAY, NUM_ITEMS, history_of
 
+from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.mean_pooling import MeanPooling
@@ -58,6 +60,17 @@ def test_examples_are_those_of_next_item_and_see_the_end_of_what_these_see(
     assert Counter(each[:3] for each in found) == Counter(each[:3] for each in expected.elements())
     full = {(each[:3], each[3][max(0, len(each[3]) - len(seen[3])) :]) for each in expected for seen in found}
     assert {(each[:3], each[3]) for each in found} <= full
+
+
+def test_the_places_of_a_batch_are_known_where_few_are_examples() -> None:
+    """As in a warm start: a new interaction of each user, after a history of nine items."""
+    log = history_of([[(time, time % NUM_ITEMS + 1) for time in range(1, 11)]] * 8)
+    is_new = np.tile(np.arange(10) == 9, 8)
+    few = replace(log, roles=np.where(is_new, POSITIVE, HISTORY).astype(np.int8))
+    for interactions, size in ((log, 20), (few, 2)):
+        batches = batches_of(Sequence, interactions, size, 10, False)
+        places = [batch.users.history_rows.numel() for batch in batches]
+        assert max(places) <= batches.num_history_items() <= 2 * max(places)
 
 
 @given(log=LOGS, **SIZES)

@@ -79,6 +79,7 @@ class Plateau(EarlyStopping):
         )
         best = read_checkpoint(self.checkpointing.folder / BEST, pl_module.device)
         pl_module.load_state_dict(best["state_dict"])
+        self.checkpointing.has_gone_back = True
         if self.average is not None:
             self.average.restart(pl_module)
         reduce_learning_rate(trainer, self.initial)

@@ -102,16 +102,21 @@ class SequenceBatches(TrainBatches):
         self.lengths[segments] = np.minimum(last + 1, length)
         order = np.argsort(segments, kind="stable")
         self.chosen, self.segments = chosen[order], segments[order]
-        largest = int(np.bincount(segments).max())
+        counts = np.bincount(segments)
+        largest = int(counts.max())
         self.num_batches = max(1, self.order.size // max(self.batch_size, largest))
+        self.segments_a_batch = -(-int(np.count_nonzero(counts)) // self.num_batches)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return self.num_batches
 
     def num_history_items(self) -> int:
-        """Return the approximate maximum number of items in the histories of a batch."""
-        return max(self.batch_size, self.history_length)
+        """Return the approximate maximum number of items in the histories of a batch.
+
+        A segment may have few examples: those of a warm start are the new interactions only.
+        """
+        return self.segments_a_batch * int(self.lengths.max())
 
     def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the position `first`."""

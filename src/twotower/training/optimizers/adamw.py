@@ -106,6 +106,8 @@ def pull_to_initial(initial: Mapping[nn.Parameter, Tensor], optimizer: Optimizer
     Reference: Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks, ICML 2018 (L2-SP); here decoupled from the gradient, as in AdamW.
     """
+    if getattr(optimizer, "found_inf", None):  # of a gradient scaler: the fused step has changed nothing
+        return
     group = optimizer.param_groups[0]  # of the matrices
     for parameter, values in initial.items():
         if parameter.grad is not None:  # else it has not decayed
