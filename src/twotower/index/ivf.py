@@ -5,6 +5,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import faiss
@@ -70,6 +71,8 @@ class IVF(Index):
     config: Config
     search_arg = "nprobe"
     is_mergeable = True
+    cell_size: float
+    """Mean number of vectors of a cell when the index was built or loaded."""
 
     @abstractmethod
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
@@ -92,7 +95,13 @@ class IVF(Index):
         created = self.create_cells(quantizer, dim, nlist)
         set_clustering(created.cp, self.training_iterations)
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
+        self.cell_size = num_vectors / nlist
         return created
+
+    def load(self, path: Path) -> None:
+        """See `Index.load`."""
+        super().load(path)
+        self.cell_size = self._faiss_index.inner.ntotal / self.largest_search_arg
 
     def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
@@ -147,8 +156,7 @@ class IVF(Index):
         assigned = cells_of(renewed, cells, rows)
         new = assigned < 0
         assigned[new] = nearest(centroids, clustered[new])
-        usual_size = len(rows) / (self.config.nlist or automatic_nlist(len(rows)))
-        centroids, assigned = balance_cells(centroids, clustered, assigned, usual_size)
+        centroids, assigned = balance_cells(centroids, clustered, assigned, self.cell_size)
         renewed.outer.reset()
         quantizer.reset()
         quantizer.add(centroids)
@@ -163,6 +171,7 @@ class IVF(Index):
         index = self.config.build()
         assert isinstance(index, IVF)
         index._faiss_index, index.build_seconds = renewed, time.perf_counter() - started
+        index.cell_size = self.cell_size
         return index
 
     @property

@@ -42,10 +42,15 @@ class LabelHits:
         """
         if not len(rows):
             return 0.0, (0.0, 0.0)
-        found = index.search(self.queries.reshape(-1, index.dim), int(self.num_fetched.max())).rows
-        found = found.reshape(len(rows), -1, found.shape[1])
-        is_fetched = np.arange(found.shape[2]) < self.num_fetched[:, None, None]
-        is_missed = ~((found == rows[:, None, None]) & is_fetched).any(axis=(1, 2))
+        is_missed = np.zeros(len(rows), dtype=np.bool_)
+        sizes = np.ceil(np.log2(self.num_fetched))  # a user with a long history does not slow the others down
+        for size in np.unique(sizes):
+            hits = np.flatnonzero(sizes == size)
+            wanted = self.num_fetched[hits]
+            found = index.search(self.queries[hits].reshape(-1, index.dim), int(wanted.max())).rows
+            found = found.reshape(len(hits), -1, found.shape[1])
+            is_fetched = np.arange(found.shape[2]) < wanted[:, None, None]
+            is_missed[hits] = ~((found == rows[hits, None, None]) & is_fetched).any(axis=(1, 2))
         if not is_missed.any():
             return 0.0, (-min(RULE_OF_THREE, len(rows)) * float(self.weights.mean()), 0.0)
         lost = float(self.weights[is_missed].sum())

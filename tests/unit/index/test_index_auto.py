@@ -147,6 +147,21 @@ def test_hits_that_an_index_misses() -> None:
     assert none_missed == (0.0, (pytest.approx(-3 / 4 * hits.recall), 0.0))
 
 
+def test_each_hit_is_searched_among_as_many_items_as_its_user_needs() -> None:
+    index = FlatIP.Config().build()
+    index.build(VECTORS, np.arange(NUM_ITEMS))
+    ranked = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES[:4], 100).exact.rows
+    fetched = np.array([1, 2, 50, 100])
+    last, next_ = ranked[np.arange(4), fetched - 1], ranked[np.arange(4), fetched % 100]
+    hits = LabelHits(QUERIES[:4][:, None], last, fetched, np.full(4, 0.25))
+    asked: list[int] = []
+    search = index.search
+    index.search = lambda queries, k: asked.append(k) or search(queries, k)  # type: ignore[method-assign,assignment,return-value,func-returns-value,misc]
+    assert hits.difference(index, last)[0] == 0.0
+    assert asked == [1, 2, 50, 100]
+    assert hits.difference(index, np.append(next_[:3], last[3]))[0] == -0.75
+
+
 @pytest.mark.parametrize("num_sampled", [10, NUM_ITEMS])
 def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
     truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 20)

@@ -1,5 +1,7 @@
 """Which cell an item lies in, and which a query visits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,24 @@ def test_balanced_cells_take_in_new_items_and_leave_out_others() -> None:
     assert balanced.cell_sizes.max() < 200  # of the crowd of 400
     with pytest.raises(InputError, match="there are none, so there is nothing to index"):
         index.balanced(vectors[:0], np.arange(0))
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_catalogue_that_grows_gets_more_cells_of_the_size_that_it_had(
+    tmp_path: Path, is_loaded: bool
+) -> None:
+    vectors = np.random.default_rng(4).standard_normal((8000, 8), dtype=np.float32)
+    config = IVFFlat.Config().for_vectors(vectors[:1000], vectors[:50])
+    index = built(config.build(), vectors[:1000])
+    if is_loaded:
+        index.save(tmp_path / "index")
+        index = config.build()
+        index.load(tmp_path / "index")
+    assert isinstance(index, IVF)
+    usual = 1000 / index.largest_search_arg
+    for number in (4000, 8000):
+        index = index.balanced(vectors[:number], np.arange(1, number + 1))
+        assert usual / 2 < number / index.largest_search_arg < 3 * usual
 
 
 def test_the_number_of_visited_cells_keeps_its_share() -> None:
