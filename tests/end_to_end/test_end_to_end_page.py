@@ -328,6 +328,23 @@ def test_a_change_keeps_the_values_that_have_no_field(page: Any, service: str) -
     page.unroute_all(behavior="ignoreErrors")  # the page asks again and again
 
 
+def test_a_change_keeps_values_that_a_field_shows_differently(page: Any, service: str) -> None:
+    odd = {"tags": ["Sci-Fi, Fantasy"], "title": "two\nlines", "price": 2.5}
+    answer = page.request.put(f"{service}/items/odd", data={"features": odd})
+    assert answer.ok, answer.text()
+    page.goto(f"{service}/#items")
+    page.fill("#item", "odd")
+    shown(page, "#item-list li").to_have_count(1)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Change").click()
+    shown(page, "#add-id").to_have_value("odd")
+    page.fill("#add-column-price", "3.5")
+    page.get_by_role("button", name="Save").click()
+    shown(page, "#add-status").to_contain_text("odd is in the catalogue")
+    after = page.request.get(f"{service}/items/odd").json()["features"]
+    assert after == odd | {"price": 3.5, "mixed": None}
+
+
 def test_an_item_is_removed_only_by_who_says_so_twice(page: Any, service: str) -> None:
     page.goto(f"{service}/#items")
     page.fill("#item", "item-009")

@@ -102,8 +102,8 @@ class UserHistories:
         known = self._of_bundle(int(rows_of(self._users, [key])[0]))
         self.know(key)
         events = self._events.get(key, NO_HISTORY)
-        same = np.concatenate([known, events])
-        same = same[(same["time"] == time) & ((same["code"] == code) | (code == 0))]
+        same = np.concatenate([_at(known, time), _at(events, time)])
+        same = same[(same["code"] == code) | (code == 0)]
         if self._items.first(np.array([row]))[0] in self._items.first(same["row"]):
             return
         new = np.array([(time, row, code, is_positive)], dtype=INTERACTION)
@@ -142,3 +142,9 @@ class UserHistories:
             found["code"] = self._codes[start:stop]
         found["is_positive"] = True if self._is_positive is None else self._is_positive[start:stop]
         return found
+
+
+def _at(events: UserHistory, time: int) -> UserHistory:
+    """Return the events at a time, of a history in the order of time."""
+    first, last = (events["time"].searchsorted(time, side) for side in ("left", "right"))
+    return events[first:last]

@@ -258,6 +258,26 @@ def test_a_quarantined_change_that_is_made_again_is_no_longer_counted(root, tmp_
         assert live.num_quarantined == 1
 
 
+def test_what_a_bundle_cannot_take_can_be_deleted(root, tmp_path):
+    """Of personal data nothing may come back with a later bundle."""
+    tiny_bundle.write(root / "rich", history_items="tower", profiles=True)
+    tiny_bundle.write(root / "numbers", text=False)
+    with closing(LiveService(root, root / "rich", tmp_path / "live.db")) as live:
+        write(live, UserPut("late", {"age": 44.0}), ItemPut("new", NEW))
+        live.reload("numbers")
+        assert live.num_quarantined == 2
+        write(live, UserForgotten("late"), ItemRemoved("new"))
+        assert live.num_quarantined == 0
+        for change in (UserForgotten("late"), ItemRemoved("new"), UserForgotten("nobody")):
+            with pytest.raises(InputError):
+                live.write(change)
+        live.reload("rich")
+        assert live.num_quarantined == 0
+        assert "new" not in offered(live.retriever)
+        with pytest.raises(InputError, match="no event or profile is of this user"):
+            live.retriever.user("late")
+
+
 def test_a_changed_and_removed_item_of_a_history_counts_the_same_after_a_restart(opened):
     def scores(live):
         return {each.item_id: each.score for each in live.retriever.recommend("user-03", 60)}

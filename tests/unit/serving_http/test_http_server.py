@@ -7,7 +7,7 @@ import pytest
 from fake_live import FakeLive
 
 from twotower.config.errors import InputError
-from twotower.serving.http.server import bind, find_paths, print_start
+from twotower.serving.http.server import bind, find_paths, open_service, print_start
 from twotower.serving.http.service_config import ServiceConfig
 
 
@@ -29,6 +29,12 @@ def test_bundles_and_live_changes_have_their_places(
     bundle: str, told: tuple[str | None, str | None], root: str, store: str | None
 ) -> None:
     assert find_paths(Path(bundle), *told) == (Path(root), None if store is None else Path(store))
+
+
+def test_a_root_of_bundles_that_is_not_there_is_refused_at_the_start(tmp_path: Path) -> None:
+    config = ServiceConfig(bundle="run")
+    with pytest.raises(InputError, match=r"bundles_root=.*absent: there is no such folder"):
+        open_service(config, tmp_path, tmp_path / "absent", None)
 
 
 def test_a_port_in_use_and_a_foreign_host_are_refused_by_name() -> None:

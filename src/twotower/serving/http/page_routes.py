@@ -5,7 +5,6 @@ features and conditions are JSON. Files are read once.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,10 +72,8 @@ def _file_route(content: bytes, media_type: str) -> Callable[[], Awaitable[Respo
 
 
 def _add_lookups(router: APIRouter, live: LiveService) -> None:
-    latest_browser = lru_cache(maxsize=1)(Browser)
-
     def browser() -> Browser:
-        return latest_browser(live.retriever)
+        return live.retriever.browser
 
     Now = Annotated[Browser, Depends(browser)]
 

@@ -141,6 +141,8 @@ def open_service(
     # The event loop waits at most this long for the thread that answers; large answers take longer than the
     # default of 5 ms allows.
     sys.setswitchinterval(SWITCH_SECONDS)
+    if not root.is_dir():
+        raise InputError(f"bundles_root={root}: there is no such folder")
     find = partial(find_bundle, allow_rejected_index=config.allow_rejected_index)
     return LiveService(root, bundle, store, find, config.trusted_packages, is_shared)
 

@@ -16,7 +16,9 @@ from twotower.serving.live.change_store import STORE, ChangeStore, StoreFailed
 from twotower.serving.live.changes import (
     Change,
     EventAdded,
+    ItemRemoved,
     Quarantined,
+    UserForgotten,
     check,
     replay,
     subject,
@@ -47,11 +49,13 @@ class Writer:
         store: receives the changes.
         catch_up: returns the current retriever, with all changes of other processes applied. Called within
             the transaction, so no other process writes meanwhile.
+        is_quarantined: whether the current bundle cannot apply a stored change of the same item or profile.
         lock: held by the thread that writes, or changes what `catch_up` returns.
     """
 
     store: ChangeStore
     catch_up: Callable[[], Retriever]
+    is_quarantined: Callable[[Change], bool] = lambda _: False
     lock: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[tuple[Change, "Future[int]"]] = field(default_factory=list)
 
@@ -85,7 +89,7 @@ class Writer:
                 retriever = self.catch_up()
                 for change, future in writes:
                     try:
-                        checked.append((change, future, check(change, retriever)))
+                        checked.append((change, future, self._check(change, retriever)))
                     except Exception as error:
                         future.set_exception(error)
                 self.store.insert([change for change, _, apply in checked if apply is not None])
@@ -101,6 +105,15 @@ class Writer:
                 future.set_result(int(apply is not None))
             except Exception as error:  # the change is on disk, and other writes continue
                 future.set_exception(error)
+
+    def _check(self, change: Change, retriever: Retriever) -> Callable[[], object] | None:
+        """Check a change; what the retriever does not know but the store has can be deleted."""
+        try:
+            return check(change, retriever)
+        except InputError:
+            if isinstance(change, ItemRemoved | UserForgotten) and self.is_quarantined(change):
+                return lambda: None
+            raise
 
 
 class LiveService:
@@ -146,7 +159,7 @@ class LiveService:
             if store is None:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
             self._store = stack.enter_context(contextlib.closing(ChangeStore(store, is_shared)))
-            self._writer = Writer(self._store, self._catch_up)
+            self._writer = Writer(self._store, self._catch_up, self._is_quarantined)
             self._switch((self._store.bundle if is_shared else None) or bundle)
             self._open = stack.pop_all()
         if is_shared:
@@ -157,6 +170,9 @@ class LiveService:
         number = self._writer.write(change)
         self._quarantined.discard(subject(change))
         return number
+
+    def _is_quarantined(self, change: Change) -> bool:
+        return subject(change) in self._quarantined
 
     @property
     def num_quarantined(self) -> int:

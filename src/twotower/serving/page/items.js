@@ -10,6 +10,7 @@ const NUM_LOOKED_AT = 100;
 const turn = turns();
 let open = null; // id of the item that is shown
 let changed = null; // item of the form, with all its features: those without a field are kept
+let untouched = {}; // column -> what its field showed at first
 
 const similarTo = (id) => ask("/page/similar", { query: { item: id, k: NUM_SIMILAR } });
 
@@ -77,7 +78,11 @@ async function change(item) {
     return tell(error);
   }
   byId("add-id").value = item.item_id;
-  for (const { name } of state.columns) byId(`add-column-${name}`).value = asTyped(item.attributes[name]);
+  untouched = Object.fromEntries(state.columns.map(({ name }) => {
+    const field = byId(`add-column-${name}`);
+    field.value = asTyped(item.attributes[name]);
+    return [name, field.value];
+  }));
   say("", "");
   fill(byId("add-found"));
   byId(state.columns.length ? `add-column-${state.columns[0].name}` : "add-id").focus();
@@ -108,9 +113,12 @@ function say(kind, text) {
 }
 
 function features(id) {
-  const given = changed !== null && String(changed.item_id) === id ? { ...changed.features } : {};
+  const isChange = changed !== null && String(changed.item_id) === id;
+  const given = isChange ? { ...changed.features } : {};
   for (const { name, kind } of state.columns) {
-    const text = byId(`add-column-${name}`).value.trim();
+    const shown = byId(`add-column-${name}`).value;
+    if (isChange && shown === untouched[name]) continue; // a field cannot show every value as it is
+    const text = shown.trim();
     if (text === "") delete given[name];
     else given[name] = typed(kind, text);
   }
