@@ -214,8 +214,11 @@ def _rows(
 
 
 def _column_types(path: Path) -> dict[str, pa.DataType]:
-    """Return the types of the columns in Parquet; a CSV has none."""
-    return {each.name: each.type for each in pq.read_schema(path)} if is_parquet(path) else {}
+    """Return the types of the values of the columns in Parquet; a CSV has none."""
+    if not is_parquet(path):
+        return {}
+    kinds = {each.name: each.type for each in pq.read_schema(path)}
+    return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in kinds.items()}
 
 
 def _update_table(

@@ -137,7 +137,8 @@ def warm_start(
     settings = old.settings | dict(changes)
     typed = set(map(override_key, new))
     chosen = {key: value for key, value in before.training.chosen.items() if key.startswith(OPTIMIZER)}
-    if "optimizer" not in typed:
+    is_same = settings["optimizer"]["_target_"] == old.settings["optimizer"]["_target_"]
+    if "optimizer" not in typed and is_same:  # the choices of one class do not fit another
         values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen.keys() - typed}
         settings["optimizer"] = settings["optimizer"] | values
     config = checked_run(settings, [*latest.values()], "the run's settings with these changes")

@@ -170,6 +170,16 @@ def test_dates_of_live_items_enter_a_column_of_dates(kind, place):
     assert third is None
 
 
+def test_live_numbers_enter_a_categorical_column_of_numbers(place):
+    codes = pa.array([7, 9]).dictionary_encode()
+    pq.write_table(pa.table({"what": ["i1", "i2"], "brand": codes}), place / "items.parquet")
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
+        kept.commit([ItemPut("i2", {"brand": 7}), ItemPut("i3", {"brand": 8})])
+    run = settings(place, item_features=["brand"], item_label=None, tag_columns=[])
+    export_live(run, place / "live.sqlite", place / "night", {"items": str(place / "items.parquet")})
+    assert pq.read_table(place / "night" / "items.parquet")["brand"].to_pylist() == [7, 7, 8]
+
+
 def test_lists_of_live_items_enter_columns_of_lists_and_of_texts(place):
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0], pa.float32()), 2)
     pq.write_table(
