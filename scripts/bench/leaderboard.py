@@ -165,7 +165,7 @@ def recipe_of(settings: Mapping[str, Any]) -> str:
 
 
 def line_of(folder: Path) -> Line:
-    """Return what is stored of a run that has ended well.
+    """Return what is stored of a run that has ended well, or of the evaluation that revealed its test split.
 
     Raises:
         InputError: it has not, or it is of no benchmark.
@@ -173,11 +173,15 @@ def line_of(folder: Path) -> Line:
     result = read_result(folder)
     if result is None or not result.finished or not result.metrics:
         raise InputError(f"{folder}: no run that has ended with metrics")
+    towers, trained = folder, result
     if result.training_reused_from is not None:
-        raise InputError(f"{folder}: its towers are of {result.training_reused_from}; add that run")
-    if result.ancestry is not None:
+        towers = Path(result.training_reused_from)
+        trained = read_result(towers) or result
+        if not trained.is_test_hidden:  # else its test metrics are the first ones
+            raise InputError(f"{folder}: its towers are of {towers}; add that run")
+    if trained.ancestry is not None:
         raise InputError(
-            f"{folder}: trains the towers of {result.ancestry.parent} further; train from scratch"
+            f"{folder}: trains the towers of {trained.ancestry.parent} further; train from scratch"
         )
     if result.seed not in SEEDS:
         raise InputError(
@@ -204,7 +208,7 @@ def line_of(folder: Path) -> Line:
         "train_minutes": round(result.timing["train_seconds"] / 60, 2),
         "minutes": round(result.timing["total_seconds"] / 60, 2),
         "width": settings["embedding_dim"],
-        "parameters": num_parameters(folder),
+        "parameters": num_parameters(towers),
         "index_recall": round(result.index["recall_at_100"], 4),
         "machine": {key: machine.get(key) for key in ("cpu", "cores", "threads")},
         "commit": code.get("commit"),

@@ -122,6 +122,15 @@ def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
         with pytest.raises(InputError, match=message):
             leaderboard.line_of(folder)
     (folder / "result.json").write_text(json.dumps(result))
+    revealed = tmp_path / "revealed"  # as `twotower evaluate` of a hidden run, without a bundle
+    shutil.copytree(folder, revealed, ignore=shutil.ignore_patterns("bundle"))
+    (revealed / "result.json").write_text(json.dumps(result | {"training_reused_from": str(folder)}))
+    with pytest.raises(InputError, match=f"its towers are of {folder}; add that run"):
+        leaderboard.line_of(revealed)
+    hidden = {key: value for key, value in result["metrics"].items() if key.startswith("valid/")}
+    (folder / "result.json").write_text(json.dumps(result | {"metrics": hidden}))
+    assert leaderboard.line_of(revealed) == first
+    (folder / "result.json").write_text(json.dumps(result))
     contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
     contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))
     leaderboard.contract_of.cache_clear()
