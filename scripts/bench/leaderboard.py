@@ -38,9 +38,10 @@ from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_values, load_yaml
+from twotower.pipeline.parent_towers import find_trainer
 from twotower.runs.benchmark import Benchmark
 from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
-from twotower.runs.result import read_result
+from twotower.runs.result import open_result, read_result
 from twotower.runs.run_files import CONFIG, RESULT
 
 HERE = Path(__file__).parents[2]
@@ -173,10 +174,14 @@ def line_of(folder: Path) -> Line:
     result = read_result(folder)
     if result is None or not result.finished or not result.metrics:
         raise InputError(f"{folder}: no run that has ended with metrics")
+    if result.is_test_hidden:
+        raise InputError(
+            f"{folder}: its test split is hidden; add the run of `twotower evaluate test=reveal`"
+        )
     towers, trained = folder, result
     if result.training_reused_from is not None:
-        towers = Path(result.training_reused_from)
-        trained = read_result(towers) or result
+        towers = find_trainer(folder)
+        trained = open_result(towers)
         if not trained.is_test_hidden:  # else its test metrics are the first ones
             raise InputError(f"{folder}: its towers are of {towers}; add that run")
     if trained.ancestry is not None:
@@ -195,7 +200,7 @@ def line_of(folder: Path) -> Line:
     if result.benchmark.fingerprint != contract_of(result.benchmark.name):
         raise InputError(f"{folder}: its contract is not that of conf/benchmark/{result.benchmark.name}.yaml")
     named = [text.partition("=")[2] for text in result.overrides if text.startswith("experiment=")]
-    machine, code = result.provenance.machine, result.provenance.code
+    machine, code = trained.provenance.machine, trained.provenance.code
     return {
         "benchmark": result.benchmark.name,
         "contract": result.benchmark.fingerprint,
@@ -206,13 +211,13 @@ def line_of(folder: Path) -> Line:
         "monitor": result.training.monitor,
         "epochs": result.training.epochs,
         "train_minutes": round(result.timing["train_seconds"] / 60, 2),
-        "minutes": round(result.timing["total_seconds"] / 60, 2),
+        "minutes": round(trained.timing["total_seconds"] / 60, 2),
         "width": settings["embedding_dim"],
         "parameters": num_parameters(towers),
         "index_recall": round(result.index["recall_at_100"], 4),
         "machine": {key: machine.get(key) for key in ("cpu", "cores", "threads")},
         "commit": code.get("commit"),
-        "command": command_of(result.overrides),
+        "command": command_of(trained.overrides),
         "fingerprint": result.fingerprint,
         "data": result.data.fingerprint,
         "recipe": recipe_of(settings),
@@ -230,7 +235,7 @@ def num_parameters(folder: Path) -> int:
 def command_of(overrides: Sequence[str]) -> str:
     """Return the command of a run, without where this machine keeps what."""
     folder = os.environ.get(DATA_VARIABLE)
-    kept = [text for text in overrides if text.partition("=")[0] not in IRRELEVANT_KEYS | {"seed"}]
+    kept = [text for text in overrides if text.partition("=")[0] not in IRRELEVANT_KEYS | {"seed", "test"}]
     if folder:
         kept = [text.replace(folder.rstrip("/"), f"${DATA_VARIABLE}") for text in kept]
     return " ".join(["twotower train", *kept])

@@ -124,12 +124,19 @@ def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
     (folder / "result.json").write_text(json.dumps(result))
     revealed = tmp_path / "revealed"  # as `twotower evaluate` of a hidden run, without a bundle
     shutil.copytree(folder, revealed, ignore=shutil.ignore_patterns("bundle"))
-    (revealed / "result.json").write_text(json.dumps(result | {"training_reused_from": str(folder)}))
+    evaluation = {
+        "training_reused_from": str(folder),
+        "timing": result["timing"] | {"total_seconds": 1e6},
+        "overrides": [*result["overrides"], "test=hidden", "test=reveal"],
+    }
+    (revealed / "result.json").write_text(json.dumps(result | evaluation))
     with pytest.raises(InputError, match=f"its towers are of {folder}; add that run"):
         leaderboard.line_of(revealed)
     hidden = {key: value for key, value in result["metrics"].items() if key.startswith("valid/")}
     (folder / "result.json").write_text(json.dumps(result | {"metrics": hidden}))
     assert leaderboard.line_of(revealed) == first
+    with pytest.raises(InputError, match="its test split is hidden; add the run of"):
+        leaderboard.line_of(folder)
     (folder / "result.json").write_text(json.dumps(result))
     contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
     contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))

@@ -70,15 +70,26 @@ def encode_users(
     """Embed users with a history; see `user_batches`. Returns float32 [b, D]."""
     training = model.training
     model.eval()
-    embeddings: Tensor | None = None
+    embeddings, vectors = None, shared_history_vectors(model, len(users))
     for positions, batch in user_batches(model, history, users, times, context):
-        found = model.encode_users(batch).float()
+        found = model.encode_users(batch, vectors).float()
         if embeddings is None:
             embeddings = found.new_empty((len(users), *found.shape[1:]))
         embeddings[torch.from_numpy(positions)] = found
     model.train(training)
     assert embeddings is not None
     return embeddings
+
+
+def shared_history_vectors(model: TwoTower, num_users: int) -> Tensor | None:
+    """Return what the histories of all batches read, if they read the item tower; else None.
+
+    None also if the users have fewer items than the catalogue: then each batch encodes its own.
+    """
+    config = model.history.config
+    if not config.reads_towers or num_users * config.length < len(model.trained_items):
+        return None
+    return model.history_vectors()
 
 
 def holdout_requests(
@@ -107,7 +118,7 @@ def user_batches(
     lengths = np.minimum(history.offsets[users + 1] - history.offsets[users], longest)
     rest = np.argsort(-lengths, kind="stable")
     while True:
-        length = int(max(lengths[rest].max(initial=0), min(1, longest)))
+        length = max(int(lengths[rest[0]]) if len(rest) else 0, min(1, longest))
         size = min(ROWS_AT_ONCE, max(1, PLACES_AT_ONCE // max(1, length)))
         positions, rest = rest[:size], rest[size:]
         chosen = users[positions]
@@ -142,7 +153,7 @@ def rank_all(
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """Return the embeddings [Q, D] of the users of a holdout and their best items of [N, D], rows [Q, max_k].
 
-    `what` names the work in progress lines; `chunk` users are embedded at once. Processes that train together
+    `what` names the work in progress lines; `chunk` users are ranked at once. Processes that train together
     rank for a share of the users each, and all return the whole.
     """
     found, own = [], share(len(holdout.users))

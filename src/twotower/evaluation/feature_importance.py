@@ -17,7 +17,12 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.evaluation.evaluate_towers import encode_catalogue, holdout_requests, user_batches
+from twotower.evaluation.evaluate_towers import (
+    encode_catalogue,
+    holdout_requests,
+    shared_history_vectors,
+    user_batches,
+)
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
@@ -202,7 +207,8 @@ class _Towers:
         """Return the inputs of the user tower, each [Q, W]."""
         requests = holdout_requests(self.holdout, np.arange(len(self.holdout.users)))
         batches = user_batches(self.model, self.holdout.history, *requests)
-        found = [(positions, self.model.user_blocks(batch)) for positions, batch in batches]
+        vectors = shared_history_vectors(self.model, len(self.holdout.users))
+        found = [(positions, self.model.user_blocks(batch, vectors)) for positions, batch in batches]
         places = torch.from_numpy(np.argsort(np.concatenate([positions for positions, _ in found])))
         return {name: torch.cat([blocks[name] for _, blocks in found])[places] for name in found[0][1]}
 

@@ -45,6 +45,8 @@ class Encoded(Dense):
     config: Config
     state: State
     is_image: ClassVar[bool] = False
+    reading: ClassVar[str] = ""
+    """How the output of a model is read; another text if vectors of the same files change."""
 
     @abstractmethod
     def _content(self, value: object) -> bytes | None:
@@ -79,14 +81,19 @@ class Encoded(Dense):
 
         def embed(position: int) -> FloatMatrix | None:
             content = self._content(values.iloc[position])
-            return None if content is None else open_embedder(folder, self.is_image, digest)(content)
+            if content is None or content_key(content) != keys[position]:  # the file has changed meanwhile
+                return None
+            return open_embedder(folder, self.is_image, digest)(content)
 
         return cached_vectors(cache, keys, embed, f"column {self.column!r}: encoding")
 
     def _model(self) -> tuple[Path, str]:
-        """Return the folder of the model and the SHA-256 of its files."""
+        """Return the folder of the model, and a SHA-256 of its files and of how its output is read."""
         try:
             folder = model_folder(self.config.model)
         except InputError as error:
             raise InputError(f"column {self.column!r}: {error}") from error
-        return folder, model_digest(folder)
+        digest = model_digest(folder)
+        return folder, hashlib.sha256(
+            f"{digest} {self.reading}".encode()
+        ).hexdigest() if self.reading else digest

@@ -11,6 +11,7 @@ class EncodedText(Encoded):
     """
 
     expected = "text"
+    reading = "last hidden states"
 
     def _content(self, value: object) -> bytes | None:
         return value.encode("utf-8", "replace") if isinstance(value, str) and value.strip() else None

@@ -46,9 +46,9 @@ class SlAtK(CosineLoss):
             yield from super().problems(towers, negatives, batch_size)
             if negatives is None or batch_size is None:
                 return
-            num_draws = negatives.num_draws(batch_size)
-            if num_draws is not None and num_draws < self.k:
-                draws = f"{negatives.owner.__name__} draws only {num_draws} negatives a batch"
+            shared = negatives.num_draws(batch_size)
+            if shared is not None and (number := shared + negatives.num_query_negatives()) < self.k:
+                draws = f"{negatives.owner.__name__} gives a positive only {number} negatives"
                 remedy = "draw more, use negatives=catalogue, or lower k"
                 yield "k", f"is {self.k}, but {draws}, so there is no k-th best; {remedy}"
 

@@ -104,7 +104,9 @@ def report_power(
             settings = " or ".join(f"split.{name}" for name in size_settings(split))
             remedy = f"raise {settings} before comparing models on it"
             if not settings:
-                remedy = "this log has no more users for it, so smaller differences cannot be shown"
+                remedy = (
+                    "no setting of this split gives it more users, so smaller differences cannot be shown"
+                )
             LOG.warning("%s; the best baseline has %.4f: %s", text, found.best_baseline, remedy)
         else:
             LOG.info("%s", text)

@@ -235,6 +235,13 @@ class TwoTower(nn.Module):
         """Embed users from the inputs of the user tower; see `encode_users`."""
         return self._layout.user_embeddings(self.user_tower(blocks))
 
+    def history_vectors(self) -> Tensor:
+        """Return what histories read of every item, [N + 1, H], row 0 zeros; see `encode_users`."""
+        vectors, *_ = self._history_vectors(
+            torch.arange(len(self.trained_items), device=self.trained_items.device)
+        )
+        return vectors
+
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Embed users [B, D], and items by rows [C] from 1, [C, D].
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation_logs import make_history, make_holdout
+from test_evaluation_feature_importance import NUM_ITEMS, NUM_USERS, POOLING, TASTES, table, towers, vectors
 from torch import Tensor, nn
 
 from twotower.evaluation import evaluate_towers as module
@@ -21,10 +22,10 @@ class Towers(nn.Module):
     def __init__(self, length: int) -> None:
         super().__init__()
         self.register_buffer("trained_items", torch.ones(4, dtype=torch.bool))
-        self.history = SimpleNamespace(config=SimpleNamespace(length=length))
+        self.history = SimpleNamespace(config=SimpleNamespace(length=length, reads_towers=False))
         self.widths: list[tuple[int, int]] = []
 
-    def encode_users(self, batch: UserBatch) -> Tensor:
+    def encode_users(self, batch: UserBatch, _: None) -> Tensor:
         assert not self.training
         self.widths.append((len(batch.rows), batch.history_rows.shape[1]))
         context = torch.zeros_like(batch.rows) if batch.context_rows is None else batch.context_rows
@@ -58,3 +59,20 @@ def test_without_any_history_one_place_is_left(length: int, width: int) -> None:
     assert encode_holdout(model, holdout, np.array([2, 0]))[:, 0].tolist() == [3, 1]
     assert model.widths == [(2, width)]
     assert encode_holdout(model, holdout, np.array([], dtype=np.int64)).shape == (0, 4)
+
+
+def test_items_of_histories_are_encoded_once_for_many_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = vectors("taste")
+    random = np.random.default_rng(0)
+    tastes = random.normal(size=(NUM_ITEMS, TASTES)).tolist()
+    users = table("user_id", features, taste=random.normal(size=(NUM_USERS, TASTES)).tolist())
+    history = POOLING | {"items": "tower", "length": 3}
+    model = towers(users, table("item_id", features, taste=tastes), history=history)
+    histories = [random.integers(1, NUM_ITEMS + 1, number % 5).tolist() for number in range(NUM_USERS)]
+    holdout = make_holdout([[1]] * NUM_USERS, histories)
+    alone = torch.cat([encode_holdout(model, holdout, np.array([place])) for place in range(NUM_USERS)])
+    calls: list[int] = []
+    encode = model.history_vectors
+    monkeypatch.setattr(model, "history_vectors", lambda: calls.append(1) or encode())
+    torch.testing.assert_close(encode_holdout(model, holdout, np.arange(NUM_USERS)), alone)
+    assert calls == [1]

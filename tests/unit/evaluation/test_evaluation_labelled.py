@@ -26,10 +26,10 @@ class Towers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("trained_items", torch.ones(4, dtype=torch.bool))
-        self.history = SimpleNamespace(config=SimpleNamespace(length=2))
+        self.history = SimpleNamespace(config=SimpleNamespace(length=2, reads_towers=False))
         self.num_encoded = 0
 
-    def encode_users(self, batch: UserBatch) -> Tensor:
+    def encode_users(self, batch: UserBatch, _: None) -> Tensor:
         assert not self.training
         self.num_encoded += len(batch.rows)
         return torch.stack([batch.history_rows[:, -1], batch.request_times // 3600], 1).float()

@@ -220,8 +220,11 @@ def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     config = SlAtK.Config(k=20)
     (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)
     assert found[0] == "k"
-    assert "Uniform draws only 16 negatives" in found[1]
+    assert "Uniform gives a positive only 16 negatives" in found[1]
     assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
     assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]
-    (found,) = config.problems(negatives=Impressions.Config(num_impressions=30), batch_size=4)
-    assert "Impressions draws only 0 negatives" in found[1]  # each positive has its own
+    (found,) = config.problems(negatives=Impressions.Config(num_impressions=4), batch_size=4)
+    assert "Impressions gives a positive only 4 negatives" in found[1]
+    assert not [*config.problems(negatives=Impressions.Config(num_impressions=20), batch_size=4)]
+    both = Impressions.Config(num_impressions=4, shared=Uniform.Config(num_negatives=16))
+    assert not [*config.problems(negatives=both, batch_size=4)]

@@ -100,7 +100,7 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     assert [level for level, _ in levels[1:]] == ["INFO", "INFO", "WARNING", "WARNING"]
     assert "3 validation users can show no difference" in levels[3][1]
     assert levels[3][1].endswith(": raise split.valid or split.share before comparing models on it")
-    assert levels[4][1].endswith("has no more users for it, so smaller differences cannot be shown")
+    assert levels[4][1].endswith("gives it more users, so smaller differences cannot be shown")
 
 
 def test_unknown_power_names_the_reason_and_a_remedy(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,11 +26,6 @@ class ItemCold(Temporal):
         seed: Seed = 0
         """Seed of the choice of items."""
 
-        def size_settings(self, part: str) -> list[str]:
-            """Return `user_share`, or the length of the window and the share of the items."""
-            found = super().size_settings(part)
-            return found if self.user_share < 1 else [*found, "share"]
-
     config: Config
     name = "item_cold"
 
