@@ -172,9 +172,8 @@ def against_tuned(lines: Sequence[Line]) -> str:
 
     Below: the mean over sets of tuned over fixed, for each baseline.
     """
-    fixed, tuned = (
-        [line for line in lines if line["recipe"] == recipe] for recipe in ("default", "baselines")
-    )
+    fixed = [line for line in lines if line["recipe"] == "default" and not line.get("tuned")]
+    tuned = [line for line in lines if line["recipe"] == "baselines"]
     sets = {line["set"]: line for line in tuned}
     fixed = [line for line in fixed if line["set"] in sets]
     if not fixed:

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    sides = {"here": HERE, "there": given.against}
+    sides = {"here": HERE, "there": given.against.resolve()}
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for number in range(given.pairs):
         for name in list(sides)[:: -1 if number % 2 else 1]:

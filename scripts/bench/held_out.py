@@ -236,10 +236,10 @@ FILES = ("interactions", "users", "items")
 
 def chosen(patterns: Iterable[str]) -> list[str]:
     """Return the names of the sets that fit one of some patterns, as `retail_*`."""
-    found = [name for name in STRANGERS if any(fnmatch(name, pattern) for pattern in patterns)]
-    if not found:
-        raise SystemExit(f"no set is called so; there is {', '.join(STRANGERS)}")
-    return found
+    patterns = list(patterns)
+    if unknown := [each for each in patterns if not any(fnmatch(name, each) for name in STRANGERS)]:
+        raise SystemExit(f"no set is called {' '.join(unknown)}; there is {', '.join(STRANGERS)}")
+    return [name for name in STRANGERS if any(fnmatch(name, each) for each in patterns)]
 
 
 def make(name: str, root: Path) -> Path:

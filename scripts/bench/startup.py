@@ -51,7 +51,7 @@ def watched(call):
             inside += 0.0 if depth else time.process_time() - at
     return timed
 for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (train, "index_model"),
-                     (quality, "evaluate_towers"), (quality, "run_all_baselines")]:
+                     (quality, "evaluate_towers"), (train, "validate_baselines"), (train, "evaluate_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
     run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "", {})
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--times", type=int, default=3)
     arguments = parser.parse_args()
-    sides = {"here": HERE} | ({"there": arguments.against} if arguments.against else {})
+    sides = {"here": HERE} | ({"there": arguments.against.resolve()} if arguments.against else {})
     found: dict[str, dict[str, list[float]]] = {}
     began = time.perf_counter()
     for _ in range(arguments.times):

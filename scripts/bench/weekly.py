@@ -48,7 +48,8 @@ def cut(until: pd.Timestamp, folder: Path) -> list[str]:
 def run(*arguments: str) -> tuple[dict[str, Any], Path]:
     """Run scripts/train.py to its end; returns its result with the seconds that it took, and its folder."""
     name = next(text for text in arguments if text.startswith(("name=", "warm_start=")))
-    place = OUT / "runs" / name.partition("=")[2] if name.startswith("name=") else Path(name[9:]).parent
+    key, _, value = name.partition("=")
+    place = OUT / "runs" / value if key == "name" else Path(value).parent
     before = set(place.glob("*/result.json"))
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, str(ROOT / "scripts" / "train.py"), *arguments], check=True)

@@ -51,15 +51,16 @@ class Pick(NamedTuple):
 
 
 def windows(data: str, recipe: str) -> Path | None:
-    """Return the result of a recipe on all windows, None if it has not been run."""
+    """Return the result of a recipe on all windows, None if it has not been run to its end."""
     found = sorted((ROOT / data / recipe).glob("*/result.json"))
-    return found[-1] if found else None
+    ended = [path for path in found if json.loads(path.read_text())["status"] == "ok"]
+    return ended[-1] if ended else None
 
 
 def run(data: str, recipe: str) -> None:
     """Train a recipe on all windows of a set, or resume it."""
     train = [sys.executable, str(Path(__file__).parents[1] / "train.py")]
-    stopped = [path.parent for path in (ROOT / data / recipe).glob("*/config.yaml")]
+    stopped = sorted(path.parent for path in (ROOT / data / recipe).glob("*/config.yaml"))
     typed = ["data=online_retail"] if data == "online_retail" else typed_for(make(data, ROOT / "data"))
     typed = [text for text in typed if not text.startswith("split.")]
     split = ["split=rolling", f"split.num_windows={NUM_WINDOWS}", *LENGTHS[data]]
