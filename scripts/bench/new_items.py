@@ -1,6 +1,6 @@
 """How well items are found that training never saw: a fifth of them is held out, by `split=item_cold`.
 
-  python scripts/bench/new_items.py --seeds 42 43 44     two sets, each choice of `new_items` with its own training
+  python scripts/bench/new_items.py --seeds 42 43 44     two sets and all choices of `new_items`
   python scripts/bench/new_items.py --table              the table of all that has been run
 
 `cold`, `warm` and `all` are recall@20 of the test split by exact search over known and new items; for

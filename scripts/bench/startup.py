@@ -51,7 +51,8 @@ def watched(call):
             inside += 0.0 if depth else time.process_time() - at
     return timed
 for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (train, "index_model"),
-                     (quality, "evaluate_towers"), (train, "validate_baselines"), (train, "evaluate_baselines")]:
+                     (quality, "evaluate_towers"), (train, "validate_baselines"),
+                     (train, "evaluate_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
     run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "", {})
