@@ -94,6 +94,6 @@ class Encoded(Dense):
         except InputError as error:
             raise InputError(f"column {self.column!r}: {error}") from error
         digest = model_digest(folder)
-        return folder, hashlib.sha256(
-            f"{digest} {self.reading}".encode()
-        ).hexdigest() if self.reading else digest
+        if self.reading:
+            digest = hashlib.sha256(f"{digest} {self.reading}".encode()).hexdigest()
+        return folder, digest
