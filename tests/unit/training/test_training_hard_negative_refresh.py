@@ -22,14 +22,14 @@ class Rows(nn.Module):
     """Towers whose embeddings are rows of two tables, one number each."""
 
     trained_items = FREQUENCIES > 0
-    history = SimpleNamespace(config=SimpleNamespace(length=0))
+    history = SimpleNamespace(config=SimpleNamespace(length=0, reads_towers=False))
     users = torch.tensor([[0.0], [1], [-1], [1], [1]])
     items = torch.tensor([[0.0], [0.5], [0.4], [0.3], [0.2], [0.9]])
 
     def encode_items(self, rows: Tensor) -> Tensor:
         return self.items[rows]
 
-    def encode_users(self, batch: UserBatch) -> Tensor:
+    def encode_users(self, batch: UserBatch, _: None) -> Tensor:
         return self.users[batch.rows]
 
 
