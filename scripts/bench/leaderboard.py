@@ -245,8 +245,12 @@ def read(path: Path) -> list[Line]:
     """Return the stored lines; of the same row, recipe, data and seed the latest."""
     if not path.is_file():
         return []
-    lines = [json.loads(text) for text in path.read_text().splitlines() if text]
-    return list({tuple(line.get(key) for key in OF_THE_LINE): line for line in lines}.values())
+    lines: dict[tuple[Any, ...], Line] = {}
+    for line in (json.loads(text) for text in path.read_text().splitlines() if text):
+        key = tuple(line.get(each) for each in OF_THE_LINE)
+        lines.pop(key, None)  # so that a line that was added again is the last
+        lines[key] = line
+    return list(lines.values())
 
 
 def keep(line: Line, path: Path) -> None:
@@ -285,7 +289,8 @@ def table_of(lines: Sequence[Line]) -> str:
         rows.append(_row(of))
         machine = f"{of[-1]['machine']['cores']} x {of[-1]['machine']['cpu']}"
         recall = min(line["index_recall"] for line in of)
-        notes.append(f"- `{of[-1]['command']}`: recall of the index {recall:.3f}, {machine}")
+        old = "" if _is_of_today(of[-1]) else "; not the settings of today's YAML, or other names of them"
+        notes.append(f"- `{of[-1]['command']}`: recall of the index {recall:.3f}, {machine}{old}")
     tail = "Ours: the test split at the epoch that validation chose, mean over seeds [95 % by Student's t]."
     ranked = {line["experiment"] for line in accepted}
     before = [line for line in lines if line["experiment"] not in ranked]
@@ -294,6 +299,16 @@ def table_of(lines: Sequence[Line]) -> str:
         keys, figures = _figures(of)
         notes.append(f"- before the contracts of today: {experiment}, {len(of)} seeds, {keys} {figures}")
     return "\n".join([markdown(pd.DataFrame(rows)), "", tail, "", *notes, ""])
+
+
+def _is_of_today(line: Line) -> bool:
+    """Return whether the recipe of a line is what its experiment is today."""
+    name = line["benchmark"], line["experiment"]
+    row = next((each for each in ROWS if (each.benchmark, each.experiment) == name), Row(*name))
+    try:
+        return bool(line["recipe"] == recipe_of(compose("train", row.typed())))
+    except InputError:  # the experiment has another name today
+        return False
 
 
 def _latest(lines: Sequence[Line]) -> list[Line]:
