@@ -70,6 +70,13 @@ def timed(search: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return rows, NUM_QUERIES / best
 
 
+def stored_bytes(index: Any) -> float:
+    """Return the bytes per item of the file of an index of ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        index.save(Path(folder) / "index")
+        return (Path(folder) / "index").stat().st_size / len(index.rows)
+
+
 def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
     """Measure kinds in cells with several numbers of cells, and exact search."""
     import faiss
@@ -97,9 +104,7 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
             assert isinstance(index, IVF)
             index.centroids = centroids
             index.build(items, rows)
-            with tempfile.TemporaryDirectory() as folder:
-                index.save(Path(folder) / "index")
-                size = (Path(folder) / "index").stat().st_size / len(items)
+            size = stored_bytes(index)
             known = [0.0, 0.0]
             for search_args in search_grid(index):
                 index.set_search_args(search_args)
@@ -132,9 +137,6 @@ def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
         best = choice.candidates[0]
         predicted = {str(args): value for args, value in best.points}
         found, rate = timed(index.search, queries, K)
-        with tempfile.TemporaryDirectory() as folder:
-            index.save(Path(folder) / "index")
-            size = (Path(folder) / "index").stat().st_size / len(items)
         yield {
             "setting": f"target {target}: {best.name}",
             "target": target,
@@ -143,7 +145,7 @@ def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
             "recall": recall(items, queries, least, found.rows),
             "rate": rate,
             "latency": latency_ms(index, queries, K)[0],
-            "bytes": size,
+            "bytes": stored_bytes(index),
             "build": index.build_seconds,
             "measuring": choice.seconds,
             "predicted": {
@@ -254,15 +256,12 @@ def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.
         for _ in range(5):
             found, rate = timed(ours.search, queries, K)
             rates.append((rate, timed(theirs.search, queries, K)[1]))
-        with tempfile.TemporaryDirectory() as place:
-            ours.save(Path(place) / "index")
-            stored = (Path(place) / "index").stat().st_size / len(items)
         yield {
             "setting": f"{choice.candidates[0].name} {ours.search_args}",
             "budget": size,
             "recall": recall(items, queries, least, found.rows),
             "rate": statistics.median(rate for rate, _ in rates),
-            "bytes": stored,
+            "bytes": stored_bytes(ours),
             "build": ours.build_seconds,
             "measuring": choice.seconds,
             "autofaiss": {"recall": target, "rate": statistics.median(rate for _, rate in rates)},

@@ -25,7 +25,7 @@ from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
 from twotower.index.candidates import IndexChoice
 from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, tune
-from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
+from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains, similar_sizes
 from twotower.index.index import Index
 from twotower.index.label_hits import LabelHits
 from twotower.towers.two_tower import TwoTower
@@ -204,10 +204,9 @@ def _fetch(index: Index, users: Tensor, wanted: NDArray[np.int64]) -> NDArray[np
 
 def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
     """Yield groups of users with similar numbers of candidates, so that memory is bounded."""
-    powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
-    for power in np.unique(powers[sizes > 0]):
-        group = np.flatnonzero((powers == power) & (sizes > 0))
-        yield from np.array_split(group, -(-(len(group) * dim << int(power)) // VALUES_AT_ONCE))
+    for group in similar_sizes(sizes):
+        num_values = len(group) * dim * int(sizes[group].max())
+        yield from np.array_split(group, -(-num_values // VALUES_AT_ONCE))
 
 
 def _best(candidates: NDArray[np.int64], items: Tensor, users: Tensor, k: int) -> NDArray[np.int64]:

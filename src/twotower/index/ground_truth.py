@@ -68,6 +68,16 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     return converted
 
 
+def similar_sizes(sizes: np.ndarray, least: int = 1) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of positive sizes [n], in groups that differ by at most a factor of two.
+
+    Searches for many items then slow down only each other. Sizes below `least` count as equal.
+    """
+    powers = np.ceil(np.log2(np.maximum(sizes, least)))
+    for power in np.unique(powers[sizes > 0]):
+        yield np.flatnonzero((powers == power) & (sizes > 0))
+
+
 def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
     """Return which values (any shape) are in an ascending array."""
     if not len(ordered):

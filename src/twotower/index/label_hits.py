@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.index.ground_truth import similar_sizes
 from twotower.index.index import Index
 
 Z95 = 1.96
@@ -43,9 +44,7 @@ class LabelHits:
         if not len(rows):
             return 0.0, (0.0, 0.0)
         is_missed = np.zeros(len(rows), dtype=np.bool_)
-        sizes = np.ceil(np.log2(self.num_fetched))  # a user with a long history does not slow the others down
-        for size in np.unique(sizes):
-            hits = np.flatnonzero(sizes == size)
+        for hits in similar_sizes(self.num_fetched):
             wanted = self.num_fetched[hits]
             found = index.search(self.queries[hits].reshape(-1, index.dim), int(wanted.max())).rows
             found = found.reshape(len(hits), -1, found.shape[1])

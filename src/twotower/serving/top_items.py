@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower.index.ground_truth import SCAN_SHARE, contains
+from twotower.index.ground_truth import SCAN_SHARE, contains, similar_sizes
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows, best_scores
 
@@ -95,14 +95,9 @@ class _Fetched(NamedTuple):
 
 
 def _fetched(index: Index, queries: Floats, choices: Sequence[Choice], wanted: Rows) -> list[_Fetched]:
-    """Search the index, each query for its number of items; 0 = no search.
-
-    Queries are grouped by that number within a factor of two, because one large k slows all queries down.
-    """
+    """Search the index, each query for its number of items; 0 = no search."""
     found = [_Fetched(np.zeros(0, dtype=np.int64), False)] * len(queries)
-    sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
-    for size in sorted(set(sizes[wanted > 0].tolist())):
-        positions = np.flatnonzero((wanted > 0) & (sizes == size))
+    for positions in similar_sizes(wanted, SMALLEST_SEARCH):
         result = index.search(queries[positions].reshape(-1, queries.shape[-1]), int(wanted[positions].max()))
         every = (each.reshape(len(positions), -1, each.shape[1]) for each in (result.rows, result.scores))
         for position, rows, scores in zip(positions.tolist(), *every, strict=True):
