@@ -102,11 +102,8 @@ def report_power(
         )
         if found.difference is None or found.difference > LARGEST_SHARE * abs(found.best_baseline):
             settings = " or ".join(f"split.{name}" for name in size_settings(split))
-            remedy = f"raise {settings} before comparing models on it"
-            if not settings:
-                remedy = (
-                    "no setting of this split gives it more users, so smaller differences cannot be shown"
-                )
+            none = "no setting of this split gives it more users, so smaller differences cannot be shown"
+            remedy = f"raise {settings} before comparing models on it" if settings else none
             LOG.warning("%s; the best baseline has %.4f: %s", text, found.best_baseline, remedy)
         else:
             LOG.info("%s", text)
