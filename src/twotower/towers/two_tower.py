@@ -182,8 +182,11 @@ class TwoTower(nn.Module):
         return self.layout.for_ranking(self.new_items(features, embeddings))
 
     @torch.no_grad()
-    def fit_new_items(self) -> None:
-        """Fit `new_items` to the embeddings of trained items; other weights do not change."""
+    def fit_new_items(self, temperature: float = 1.0) -> None:
+        """Fit `new_items` to the embeddings of trained items; other weights do not change.
+
+        A bias over the temperature of the loss is a log odds.
+        """
         training = self.training
         self.eval()
         features = self.items.all_rows()
@@ -191,7 +194,7 @@ class TwoTower(nn.Module):
         known_features = {name: values[known] for name, values in features.items()}
         rows = known.nonzero()[:, 0] + 1
         embeddings = torch.cat([self.outputs_and_biases(part) for part in rows.split(ROWS_AT_ONCE)])
-        self.new_items.fit(known_features, embeddings, self.item_bias.bias_scale)
+        self.new_items.fit(known_features, embeddings, temperature)
         self.train(training)
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:

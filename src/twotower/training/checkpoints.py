@@ -171,4 +171,4 @@ def load_final(module: RetrievalModule, checkpoint: dict[str, Any]) -> None:
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
     module.set_chosen(checkpoint["fitted"]["chosen"])
-    module.model.fit_new_items()
+    module.model.fit_new_items(module.temperature)

@@ -81,7 +81,7 @@ class Validation:
         holdout, evaluator, scored = self.holdout, self.evaluator, None
         with torch.autocast(model.trained_items.device.type, enabled=False):
             if (self.popularity[1:] == 0).any() or new_items_of(model).any():
-                model.fit_new_items()
+                model.fit_new_items(temperature)
             items = encode_catalogue(model)
             if evaluator.label_metrics:
                 scored = scored_labels(model, items, holdout, temperature)

@@ -86,6 +86,17 @@ def test_recall_with_a_boost_is_that_of_towers_with_this_boost(bias: str, boost:
     assert {part: values["recall_at_5"] for part, values in lists.means(boost).items()} == expected
 
 
+def test_a_new_item_has_the_same_log_odds_at_any_temperature() -> None:
+    model, new = towers("added", boost=0.0), torch.arange(NUM_KNOWN + 1, NUM_ITEMS + 1)
+    log_odds = []
+    for temperature in (1.0, 0.1):
+        model.item_bias.initialize(log()[0], temperature)
+        model.fit_new_items(temperature)
+        log_odds.append(model.outputs_and_biases(new)[:, -1] / temperature)
+    torch.testing.assert_close(log_odds[1], log_odds[0])
+    assert log_odds[0].std() > 0
+
+
 @pytest.mark.parametrize("bias", ["added", "multiplied"])
 def test_a_higher_boost_moves_recall_from_known_to_new_items(bias: str) -> None:
     interactions, holdout = log()

@@ -93,11 +93,6 @@ class ItemBias(Component, nn.Module, ABC):
         """The column of an item with bias 0 if biases multiply embeddings (`EmbeddingLayout`); else 0."""
         return 0.0
 
-    @property
-    def bias_scale(self) -> float:
-        """The factor from log odds to biases of the embedding, if known."""
-        return 1.0
-
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
         """Return addends of the logits at unix seconds [B], which training uses in place of biases.
 

@@ -111,11 +111,6 @@ class Trend(ItemBias):
         """
         return float(self.power * self.temperature)
 
-    @property
-    def bias_scale(self) -> float:
-        """See `ItemBias.bias_scale`: the temperature."""
-        return float(self.temperature)
-
     def forward(self, rows: Tensor) -> Tensor:
         """Return the biases [B, 1] of the end of the log; zeros in training, which uses the prior odds."""
         if self.training:

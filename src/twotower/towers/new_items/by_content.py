@@ -102,7 +102,7 @@ class ByContent(NewItems):
         self.content_encoders = nn.ModuleDict(parts)
         self._correction: tuple[int, float] | None = None
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float = 1.0) -> None:
         """Solve for the weights, if items have content; see `NewItems.fit`."""
         if not self.content_encoders or not len(embeddings):
             return
@@ -117,7 +117,7 @@ class ByContent(NewItems):
         mean = targets.mean(axis=0)
         weights = ridge(content, targets - mean, self.config.penalty)
         if self.layout.bias_width:
-            mean[-1] += bias_scale * self._mean_correction(content, targets[:, -1:] / bias_scale)
+            mean[-1] += temperature * self._mean_correction(content, targets[:, -1:] / temperature)
         self.mean.copy_(torch.from_numpy(mean))
         self.is_fitted.fill_(True)
         ends = np.cumsum([block.shape[1] for block in blocks])

@@ -76,8 +76,8 @@ class NewItems(Component, nn.Module, ABC):
         """Whether `boost` has an effect."""
         return False
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
-        """Fit to features [N, W] and embeddings [N, D] of trained items; see `ItemBias.bias_scale`."""
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float = 1.0) -> None:
+        """Fit to features [N, W] and embeddings [N, D] of trained items; see `TwoTower.fit_new_items`."""
 
     def is_new(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return whether each item of encoded features [B, W] has an unknown id, bool [B]."""

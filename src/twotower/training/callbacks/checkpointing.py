@@ -119,7 +119,7 @@ class Checkpointing(Checkpoint):
             if not self.epochs:
                 LOG.info(NO_IMPROVEMENT, self.monitor, self.best, self.min_errors)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
-        module.model.fit_new_items()
+        module.model.fit_new_items(module.temperature)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from."""
