@@ -181,13 +181,7 @@ def test_names_of_modules_and_classes_are_distinct() -> None:
 @of_folders(PACKAGES)
 def test_packages_say_what_they_are_and_import_nothing(paths: list[Path]) -> None:
     (path,) = paths
-    docstring = ast.get_docstring(tree_of(path)) or ""
-    starts = [line.split(":")[0] for line in docstring.splitlines() if ":" in line]
-    assert [start for start in starts if start in ("Purpose", "May import", "To add one")] == [
-        "Purpose",
-        "May import",
-        "To add one",
-    ]
+    assert ast.get_docstring(tree_of(path))
     assert imports_of(path) == []
 
 

@@ -1,5 +1,4 @@
-"""Purpose: the bundle, a folder with everything for serving; written atomically, verified before reading.
+"""The bundle, a folder with everything for serving; written atomically, verified before reading.
 
-May import: config, files, data, features, towers, index and other packages above this one.
 To add one: a file of the bundle is a name in `layout.py`, its writer in `write.py`, its reader in `read.py`.
 """

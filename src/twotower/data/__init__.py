@@ -1,5 +1,4 @@
-"""Purpose: from files to a checked, split, memory-mapped `RetrievalDataset` with an audit.
+"""From files to a checked, split, memory-mapped `RetrievalDataset` with an audit.
 
-May import: config, files.
 To add one: a source is a file in `sources/` with a YAML in `conf/data/`; splits are in `splits/`.
 """

@@ -1,5 +1,4 @@
-"""Purpose: raw values of users and items -> encoded tensors, and the modules that embed them.
+"""Raw values of users and items -> encoded tensors, and the modules that embed them.
 
-May import: config, files, data.
 To add one: a file with a subclass of `feature.Feature`, then name it in an entry of a `conf/features/*.yaml`.
 """

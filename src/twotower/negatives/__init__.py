@@ -1,5 +1,4 @@
-"""Purpose: samplers of negatives, with the probability q of each draw.
+"""Samplers of negatives, with the probability q of each draw.
 
-May import: config, files, data.
 To add one: a file with a subclass of `sampler.NegativeSampler` and a YAML in `conf/negatives/`.
 """

@@ -1,5 +1,4 @@
-"""Purpose: sweeps: choose the jobs of one command, run or resume them, and summarize their results.
+"""Sweeps: choose the jobs of one command, run or resume them, and summarize their results.
 
-May import: runs, reports, launchers, and the packages before them.
 To add one: a file with a class that extends `Sweep`, and a YAML in conf/sweep.
 """

@@ -1,6 +1,5 @@
-"""Purpose: towers that compute embeddings from features, and the score, their dot product.
+"""Towers that compute embeddings from features, and the score, their dot product.
 
-May import: config, files, data, features.
 To add one: a file with a subclass of `tower.Tower` (or `history.history_encoder.HistoryEncoder`) and a YAML
 in `conf/user_tower/` and `conf/item_tower/` (or `conf/history/`).
 """

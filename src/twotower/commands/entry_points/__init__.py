@@ -1,7 +1,7 @@
-"""Purpose: one command a file. Its docstring is its help; `task` receives the checked settings of its YAML
+"""One command a file. Its docstring is its help; `task` receives the checked settings of its YAML
 and the overrides, and returns the exit status. A command without a YAML has `answer`, which receives words.
 
-May import: every other package, in functions only: a list of all commands must be cheap.
+It imports other packages in functions only: a list of all commands must be cheap.
 To add one: a file with `task`, its name in `main.COMMAND_NAMES`, a script in `scripts/`; with settings,
 `command_keys.COMMANDS`.
 """

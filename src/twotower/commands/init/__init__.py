@@ -1,5 +1,4 @@
-"""Purpose: `twotower init`: infers the settings of data and features from files, with reasons.
+"""`twotower init`: infers the settings of data and features from files, with reasons.
 
-May import: every other package.
 To add one: a role is a line of `detectors.ROLES`; a kind of feature is a test in `detectors.KINDS`.
 """

@@ -1,5 +1,5 @@
-"""Purpose: frozen pretrained models that embed a text or an image, and a cache of their vectors.
+"""Frozen pretrained models that embed a text or an image, and a cache of their vectors.
 
-May import: config, files, data; onnxruntime, tokenizers, sentence_transformers and PIL only in functions.
+onnxruntime, tokenizers, sentence_transformers and PIL are imported in functions only.
 To add one: a file with a class that is called as `Embedder` declares, chosen in `features/encoded_*.py`.
 """

@@ -1,5 +1,5 @@
-"""Purpose: output of runs and sweeps on the screen, for people and for programs.
+"""Output of runs and sweeps on the screen, for people and for programs.
 
-May import: what reports may, but nothing heavy.
+It imports nothing that is slow to load.
 To add one: a class that extends `Console`, named in `make_console` of `console.py`.
 """

@@ -1,5 +1,4 @@
-"""Purpose: Lightning callbacks: checkpoints, curves, console lines, hard negatives.
+"""Lightning callbacks: checkpoints, curves, console lines, hard negatives.
 
-May import: what training may.
 To add one: a file with a Lightning callback, listed in `training/fit.py`.
 """

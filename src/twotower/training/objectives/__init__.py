@@ -1,5 +1,4 @@
-"""Purpose: which interactions are training examples, and how much each counts.
+"""Which interactions are training examples, and how much each counts.
 
-May import: config, data.
 To add one: a file with a subclass of `objective.Objective`, and a YAML in `conf/objective/`.
 """
