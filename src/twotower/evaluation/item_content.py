@@ -19,7 +19,12 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.metrics.metric_data import MetricData
 
+Floats = NDArray[np.float64]
 EMBEDDING_DIM = 64
+DENSE_SIDE = 1_024
+"""Matrices with at most this many rows or columns are decomposed densely."""
+DENSE_TOLERANCE = 1e-7
+"""Singular values below this share of the largest count as zero."""
 
 
 def has_content(features: Mapping[str, Feature.Config]) -> bool:
@@ -61,7 +66,7 @@ def _tf_idf(bags: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.csr_array
     shape = len(bags), int(components.max(initial=0)) + 1
     present = sparse.csr_array((np.ones(len(components)), (rows, components)), shape=shape)
     present.data[:] = 1.0
-    documents: NDArray[np.float64] = np.asarray(present[is_trained].sum(axis=0)).ravel()
+    documents: Floats = np.asarray(present[is_trained].sum(axis=0)).ravel()
     idf = np.where(documents > 0, 1 + np.log((1 + is_trained.sum()) / (1 + documents)), 0.0)
     return unit(sparse.csr_array(present @ sparse.diags_array(idf)))
 
@@ -98,8 +103,28 @@ def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config
         size = min(matrix.shape)
         if size < 2:
             return matrix
-        _, _, users_vectors = svds(matrix, k=min(EMBEDDING_DIM, size - 1), v0=np.ones(size))
+        _, users_vectors = truncated_svd(matrix.astype(np.float64), min(EMBEDDING_DIM, size - 1))
         return unit(sparse.csr_array(matrix @ users_vectors.T))  # exactly 0 for items without users
 
     vectors = {"content": content, "embeddings": embeddings}
     return MetricData(dataset.user_table, dataset.item_table, vectors)
+
+
+def truncated_svd(matrix: sparse.csr_array, rank: int) -> tuple[Floats, Floats]:
+    """Return the largest singular values [rank], ascending, and their right singular vectors [rank, N].
+
+    Bit-identical for equal matrices. ARPACK draws unseeded vectors if `rank` exceeds the rank of the matrix,
+    which is possible for small ones, so these are decomposed densely.
+    """
+    if min(matrix.shape) > DENSE_SIDE:
+        first = np.random.default_rng(0).standard_normal(min(matrix.shape))
+        _, largest, vectors = svds(matrix, k=rank, v0=first)
+        return largest.astype(np.float64), vectors
+    wide = matrix.shape[0] < matrix.shape[1]
+    gram = (matrix @ matrix.T if wide else matrix.T @ matrix).toarray()
+    squares, vectors = np.linalg.eigh(gram)
+    values: Floats = np.sqrt(np.maximum(squares[-rank:], 0)).astype(np.float64)
+    if not wide:
+        return values, vectors[:, -rank:].T
+    scale = np.where(values > DENSE_TOLERANCE * values[-1], values, np.inf)
+    return values, (matrix.T @ vectors[:, -rank:] / scale).T

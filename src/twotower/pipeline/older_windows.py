@@ -76,12 +76,16 @@ def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping
 
 
 def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:
-    """Return the job of an older window, whose towers are not served: an exact index, no walkthrough."""
+    """Return the job of an older window, whose towers are not served: an exact index, no walkthrough.
+
+    A benchmark fixes the newest window and its catalogue, so the others are trained without it.
+    """
     settings = job.run.settings
     changes = {
         "split": settings["split"] | {"window": window},
         "trainer": settings["trainer"] | {"monitor": job.config.trainer.monitor},
         "index": FlatIP.Config().spec(),
+        "benchmark": None,
         "walkthrough": None,
         "tracker": None,
         "console": "silent",

@@ -115,6 +115,15 @@ def test_the_vector_of_a_single_item() -> None:
     assert metric_data(data, {}).vectors["embeddings"]().shape[0] == 1
 
 
+def test_vectors_of_a_matrix_of_low_rank_are_the_same_every_time() -> None:
+    data, groups = make_dataset(), np.arange(60).reshape(6, 10)
+    data.items = pd.DataFrame({"item_id": range(60)})
+    data.train = make_history([groups[user % 6] + 1 for user in range(100)])
+    first, again = (metric_data(data, {}).vectors["embeddings"]().toarray() for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first @ first.T, np.kron(np.eye(6), np.ones((10, 10))), atol=1e-6)
+
+
 def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     gap = {"_target_": "twotower.metrics.user_gap.UserGap", "min_users": 1}
     config = Evaluator.Config(ks=[1], kinds={"gap": gap | {"by": "sex"}}, num_bootstrap=0)

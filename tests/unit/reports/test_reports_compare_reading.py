@@ -135,6 +135,8 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     [
         ("test/recall_at_20", "recall_at_20", "valid/recall_at_20", "recall@20"),
         ("valid/ndcg_at_20", None, "valid/ndcg_at_20", "valid ndcg@20"),
+        ("mean_test/ndcg_at_20", None, "mean_valid/ndcg_at_20", "mean test ndcg@20"),
+        ("sd_valid/ndcg_at_20", None, "mean_valid/ndcg_at_20", "sd valid ndcg@20"),
         ("index/latency_ms_p50", None, "index/latency_ms_p50", "p50 ms"),
         ("timing/train_seconds", None, "timing/train_seconds", "timing train_seconds"),
         ("index/recall_at_100_by_row", None, "index/recall_at_100_by_row", "index recall@100_by_row"),

@@ -170,6 +170,12 @@ def test_the_spread_over_windows_is_compared_with_the_best_mean_on_validation(tm
     assert report.baseline == 0
 
 
+def test_a_column_that_is_named_twice_is_shown_once(runs: list[Path]) -> None:
+    report = compare(runs, columns=["coverage_at_20", "coverage@20", "test/coverage_at_20"])
+    assert report.columns == ["test/coverage_at_20"]
+    assert len(json.loads(as_json(report))["rows"]) == len(runs)
+
+
 def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     report = compare(runs)
     assert list(report.rows["name"]) == ["b", "a", "c"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
+from twotower.evaluation.item_content import truncated_svd
 from twotower.evaluation.ranking import interaction_matrix
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
@@ -22,7 +23,6 @@ from twotower.training.initialization.svd import (
     best_score_scale,
     mean_own_score,
     search_score_scales,
-    truncated_svd,
 )
 
 

@@ -300,7 +300,7 @@ def _shown_figures(
     names: Sequence[str] | None, figures: Sequence[str], keys: Sequence[str], metric: str
 ) -> list[str]:
     if names is not None:
-        return [find_figure(name, "columns", figures) for name in names if name.strip()]
+        return list(dict.fromkeys(find_figure(name, "columns", figures) for name in names if name.strip()))
     index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
     more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)

@@ -53,6 +53,7 @@ def heading(key: str) -> str:
         .removeprefix(f"{COLD_START}model/")
         .removeprefix(COLD_START)
     )
+    short = short.replace("sd_valid/", "sd valid/").replace("sd_test/", "sd test/")
     return short.replace("_at_", "@").replace("/", " ").replace("mean_", "mean ")
 
 

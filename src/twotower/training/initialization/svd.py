@@ -5,23 +5,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse
-import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
 
 from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
+from twotower.evaluation.item_content import truncated_svd
 from twotower.evaluation.ranking import interaction_matrix
 from twotower.parallel.ranks import tensor_from_first
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 LOG = logging.getLogger("twotower")
-Floats = NDArray[np.float64]
-DENSE_SIDE = 1_024
-"""Matrices with at most this many rows or columns are decomposed densely."""
-DENSE_TOLERANCE = 1e-7
-"""Singular values below this share of the largest count as zero."""
 AT_THE_EDGE = (
     "initialization.score_scale=%.3g has the best validation score and is the lowest or highest "
     "value tried, %.3g to %.3g; set initialization.score_scale=VALUE for a value beyond"
@@ -131,26 +126,6 @@ class Svd(Initialization):
         embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / divisors
         scale = mean_own_score(matrix, embeddings)
         return embeddings / np.sqrt(scale, dtype=np.float32) if scale > 0 else embeddings
-
-
-def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Floats]:
-    """Return the largest singular values [rank], ascending, and their right singular vectors [rank, N].
-
-    Bit-identical for equal matrices. ARPACK draws unseeded vectors if `rank` exceeds the rank of the matrix,
-    which is possible for small ones, so these are decomposed densely.
-    """
-    if min(matrix.shape) > DENSE_SIDE:
-        first = np.random.default_rng(0).standard_normal(min(matrix.shape))
-        _, largest, vectors = scipy.sparse.linalg.svds(matrix, k=rank, v0=first)
-        return largest.astype(np.float64), vectors
-    wide = matrix.shape[0] < matrix.shape[1]
-    gram = (matrix @ matrix.T if wide else matrix.T @ matrix).toarray()
-    squares, vectors = np.linalg.eigh(gram)
-    values: Floats = np.sqrt(np.maximum(squares[-rank:], 0)).astype(np.float64)
-    if not wide:
-        return values, vectors[:, -rank:].T
-    scale = np.where(values > DENSE_TOLERANCE * values[-1], values, np.inf)
-    return values, (matrix.T @ vectors[:, -rank:] / scale).T
 
 
 def search_score_scales(score: Callable[[float], float]) -> dict[float, float]:
