@@ -1,4 +1,4 @@
-"""Indexes of one set of vectors, measured side by side.
+"""Indexes of one set of vectors, measured side by side, also while items come and go.
 
 Shapes: N items, Q queries, D embedding.
 """
@@ -23,8 +23,12 @@ from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced
+from twotower.index.churn import exact_states, measure_churn
+from twotower.index.ground_truth import as_vectors
 from twotower.index.index import Index
 from twotower.index.lab import exact_results, measure
+from twotower.index.runbook import Runbook
+from twotower.reports.churn_report import churn_report
 from twotower.reports.index_lab_report import LabReport, index_lab_report, ranked
 from twotower.serving.vectors import write_vectors
 
@@ -124,11 +128,7 @@ def compare_indexes(
     rows, skipped = measure_cases(
         configs, lambda name, config: [measure(name, config, truths, target_recall)]
     )
-    content = vectors.described(items, queries) | {
-        "target_recall": target_recall,
-        "rows": [asdict(row) for row in rows],
-        "skipped": skipped,
-    }
+    content = vectors.described(items, queries) | {"target_recall": target_recall}
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
     index = None
     if save:
@@ -136,9 +136,45 @@ def compare_indexes(
         content["saved"], index = best.name, Index.Config.model_validate(best.spec).build()
         index.build(items, np.arange(len(items)))
         index.set_search_args(best.chosen.search_args)
-    write_lab(out, content, index_lab_report(rows, title, target_recall), index)
+    write_lab(out, content, rows, skipped, index_lab_report(rows, title, target_recall), index)
     saved = f"  {content['saved']} in {out / INDEX}" if index else ""
     print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
+    return DONE
+
+
+def follow_runbook(
+    configs: Mapping[str, Index.Config],
+    vectors: Vectors,
+    target_recall: float,
+    out: Path,
+    runbook: Runbook.Config,
+) -> int:
+    """Lead an index of each settings through a runbook; see `compare_indexes`.
+
+    Raises:
+        InputError: as `compare_indexes`, or the runbook changes more items than there are.
+    """
+    check_new(out)
+    steps = runbook.build()
+    items, queries = vectors.read()
+    items = as_vectors(items, "item vectors")
+    queries = as_vectors(queries, "queries", items.shape[1])
+    item_versions, states = steps.run(items, queries)
+    exact = exact_states(item_versions, states)
+    rows, skipped = measure_cases(
+        configs,
+        lambda name, config: measure_churn(name, config, item_versions, states, exact, target_recall),
+    )
+    content = vectors.described(items, queries) | {
+        "target_recall": target_recall,
+        "runbook": runbook.plain(),
+    }
+    title = (
+        f"{states[0].end:,} of {len(items):,} vectors of {items.shape[1]} dimensions at the start,"
+        f" {len(runbook.steps)} steps, {len(queries):,} queries"
+    )
+    write_lab(out, content, rows, skipped, churn_report(rows, title))
+    print(f"ok  {len(configs) - len(skipped)} indexes  {out / PAGE}")
     return DONE
 
 
@@ -160,14 +196,27 @@ def measure_cases(
     return rows, skipped
 
 
-def write_lab(out: Path, content: Mapping[str, Any], report: LabReport, index: Index | None = None) -> None:
-    """Write a new folder with report, page, events and perhaps an index, and print the table."""
+def write_lab(
+    out: Path,
+    content: Mapping[str, Any],
+    rows: Sequence[Any],
+    skipped: Mapping[str, str],
+    report: LabReport,
+    index: Index | None = None,
+) -> None:
+    """Write a new folder with report, page, events and perhaps an index, and print the table.
+
+    Args:
+        content: of `report.json`, without rows.
+        rows, skipped: of `measure_cases`.
+    """
     with new_folder(out) as folder:
         if index:
             index.save(folder / INDEX)
-        text = json.dumps({**content, "versions": versions()}, indent=2)
+        measured = {"rows": [asdict(row) for row in rows], "skipped": skipped, "versions": versions()}
+        text = json.dumps({**content, **measured}, indent=2)
         write_text_atomically(folder / REPORT, f"{text}\n")
-        write_text_atomically(folder / PAGE, report.page(content["skipped"]))
+        write_text_atomically(folder / PAGE, report.page(skipped))
         report.write_events(folder)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:

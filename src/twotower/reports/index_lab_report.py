@@ -118,10 +118,8 @@ def ranked(rows: Sequence[LabRow]) -> list[LabRow]:
 
 def pareto_rows(rows: Sequence[LabRow]) -> list[LabRow]:
     """Return the rows that no other row beats in recall, queries per second and bytes per item."""
-    chosen = [(row.chosen.recall[max(row.chosen.recall)], row.chosen.queries_per_second) for row in rows]
-    criteria = [
-        (-recall, -rate, row.bytes_per_item) for row, (recall, rate) in zip(rows, chosen, strict=True)
-    ]
+    k = max(rows[0].chosen.recall)
+    criteria = [(-row.chosen.recall[k], -row.chosen.queries_per_second, row.bytes_per_item) for row in rows]
     return [rows[at] for at in front(criteria)]
 
 

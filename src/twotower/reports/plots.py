@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -196,7 +195,6 @@ def _figure(
     width: float, height: float, num_panels: int, layout: Literal["constrained"] | None = "constrained"
 ) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout=layout, facecolor="none")
-    FigureCanvasAgg(figure)
     panels = [figure.add_subplot(1, num_panels, at + 1, facecolor="none") for at in range(num_panels)]
     for axes in panels:
         axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)

@@ -27,8 +27,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.exits import stoppable
     from twotower.index.index import Index
     from twotower.index.runbook import Runbook
-    from twotower.pipeline.churn_lab import follow_runbook
-    from twotower.pipeline.index_lab import Vectors, compare_indexes
+    from twotower.pipeline.index_lab import Vectors, compare_indexes, follow_runbook
     from twotower.reports.console.console import logging_console
 
     def config_of(case: str) -> Index.Config:
