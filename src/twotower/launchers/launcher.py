@@ -28,6 +28,7 @@ MOST_JOBS = 10_000
 POLL_SECONDS = 0.5
 STOPPED = "stopped with its launcher"
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Linux file with the processor microseconds of the container and their period, or `max`."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -64,10 +65,6 @@ class Launcher(Component, ABC):
         max_failures: NonNegativeInt = 3
         """Number of times that a job starts again, from its last checkpoint, after one of its processes ended
         without an answer, as when it is killed or its node is lost. An error does not start it again."""
-
-        def problems(self) -> list[tuple[str, str]]:
-            """Return (field, message) of settings that cannot work on this machine."""
-            return []
 
         def build(self, task: str, folder: Path) -> "Launcher":
             """Build the launcher of a sweep."""
@@ -152,15 +149,11 @@ class Launcher(Component, ABC):
         self.threads.shutdown()
 
 
-def num_cores(quota: Path = QUOTA) -> int:
-    """Return the number of cores that CPU affinity and container quota allow.
-
-    Args:
-        quota: Linux file with the processor microseconds of the container and their period, or `max`.
-    """
+def num_cores() -> int:
+    """Return the number of cores that CPU affinity and container quota allow."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        allowed, period = quota.read_text(encoding="ascii").split()
+        allowed, period = QUOTA.read_text(encoding="ascii").split()
         return max(1, min(cores, int(allowed) // int(period)))
     except (OSError, ValueError):  # no such file, or `max`: no quota
         return cores

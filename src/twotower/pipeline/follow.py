@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
@@ -22,22 +21,6 @@ from twotower.training.train_towers import TrainedTowers, train_towers
 from twotower.training.warm_start import read_parent, warm_start
 
 LOG = logging.getLogger("twotower")
-
-
-def plan(config: RunConfig, folder: Path, data: str, has_callback: bool) -> dict[str, Any]:
-    """Return what the other ranks have to know, as JSON values.
-
-    Args:
-        data: identity of the data set.
-        has_callback: whether an epoch callback may stop the training.
-    """
-    return {
-        "settings": config.settings,
-        "overrides": list(config.overrides),
-        "folder": str(folder.absolute()),
-        "data": data,
-        "has_callback": has_callback,
-    }
 
 
 def follow() -> None:

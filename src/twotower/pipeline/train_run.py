@@ -17,7 +17,7 @@ from twotower.files.plain_values import yaml_text
 from twotower.parallel.launched import check_launcher, launched_rank, launched_size
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import from_first
-from twotower.pipeline.follow import follow, follow_launcher, plan
+from twotower.pipeline.follow import follow, follow_launcher
 from twotower.pipeline.older_windows import train_older_windows
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
@@ -251,13 +251,20 @@ def _join_processes(
 
     Args:
         trains: False: nothing is trained, and processes that a launcher has started end.
+        has_callback: whether an epoch callback may stop the training.
     """
     trainer = job.config.trainer
     if trains or launched_size() > 1:
         joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder)
         others.enter_context(joined)
-        told = plan(job.config, job.run.folder, job.dataset.identity, has_callback) if trains else None
-        from_first(told)
+        plan = {  # read by `follow`
+            "settings": job.config.settings,
+            "overrides": list(job.config.overrides),
+            "folder": str(job.run.folder.absolute()),
+            "data": job.dataset.identity,
+            "has_callback": has_callback,
+        }
+        from_first(plan if trains else None)
     if not trains:
         others.close()
 

@@ -18,7 +18,3 @@ class Axis:
     choices: tuple[str, ...] = ()
     interval: tuple[int, int] | tuple[float, float] | None = None
     is_log: bool = False
-
-    def texts(self) -> list[str]:
-        """Return `key=value` for each choice."""
-        return [f"{self.key}={value}" for value in self.choices]

@@ -48,9 +48,8 @@ class Grid(Sweep):
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
         if storage_keys := names & IRRELEVANT_KEYS:
             raise InputError(f"{min(storage_keys)}: sets where runs are stored, so no case may set it")
-        product = itertools.product(
-            cases, *([(text,) for text in axis.texts()] for axis in self.context.axes)
-        )
+        axes = ([(f"{axis.key}={value}",) for value in axis.choices] for axis in self.context.axes)
+        product = itertools.product(cases, *axes)
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:
             raise InputError("sweep: no key varies; give a key several values, as in embedding_dim=32,64")

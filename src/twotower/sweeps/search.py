@@ -73,7 +73,6 @@ class Search(Sweep):
         )
         self.pruning = {
             "journal": str(journal),
-            "pruner": config.pruner,
             "direction": self.study.direction,
             "num_startup": config.num_startup,
         }
@@ -155,10 +154,11 @@ class Search(Sweep):
 
     def _job(self, trial: "FrozenTrial", job: Job | None = None) -> Job:
         """Return the job of a trial, composed again unless it is known."""
+        job = job or self.context.job(trial.user_attrs["overrides"], trial.user_attrs["job"])
+        if self.config.pruner == "none":
+            return job
         from twotower.training.trainer import TrainerChoice
 
-        texts = trial.user_attrs["overrides"]
-        job = job or self.context.job(texts, trial.user_attrs["job"])
         epochs = TrainerChoice.Config.model_validate(job.settings["trainer"]).max_epochs
         pruning = self.pruning | {"number": trial.number, "max_epochs": epochs}
         return dataclasses.replace(job, trial=pruning)
@@ -192,8 +192,6 @@ def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | No
     if "seconds" in trial:
         end = time.monotonic() + trial["seconds"]
         return lambda epoch, value: time.monotonic() > end
-    if trial["pruner"] == "none":
-        return lambda epoch, value: False
     from optuna.pruners import MedianPruner
 
     from twotower.sweeps.study import JournalStudy

@@ -32,7 +32,7 @@ class Job:
         folder: folder of the run.
         settings: plain checked values.
         overrides: overrides of the job, the fixed ones of the sweep first.
-        training: equal for jobs that can share one training.
+        training: equal for jobs that can share one training on the same data.
         trial: settings of the pruner of a search, or a limit of `seconds`; None in a grid.
     """
 
@@ -85,7 +85,7 @@ class SweepContext:
                 f"{folder} has a run with other settings ({', '.join(changed[:5])}); give this sweep "
                 "another name=, or move that folder away"
             )
-        return Job(name, folder, settings, overrides, training_key(settings))
+        return Job(name, folder, settings, overrides, fingerprint_values(training_settings(settings)))
 
     def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
         """Compose and check many jobs; each mistake is reported once.
@@ -214,8 +214,3 @@ def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":
     split = Split.Config.model_validate(settings["split"]).build()
     dataset = build_dataset(source, split, Path(settings["output_root"]) / ".cache")
     return FeaturesConfig.model_validate(settings["features"]).with_files(dataset)
-
-
-def training_key(settings: Mapping[str, Any]) -> str:
-    """Return a key that is equal for settings that can share one training on the same data."""
-    return fingerprint_values(training_settings(settings))

@@ -103,12 +103,15 @@ def test_torch_and_faiss_use_the_threads_of_the_worker(local: Callable[..., Loca
 
 
 @pytest.mark.parametrize(("text", "cores"), [("100000 100000", 1), ("max 100000", None), ("5000 100000", 1)])
-def test_cores_of_a_container(text: str, cores: int | None, tmp_path: Path) -> None:
+def test_cores_of_a_container(
+    text: str, cores: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quota = tmp_path / "cpu.max"
-    quota.write_text(text + "\n")
-    everything = num_cores(tmp_path / "none")
+    monkeypatch.setattr("twotower.launchers.launcher.QUOTA", quota)
+    everything = num_cores()  # no such file
     assert everything == len(os.sched_getaffinity(0))
-    assert num_cores(quota) == (cores or everything)
+    quota.write_text(text + "\n")
+    assert num_cores() == (cores or everything)
 
 
 PARENT = """

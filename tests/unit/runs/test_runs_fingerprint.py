@@ -20,7 +20,6 @@ from twotower.runs.fingerprint import (
     unstated_defaults,
 )
 from twotower.runs.sections import identity
-from twotower.sweeps.sweep import training_key
 from twotower.training.trainer import TrainerChoice
 
 SHAPE_TOWERS = {
@@ -81,7 +80,7 @@ def test_every_root_key_is_classified(settings: Settings) -> None:
 @pytest.mark.parametrize("key", sorted(SHAPE_TOWERS | SHAPE_FIGURES | SHAPE_NOTHING))
 def test_fingerprints_change_with_the_keys_that_they_cover(settings: Settings, key: str) -> None:
     other = changed(settings, key)
-    assert (training_key(other) != training_key(settings)) == (key in SHAPE_TOWERS)
+    assert (training_settings(other) != training_settings(settings)) == (key in SHAPE_TOWERS)
     shapes_figures = key in SHAPE_TOWERS | SHAPE_FIGURES
     assert (fingerprint(other, DATA) != fingerprint(settings, DATA)) == shapes_figures
     is_configuration = shapes_figures and key != "seed"
@@ -102,14 +101,14 @@ def test_the_order_of_keys_does_not_matter(settings: Settings) -> None:
     turned["loss"] = dict(reversed(settings["loss"].items()))
     assert list(turned) != list(settings)
     assert fingerprint(turned, DATA) == fingerprint(settings, DATA)
-    assert training_key(turned) == training_key(settings)
+    assert training_settings(turned) == training_settings(settings)
 
 
 @pytest.mark.parametrize("key", ["log_every_steps", "checkpoint_every_steps", "progress_bar"])
 def test_reporting_keys_of_the_trainer_leave_the_training_fingerprint(settings: Settings, key: str) -> None:
     assert key in TrainerChoice.Config.model_fields
     other = {**settings, "trainer": {**settings["trainer"], key: 7}}
-    assert training_key(other) == training_key(settings)
+    assert training_settings(other) == training_settings(settings)
 
 
 def with_metrics(settings: Settings, **changes: Any) -> Settings:
@@ -122,11 +121,11 @@ def test_only_the_monitored_metric_is_part_of_the_training_fingerprint(settings:
     others = {name: spec for name, spec in kinds.items() if name != "recall"}
     assert DEFAULT_MONITOR == "valid/recall_at_20"
     assert training_settings(settings)["monitored"] == [kinds["recall"]]
-    assert training_key(with_metrics(settings, kinds=recall)) == training_key(settings)
-    assert training_key(with_metrics(settings, kinds=others)) != training_key(settings)
+    assert training_settings(with_metrics(settings, kinds=recall)) == training_settings(settings)
+    assert training_settings(with_metrics(settings, kinds=others)) != training_settings(settings)
     ndcg = {**settings, "trainer": {**settings["trainer"], "monitor": "valid/ndcg_at_10"}}
     assert training_settings(ndcg)["monitored"] == [kinds["ndcg"]]
-    assert training_key(ndcg) != training_key(settings)
+    assert training_settings(ndcg) != training_settings(settings)
 
 
 @pytest.mark.parametrize("change", [{"ks": [20]}, {"num_bootstrap": 7}])
@@ -135,15 +134,17 @@ def test_the_extent_of_the_evaluation_leaves_the_training_fingerprint(
 ) -> None:
     other = with_metrics(settings, **change)
     assert other != settings
-    assert training_key(other) == training_key(settings)
+    assert training_settings(other) == training_settings(settings)
     assert fingerprint(other, DATA) != fingerprint(settings, DATA)
 
 
 def test_filter_seen_changes_the_training_fingerprint(settings: Settings) -> None:
     filtered, unfiltered = (with_metrics(settings, filter_seen=each) for each in (True, False))
-    assert training_key(filtered) != training_key(unfiltered)
+    assert training_settings(filtered) != training_settings(unfiltered)
     del filtered["metrics"]["filter_seen"]
-    assert training_key(filtered) == training_key(with_metrics(settings, filter_seen=True))  # the default
+    assert training_settings(filtered) == training_settings(
+        with_metrics(settings, filter_seen=True)
+    )  # the default
 
 
 def test_flattened_settings_are_complete() -> None:
