@@ -19,8 +19,8 @@ from twotower.data.tables import ITEM_ID
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top, tuned_index
-from twotower.evaluation.item_content import item_content
-from twotower.evaluation.ranking import interaction_matrix, item_popularity, num_targets, part_values, rank
+from twotower.evaluation.item_content import content_scores, item_content
+from twotower.evaluation.ranking import item_popularity, num_targets, part_values, rank
 from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
@@ -97,13 +97,13 @@ def cold_start(
 
 def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
     """Return the scorer of items by cosine to the mean of a user's items; without a history all are -inf."""
+    content = content.astype(np.float32)
 
     def cosines(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
-        items = interaction_matrix(holdout.history, users, content.shape[0])
-        scores = (items @ content @ content.T).toarray()
+        scores = content_scores(content, holdout.history, users)
         scores[holdout.history.counts()[users] == 0] = -np.inf
-        return torch.from_numpy(scores.astype(np.float32))
+        return torch.from_numpy(scores)
 
     return cosines
 

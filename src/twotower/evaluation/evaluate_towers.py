@@ -137,12 +137,6 @@ def user_batches(
             return
 
 
-def user_chunks(holdout: Holdout, size: int, part: slice = slice(None)) -> list[NDArray[np.int64]]:
-    """Return the positions of the users of a holdout, or of a part of them, in chunks."""
-    positions = np.arange(len(holdout.users))[part]
-    return np.split(positions, range(size, len(positions), size))
-
-
 def rank_all(
     model: TwoTower,
     items: Tensor,
@@ -157,8 +151,9 @@ def rank_all(
     rank for a share of the users each, and all return the whole.
     """
     found, own = [], share(len(holdout.users))
-    with Progress(f"{what}: ranking the catalogue for users", own.stop - own.start) as advance:
-        for positions in user_chunks(holdout, chunk, own):
+    every = np.arange(own.start, own.stop)
+    with Progress(f"{what}: ranking the catalogue for users", len(every)) as advance:
+        for positions in np.split(every, range(chunk, len(every), chunk)):
             users = encode_holdout(model, holdout, positions)
             exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))

@@ -62,11 +62,6 @@ class Readable(NamedTuple):
     is_id: bool = False
     is_for_new: bool = False
 
-    @property
-    def describes(self) -> bool:
-        """Whether it is neither an id nor the history."""
-        return not self.is_id and self.name != HISTORY
-
 
 def feature_importance(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, monitor: str
@@ -93,7 +88,7 @@ def feature_importance(
     features = read_features(model)
     if (popularity[np.asarray(holdout.target_items)] > 0).all():
         features = [each for each in features if not each.is_for_new]
-    if not any(each.describes for each in features):
+    if all(each.is_id or each.name == HISTORY for each in features):
         names = ", ".join(each.name for each in features)
         LOG.info("feature importance: not measured, because the towers read only %s", names)
         return {}

@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import norm, svds
 
 from twotower.data.dataset import RetrievalDataset
+from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import interaction_matrix
 from twotower.features.dense import Dense
 from twotower.features.feature import Feature
@@ -51,6 +52,21 @@ def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.c
             bags.append(_tf_idf(values, is_trained))
     blocks = bags or numbers
     return unit(sparse.csr_array(sparse.hstack(blocks))) if blocks else None
+
+
+def content_scores(
+    content: sparse.csr_array, history: Interactions, users: np.ndarray
+) -> NDArray[np.float32]:
+    """Return the dot products of the sum of each user's distinct items with every item, float32 [B, N].
+
+    `content` is float32 [N, V].
+    """
+    # A product with a dense matrix of the users' components is faster than a product of two sparse ones.
+    wanted = interaction_matrix(history, users, content.shape[0]) @ content
+    components = np.unique(wanted.indices)
+    dense = wanted[:, components].T.toarray()
+    scores: NDArray[np.float32] = np.ascontiguousarray((content[:, components] @ dense).T)
+    return scores
 
 
 def unit(vectors: sparse.csr_array) -> sparse.csr_array:

@@ -4,7 +4,7 @@ Shapes: Q users of a holdout, N items, k length of a list.
 """
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +27,8 @@ STEP, LOWEST, HIGHEST = 0.01, -10.0, 3.0
 """Multiples of `STEP` between `LOWEST` and `HIGHEST` are tried by `largest_boost`."""
 METRICS = Recall(Recall.Config()), Ndcg(Ndcg.Config())
 KNOWN, NEW, ALL = "known", "new", "all"
-
-
-class Lists(NamedTuple):
-    """The best items of users among known or new items: rows [Q, k], 0 = none, and their scores [Q, k]."""
-
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float32]
+RowsAndScores = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""The best items of users: rows [Q, k], 0 = none, and their scores [Q, k]."""
 
 
 class BoostedLists:
@@ -64,12 +59,12 @@ class BoostedLists:
         self._exclude = evaluator.excluded(holdout)
 
     @cached_property
-    def known(self) -> Lists:
+    def known(self) -> RowsAndScores:
         """The best known items."""
         return self._best(self.is_new)
 
     @cached_property
-    def new(self) -> Lists:
+    def new(self) -> RowsAndScores:
         """The best new items, with a boost of 0."""
         return self._best(~self.is_new)
 
@@ -101,16 +96,18 @@ class BoostedLists:
 
     def _lists(self, boost: float | None) -> NDArray[np.int64]:
         """Return the rows of the best items, [Q, k]; of equal scores a known item comes first."""
+        rows, scores = self.known
         if boost is None:
-            return self.known.rows
-        rows = np.concatenate([self.known.rows, self.new.rows], axis=1)
-        scores = np.concatenate([self.known.scores, self.layout.boosted(self.new.scores, boost)], axis=1)
+            return rows
+        new_rows, new_scores = self.new
+        rows = np.concatenate([rows, new_rows], axis=1)
+        scores = np.concatenate([scores, self.layout.boosted(new_scores, boost)], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         return np.take_along_axis(rows, order, axis=1)
 
-    def _best(self, outside: NDArray[np.bool_]) -> Lists:
+    def _best(self, outside: NDArray[np.bool_]) -> RowsAndScores:
         """Return the best items, without some [N]."""
-        return Lists(*exact_top_k(self._users, self._items, self.k, self._exclude, outside))
+        return exact_top_k(self._users, self._items, self.k, self._exclude, outside)
 
 
 def boosted_lists(

@@ -1,6 +1,5 @@
 """Windows of a run with `split=rolling`: the entry of each in `result.json`, and their summary."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,11 +74,7 @@ def agreement(values: pd.DataFrame) -> float | None:
 
     Columns with a missing value are left out. None without two columns and a pair of rows that rank them.
     """
-    from scipy.stats import kendalltau
-
-    table = values.dropna(axis="columns").to_numpy(dtype=float)
-    if table.shape[1] < 2:
-        return None
-    taus = [kendalltau(one, other).statistic for one, other in itertools.combinations(table, 2)]
-    known = [float(tau) for tau in taus if np.isfinite(tau)]
-    return float(np.mean(known)) if known else None
+    table = values.dropna(axis="columns")
+    taus = table.T.corr("kendall").to_numpy()[np.triu_indices(len(table), 1)]
+    known = taus[np.isfinite(taus)]
+    return float(known.mean()) if len(known) else None

@@ -25,7 +25,11 @@ TEXTS = {"", "job", "settings", "status", "recipe"}
 
 
 def make_table(
-    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Iterable[str] = ()
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    styles: Iterable[str] = (),
+    caption: str | None = None,
 ) -> Table:
     """Return a table without lines; without headings, all columns are text."""
     columns = [
@@ -34,6 +38,7 @@ def make_table(
     ]
     table = Table(*columns, title=title, box=None, pad_edge=False, show_header=bool(headings))
     table.title_justify, table.title_style, table.header_style = "left", "bold", "bold"
+    table.caption, table.caption_justify = caption, "left"
     for cells, style in zip_longest(rows, styles, fillvalue=""):
         table.add_row(*cells, style=str(style))
     return table
@@ -51,7 +56,7 @@ def result_tables(result: Result) -> Iterator[Table]:
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         title = f"labels: {labelled:,} examples of the test split"
         table = _quality_table(title, result, [key for key in keys if not metric_k(key)])
-        table.caption, table.caption_justify = PROBABILITIES, "left"
+        table.caption = PROBABILITIES
         yield table
     if result.feature_importance:
         yield importance_table(result.feature_importance)
@@ -76,10 +81,8 @@ def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
     for name, values in others.items():
         if not values.keys().isdisjoint(keys):
             rows.append([name, *(format_figure(key, values.get(key)) for key in keys)])
-    table = make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"))
-    if tuned := result.tuned_settings():
-        table.caption, table.caption_justify = f"tuned on validation: {tuned}", "left"
-    return table
+    caption = f"tuned on validation: {tuned}" if (tuned := result.tuned_settings()) else None
+    return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"), caption)
 
 
 def importance_table(importance: FeatureImportance) -> Table:
@@ -93,12 +96,10 @@ def importance_table(importance: FeatureImportance) -> Table:
         note = " (new items only)" if name in importance.only_for_new_items else ""
         rows.append([f"{name}{note}", *(_drop(drops[part]) for part in parts)])
     title = f"features: drop of {heading(metric)} on validation if permuted, ± sd of {importance.repeats}"
-    table = make_table(title, ["", *(part.replace("_", " ") for part in parts)], rows, ("dim", "bold"))
+    headings = ["", *(part.replace("_", " ") for part in parts)]
     notes = {"no effect": without_effect, "not measured, because of one value": importance.constant}
-    lines = [f"{note}: {', '.join(names)}" for note, names in notes.items() if names]
-    if lines:
-        table.caption, table.caption_justify = "\n".join(lines), "left"
-    return table
+    caption = "\n".join(f"{note}: {', '.join(names)}" for note, names in notes.items() if names)
+    return make_table(title, headings, rows, ("dim", "bold"), caption or None)
 
 
 def _drop(value: Sequence[float | None]) -> str:
@@ -114,9 +115,8 @@ def new_items_table(curve: NewItemCurve) -> Table:
         mark = " *" if entry["boost"] == curve.boost else ""
         rows.append([f"{entry['boost']:g}{mark}", *(_recall(entry, part) for part in parts)])
     title = f"new_items.boost: {heading(curve.metric)} on validation, {curve.num_items:,} new items"
-    table = make_table(title, ["boost", *(f"{part} items" for part in parts)], rows)
-    table.caption, table.caption_justify = "* boost of this run", "left"
-    return table
+    headings = ["boost", *(f"{part} items" for part in parts)]
+    return make_table(title, headings, rows, caption="* boost of this run")
 
 
 def _recall(values: Mapping[str, float], part: str) -> str:
