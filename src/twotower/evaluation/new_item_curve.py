@@ -37,7 +37,6 @@ class BoostedLists:
     Args:
         popularity: [N + 1], see `item_popularity`.
         is_new: [N], see `new_items_of`.
-        k: the length of the lists.
     """
 
     def __init__(

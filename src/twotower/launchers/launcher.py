@@ -51,12 +51,8 @@ Answer = int | JobError
 class Launcher(Component, ABC):
     """Runs several jobs at a time; a context manager around all jobs of a sweep.
 
-    The constructor starts nothing and imports nothing heavy.
-
-    Args:
-        config: settings.
-        task: dotted path of a function from a payload to an exit status.
-        folder: folder of the sweep, for files and logs of the launcher.
+    The constructor starts nothing and imports nothing heavy. `task` is the dotted path of a function from a
+    payload to an exit status; `folder` is that of the sweep, for files and logs of the launcher.
     """
 
     class Config(Component.Config):
@@ -171,12 +167,7 @@ def processes_of(payload: Payload) -> tuple[int, int]:
 
 
 def run_task(task: str, payload: Payload) -> Answer:
-    """Run a payload; an exception is printed with its traceback and returned.
-
-    Args:
-        task: dotted path of a function.
-        payload: its argument.
-    """
+    """Call a function, by its dotted path, with a payload; prints and returns an exception."""
     import_from_working_folder()
     try:
         module, _, name = task.rpartition(".")

@@ -208,12 +208,8 @@ def _run_group(
 ) -> Answer:
     """Run a task in a group of processes, the workers of Ray Train, which end together.
 
-    Args:
-        num_nodes: nodes, with `num_devices` processes on each.
-        num_devices: see `num_nodes`.
-        needs: resources of a process.
-        results: folder for the files of Ray Train.
-        arguments: those of `_run_on_node` after the log.
+    Each node has `num_devices` processes, and each of these the resources `needs`. Files of Ray Train go to
+    `results`; `arguments` are those of `_run_on_node` after the log.
     """
     from ray.train import (
         FailureConfig,

@@ -29,7 +29,6 @@ def embed_shards(config: Launcher.Config, count: int, payload: Mapping[str, Any]
 
     Args:
         config: launcher of the shards; it writes one again if its process or node is lost.
-        count: number of shards.
         payload: that of `write_shard`, without `shard`.
 
     Raises:

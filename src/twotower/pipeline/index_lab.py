@@ -110,13 +110,12 @@ def compare_indexes(
     out: Path,
     save: bool = False,
 ) -> int:
-    """Measure an index of each settings and write a folder with report, page and TensorBoard events.
+    """Measure an index of each settings and write a new folder with report, page and TensorBoard events.
 
     Settings that do not fit the vectors are reported, and the others are measured.
 
     Args:
         configs: name of the case -> settings.
-        out: a new folder.
         save: write the index of the first row of the table, too; Faiss ids are positions from 0.
 
     Raises:

@@ -41,7 +41,7 @@ def build_index(
     shards: Path | None = None,
     command: str = "twotower build_index",
 ) -> int:
-    """Build, tune and check an index of item vectors. Writes a folder and returns the exit status.
+    """Build, tune and check an index of item vectors. Writes a new folder and returns the exit status.
 
     The folder has the Faiss index, the ids of the items, and `report.json`. The Faiss id of an item is its
     position in the ids, from 0. A rejected index is written, too.
@@ -51,8 +51,6 @@ def build_index(
             `out`, which is memory-mapped.
         queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` users tune and check the index;
             None samples item vectors instead.
-        config: settings of the index.
-        out: a new folder.
         on_disk: write the inverted lists into a file of their own, which is searched memory-mapped.
         shards: folder of all shares of the index (`build_shard`), which are merged; None = build it.
         command: writes a share, without `out` and `shard`.

@@ -44,13 +44,8 @@ class Quality(NamedTuple):
 
 
 class ValidatedBaselines(NamedTuple):
-    """The baselines after the validation split.
-
-    Attributes:
-        baselines: with the chosen settings.
-        seconds_left: for the test split.
-        power: differences that the splits can show.
-    """
+    """The baselines with the settings chosen on validation, seconds left for the test split, and the
+    differences that the splits can show."""
 
     baselines: BaselineReports
     seconds_left: float

@@ -59,11 +59,9 @@ def store_data(
     """Build the data set that `twotower train` opens, unless it is stored already; returns the exit status.
 
     Args:
-        data, split: settings.
         root: folder of all runs.
         parts: folder of all parts of the interactions; None: read the files.
         command: writes a part, with `shard=k/n` at its end.
-        console: shows the audit.
 
     Raises:
         InputError: mistakes in the data or in a part, or a part is missing.

@@ -29,14 +29,9 @@ POLL_SECONDS = 1.0
 
 
 def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
-    """Run every unfinished job; a failed job does not stop the others.
+    """Run every unfinished job on an entered launcher; a failed job does not stop the others.
 
     Jobs that run at the time limit of the sweep are stopped, and can be resumed.
-
-    Args:
-        sweep: sweep that yields the jobs.
-        launcher: entered launcher.
-        console: shows the progress.
     """
     outcomes: list[Outcome] = []
 
@@ -79,10 +74,7 @@ def settle(job: Job, ended: "Future[int]") -> Result:
 
 
 def find_outdated(jobs: Iterable[Job]) -> list[str]:
-    """Return the names of jobs that other code or library versions trained.
-
-    Args:
-        jobs: finished jobs.
+    """Return the names of those finished jobs that other code or library versions trained.
 
     Raises:
         InputError: the data has changed since, so the metrics of the sweep are not comparable.
@@ -110,9 +102,7 @@ def find_outdated(jobs: Iterable[Job]) -> list[str]:
 def summarize_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
     """Return mean and interval of each configuration with at least two finished seeds.
 
-    Args:
-        outcomes: outcomes of the jobs.
-        metrics: keys of `Outcome.figures`.
+    `metrics` are keys of `Outcome.figures`.
     """
     from scipy import stats
 
@@ -140,15 +130,7 @@ def write_sweep(
     seeds: Sequence[SeedSummary],
     summary: Mapping[str, Any],
 ) -> None:
-    """Write `sweep.json` and the Pareto plots.
-
-    Args:
-        context: context with the folder.
-        overrides: overrides of the command line.
-        outcomes: outcomes of all jobs.
-        seeds: means over seeds.
-        summary: `Sweep.summary`.
-    """
+    """Write the Pareto plots and `sweep.json`, with the entries of `Sweep.summary`."""
     from twotower.reports.tensorboard_run import draw_sweep
 
     jobs = [

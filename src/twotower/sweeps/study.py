@@ -33,10 +33,8 @@ JOB, OVERRIDES, STATUS, ERROR = "job", "overrides", "status", "error"
 class Space:
     """The space of a search.
 
-    Listed numbers are searched by rank, so that 64 lies between 32 and 128. Other choices have no order.
-
-    Args:
-        axes: varied keys; their order does not matter.
+    Listed numbers are searched by rank, so that 64 lies between 32 and 128. Other choices have no order. The
+    order of the axes does not matter.
 
     Raises:
         InputError: an axis has no values to search.
@@ -145,11 +143,7 @@ def _text(axis: Axis, value: Any) -> str:
 
 
 class JournalStudy:
-    """The study of a search, in a journal file that the workers of the search share.
-
-    Args:
-        path: of the journal; created if needed.
-        direction: `maximize` or `minimize`.
+    """The study of a search, in a journal file that the workers of the search share; created if needed.
 
     Raises:
         InputError: the journal is damaged.
@@ -237,11 +231,7 @@ class JournalStudy:
     def summary(self, metric: str, fixed: Sequence[str]) -> dict[str, Any]:
         """Return all trials as plain values, and the best one with the command that trains it again.
 
-        A trial with a rejected index is never the best.
-
-        Args:
-            metric: that the search optimizes.
-            fixed: overrides of all jobs.
+        A trial with a rejected index is never the best. The command starts with the `fixed` overrides.
         """
         trials = sorted(self.latest().values(), key=lambda trial: str(trial.user_attrs[JOB]))
         rows = [

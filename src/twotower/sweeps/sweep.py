@@ -29,7 +29,6 @@ class Job:
 
     Attributes:
         name: name of its folder in the folder of the sweep.
-        folder: folder of the run.
         settings: plain checked values.
         overrides: overrides of the job, the fixed ones of the sweep first.
         training: equal for jobs that can share one training on the same data.
@@ -58,11 +57,9 @@ class SweepContext:
     """Arguments of a sweep.
 
     Attributes:
-        folder: folder of the sweep.
         axes: varied keys, from the YAML and the command line.
         fixed: overrides of every job.
         compose: overrides of a job -> its checked settings; raises `InputError`.
-        retry_failed: run failed jobs again.
         monitor: validation metric that ranks jobs, e.g. `valid/recall_at_20`.
         num_workers: returns the maximum number of jobs that run at once; called when the launcher runs.
     """
@@ -120,10 +117,6 @@ class Sweep(Component, ABC):
     """Chooses the jobs of a sweep and yields them to the scheduler.
 
     The constructor composes and checks the jobs; none runs before.
-
-    Args:
-        config: settings of the sweep.
-        context: folder, varied keys and fixed overrides.
 
     Raises:
         InputError: no key varies, or the settings of a job are wrong.
