@@ -61,8 +61,10 @@ class Matryoshka(Loss):
             negatives: NegativeSampler.Config | None = None,
             batch_size: int | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse too many halvings."""
+            """Refuse too many halvings, and those of another loss of this class."""
             yield from super().problems(towers, negatives, batch_size)
+            if isinstance(self.inner, Matryoshka.Config):
+                yield "inner", "is another Matryoshka; name another loss, and set loss.num_halvings"
             if towers is not None and (dim := towers.embedding_dim) >> self.num_halvings < 1:
                 yield "num_halvings", f"truncates embedding_dim = {dim} to 0 columns; lower it"
 

@@ -40,14 +40,14 @@ class Processes:
     """The other processes of a training, seen from rank 0.
 
     Args:
-        children: those that rank 0 has started; empty if a launcher has.
-        logs: files of their output.
         folder: of the run.
+
+    Attributes:
+        children: those that rank 0 has started, with the files of their output; empty if a launcher has.
     """
 
-    def __init__(self, children: list[BaseProcess], logs: list[Path], folder: Path) -> None:
-        self.children = children
-        self.logs = logs
+    def __init__(self, folder: Path) -> None:
+        self.children: list[tuple[BaseProcess, Path]] = []
         self.remedy = f"twotower train resume={shlex.quote(str(folder))} continues the run"
 
     def refuse_if_lost(self, wait_seconds: float = 0.0) -> None:
@@ -62,7 +62,7 @@ class Processes:
         """
         ends = time.monotonic() + wait_seconds
         while True:
-            for number, (child, log) in enumerate(zip(self.children, self.logs, strict=True), 1):
+            for number, (child, log) in enumerate(self.children, 1):
                 if child.exitcode is not None:
                     kind = LostProcessError if child.exitcode < 0 else FailedProcessError
                     raise kind(f"rank {number} {_end_text(child.exitcode, log)}; see {log}; {self.remedy}")
@@ -98,9 +98,7 @@ def _end_text(status: int, log: Path) -> str:
 
 
 @contextlib.contextmanager
-def processes(
-    num_devices: int, num_nodes: int, follow: Callable[[], object], folder: Path
-) -> Iterator[Processes]:
+def processes(num_devices: int, num_nodes: int, follow: Callable[[], object], folder: Path) -> Iterator[None]:
     """Join the process group as rank 0, and leave it at the end.
 
     Args:
@@ -115,44 +113,44 @@ def processes(
     size = num_devices * num_nodes
     check_launcher(num_devices, num_nodes)
     if size == 1:
-        yield Processes([], [], folder)
+        yield
         return
     before = torch.get_num_threads()
-    started = Processes([], [], folder)
+    started = Processes(folder)
     try:
         if launched_size() > 1:
             join()
         else:
             store = TCPStore(LOCAL, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
             torch.set_num_threads(max(1, before // num_devices))
-            started = _start(size, store, follow, folder)
+            _start(started, size, store, follow, folder)
             join(store, 0, size)
         with started.named():
-            yield started
+            yield
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
         torch.set_num_threads(before)
         ends = time.monotonic() + GRACE_SECONDS
-        for child in started.children:
+        for child, _ in started.children:
             child.join(max(0.0, ends - time.monotonic()))
             child.kill()
 
 
-def _start(size: int, store: TCPStore, follow: Callable[[], object], folder: Path) -> Processes:
+def _start(
+    started: Processes, size: int, store: TCPStore, follow: Callable[[], object], folder: Path
+) -> None:
     """Start the other ranks on this machine, and wait until all are there."""
-    started, threads = Processes([], [], folder), torch.get_num_threads()
+    threads = torch.get_num_threads()
     for rank in range(1, size):
         log = folder / "ranks" / f"{rank}.log"
         arguments = (follow, rank, size, store.port, log, threads)
         child = CONTEXT.Process(target=_run_rank, args=arguments, daemon=True)
         child.start()
-        started.children.append(child)
-        started.logs.append(log)
+        started.children.append((child, log))
     while not store.check([_ready(rank) for rank in range(1, size)]):
         started.refuse_if_lost()
         time.sleep(0.05)
-    return started
 
 
 def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int) -> None:

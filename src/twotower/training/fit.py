@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import exceeds
-from twotower.parallel.ranks import is_first, wait_for_all
+from twotower.parallel.ranks import is_first, sum_over_ranks, wait_for_all, world_size
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -36,7 +36,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.strategy import FirstStep, process_arguments, process_callbacks, rehearse_step
+from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -80,7 +80,6 @@ class TrainContext:
 def rehearse_training(
     rehearse_index: Callable[[], object],
     batches: TrainBatches,
-    first_loss: float | None,
     trainer: pl.Trainer,
     module: RetrievalModule,
 ) -> None:
@@ -91,19 +90,17 @@ def rehearse_training(
     Args:
         rehearse_index: builds and searches an index on random vectors.
         batches: the training batches; the first one is used.
-        first_loss: if it is known already.
 
     Raises:
         InputError: the index cannot be built, or the first loss is not finite.
     """
     rehearse_index()
-    if first_loss is None:
-        batch = next(batches.epoch_batches(0, 0)).to(module.device)
-        module.on_train_batch_start(batch, 0)  # the draws of the first step
-        with trainer.precision_plugin.forward_context():
-            loss = module.batch_loss(batch)
-        module.gradients(loss)
-        first_loss = loss.item()
+    batch = next(batches.epoch_batches(0, 0)).to(module.device)
+    module.on_train_batch_start(batch, 0)  # the draws of the first step
+    with trainer.precision_plugin.forward_context():
+        loss = module.batch_loss(batch)
+    module.gradients(loss)
+    first_loss = float(sum_over_ranks(loss.detach())) / world_size()
     if not math.isfinite(first_loss):
         raise InputError(
             f"loss: the first loss is {first_loss}; raise loss.temperature or trainer.precision=32-true"
@@ -152,14 +149,11 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(plateau)
     elif context.rate_epochs:
         callbacks.append(RateEpochs(context.rate_epochs))
-    first_step = rehearse_step(module, batches)
-    precision = settings.arguments()["precision"]
     if context.rehearse_index is not None:
-        first_loss = first_step.loss if first_step and precision == "32-true" else None
-        rehearsal = partial(rehearse_training, context.rehearse_index, batches, first_loss)
+        rehearsal = partial(rehearse_training, context.rehearse_index, batches)
         callbacks.append(LambdaCallback(on_fit_start=rehearsal))
-    LOG.info("%s in %s", name, precision)
-    trainer = phase_trainer(context, name, callbacks, first_step, validates=mode is not None)
+    LOG.info("%s in %s", name, settings.arguments()["precision"])
+    trainer = phase_trainer(context, name, callbacks, module, batches)
     module.optimizer_choice.keep_initial(module.parameters())
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
@@ -206,8 +200,8 @@ def phase_trainer(
     context: TrainContext,
     name: str,
     callbacks: list[pl.Callback],
-    first_step: FirstStep | None,
-    validates: bool,
+    module: RetrievalModule,
+    batches: TrainBatches,
 ) -> pl.Trainer:
     """Return the Lightning Trainer of a phase."""
     settings, prefix = context.trainer, "" if name == FIT else f"{name}-"
@@ -219,11 +213,8 @@ def phase_trainer(
         callbacks=callbacks,
         plugins=[CheckedCheckpoints()],
         num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=None if validates else 0,
-        use_distributed_sampler=False,
-        **process_arguments(settings.devices, first_step),
+        limit_val_batches=0 if module.validation is None else None,
+        **process_arguments(settings.devices, module, batches),
         **settings.arguments(),
     )
 

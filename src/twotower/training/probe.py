@@ -19,7 +19,7 @@ from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.fit import TrainContext, without_expected_warnings
 from twotower.training.module import RetrievalModule
-from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
+from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -139,11 +139,8 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
     trainer = pl.Trainer(
         logger=False,
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[best, HardNegativeRefresh(batches), *process_callbacks()],
-        use_distributed_sampler=False,
-        **process_arguments(config.trainer.devices, rehearse_step(module, batches)),
+        **process_arguments(config.trainer.devices, module, batches),
         **arguments,
     )
     with without_expected_warnings():

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -60,32 +60,15 @@ def process_callbacks() -> list[pl.Callback]:
     return [LambdaCallback(on_train_start=restore)] if world_size() > 1 else []
 
 
-class FirstStep(NamedTuple):
-    """The first step of several processes, before training.
-
-    Attributes:
-        loss: of the whole batch, in float32.
-        has_unused_parameters: whether some process has parameters without a gradient (see
-            `find_unused_parameters` of DDP).
-    """
-
-    loss: float
-    has_unused_parameters: bool
-
-
-def rehearse_step(module: RetrievalModule, batches: TrainBatches) -> FirstStep | None:
-    """Compute the loss of the first batch and its gradients; None for one process."""
-    if world_size() == 1:
-        return None
+def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
+    """Return whether some process has parameters without a gradient in the first batch."""
     batch = next(batches.epoch_batches(0, 0)).to(module.device)
     module.on_train_batch_start(batch, 0)
-    loss = module.batch_loss(batch)
-    unused = sum(each is None for each in module.gradients(loss))
-    figures = sum_over_ranks(torch.tensor([loss.item(), unused], dtype=torch.float64))
-    return FirstStep(float(figures[0]) / world_size(), bool(figures[1]))
+    unused = [each is None for each in module.gradients(module.batch_loss(batch))]
+    return bool(sum_over_ranks(torch.tensor(sum(unused))))
 
 
-def process_arguments(num_devices: int, first_step: FirstStep | None) -> dict[str, Any]:
+def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
     """Return the arguments of the Trainer for one process, or for those of the group.
 
     Gradients have a process group of their own: torch reduces them during the backward pass, in which the
@@ -93,13 +76,13 @@ def process_arguments(num_devices: int, first_step: FirstStep | None) -> dict[st
 
     Args:
         num_devices: processes on each machine.
-        first_step: see `rehearse_step`; None for one process.
+        batches: of the training; the first one is used.
     """
-    if first_step is None:
+    if world_size() == 1:
         return {"devices": 1}
     strategy = DDPStrategy(
         cluster_environment=JoinedProcesses(num_devices),
-        find_unused_parameters=first_step.has_unused_parameters,
+        find_unused_parameters=has_unused_parameters(module, batches),
         broadcast_buffers=False,
         gradient_as_bucket_view=True,  # no copy
         bucket_cap_mb=BUCKET_MEGABYTES,

@@ -73,6 +73,9 @@ class TrainerChoice(Component):
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,
                 "log_every_n_steps": self.log_every_steps,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,
             }
 
         @property
@@ -91,11 +94,11 @@ class TrainerChoice(Component):
             sparse: Sequence[str] = (),
         ) -> Iterator[tuple[str, str]]:
             """Yield an unusable monitor, and what the machine does not support."""
-            if self.accelerator not in ("auto", "cpu"):
+            if self.accelerator != "cpu":
                 import torch
 
                 cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-                if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}[self.accelerator]:
+                if not {"auto": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}[self.accelerator]:
                     yield "accelerator", f"this machine has no {self.accelerator}; use cpu or auto"
                 elif cuda and self.devices > (count := torch.cuda.device_count()):
                     yield "devices", f"this machine has {count} GPUs; expected at most as many"

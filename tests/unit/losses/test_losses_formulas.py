@@ -216,6 +216,13 @@ def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.C
     torch.testing.assert_close(got, sum(expected))
 
 
+def test_matryoshka_within_matryoshka_is_refused() -> None:
+    inner = Matryoshka.Config(inner=Bpr.Config())
+    assert not [*inner.problems()]
+    (found,) = Matryoshka.Config(inner=inner).problems()
+    assert found[0] == "inner"
+
+
 def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     config = SlAtK.Config(k=20)
     (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)

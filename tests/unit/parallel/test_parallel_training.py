@@ -1,23 +1,28 @@
 """Two and four processes train the weights that one trains with the same batches."""
 
+import multiprocessing
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from forks import ranks_are_forks
+from forks import ForkedWorker, ranks_are_forks
 from torch import Tensor
 
 from twotower.commands.compose import checked
+from twotower.config.errors import InputError
 from twotower.evaluation.feature_importance import feature_importance
 from twotower.evaluation.item_content import metric_data
 from twotower.negatives.mined import Mined
-from twotower.parallel.processes import processes
-from twotower.parallel.ranks import sum_over_ranks, world_size
+from twotower.parallel.processes import FailedProcessError, processes
+from twotower.parallel.ranks import rank, sum_over_ranks, world_size
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.stages import load_dataset
 from twotower.training.callbacks.curves import EPOCH_LOSS
@@ -166,3 +171,45 @@ def test_two_processes_compute_what_one_computes_before_and_between_epochs(tmp_p
     assert torch.equal(mean, initial)
     assert any(map(any, windows))
     assert found == windows
+
+
+def rehearse_overflow(folder: Path) -> None:
+    """Train with a loss that is not finite on the share of rank 1."""
+    settings = checked(
+        "train",
+        [*COMMON, "negatives=in_batch", "trainer.precision=bf16-mixed", f"output_root={folder}"],
+    )
+    config = RunConfig.composed(settings)
+    dataset = load_dataset(config, rebuild=False)
+    module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
+    usual = module.batch_loss
+    module.batch_loss = lambda *arguments, **named: usual(*arguments, **named) * (torch.inf if rank() else 1)  # type: ignore[method-assign]
+    fit(TrainContext(config.trainer, folder, lambda: None), module, batches, FIT)
+
+
+def test_a_first_loss_that_is_not_finite_on_one_rank_is_an_input_error(tmp_path: Path) -> None:
+    follow = partial(rehearse_overflow, tmp_path)
+    with processes(2, 1, follow, tmp_path), pytest.raises(InputError, match="the first loss is inf"):
+        follow()
+
+
+def test_if_a_process_ends_before_the_group_is_complete_the_others_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children: list[multiprocessing.Process] = []
+
+    def start(target: Any, args: Sequence[Any], daemon: bool) -> multiprocessing.Process:
+        work, argument = (sys.exit, 3) if args[1] == 1 else (time.sleep, 60)
+        children.append(ForkedWorker(target=work, args=(argument,), daemon=daemon))
+        return children[-1]
+
+    monkeypatch.setattr("twotower.parallel.processes.CONTEXT", SimpleNamespace(Process=start))
+    monkeypatch.setattr("twotower.parallel.processes.GRACE_SECONDS", 0.1)
+    with (
+        pytest.raises(FailedProcessError, match="rank 1 ended with exit status 3"),
+        processes(3, 1, os.getpid, tmp_path),
+    ):
+        pass
+    for child in children:
+        child.join(10)
+    assert [child.exitcode for child in children] == [3, -9]

@@ -1,4 +1,4 @@
-"""Which precision `auto` is."""
+"""Which precision `auto` is, and what the machine does not support."""
 
 import pytest
 import torch
@@ -29,3 +29,19 @@ def test_other_accelerators_train_in_float32(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fastest_precision("mps") == "32-true"
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "cuda"])
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, accelerator: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    config = TrainerChoice.Config.model_validate({"accelerator": accelerator, "devices": 2})
+    assert [*config.problems()] == [("devices", "this machine has 1 GPUs; expected at most as many")]
+    assert not [*config.model_copy(update={"devices": 1}).problems()]
+
+
+def test_auto_trains_several_processes_on_the_cpus_of_a_machine_without_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not [*TrainerChoice.Config(accelerator="auto", devices=2).problems()]

@@ -24,7 +24,6 @@ def test_a_short_training_has_the_whole_rate_at_each_step(
             factors.extend(module.optimizer_choice.factor(step, 100) for step in (0, 5, 50))
 
     monkeypatch.setattr(probe.pl, "Trainer", Trainer)
-    monkeypatch.setattr(probe, "rehearse_step", lambda *_: None)
     config: Any = SimpleNamespace(
         optimizer=AdamW.Config(learning_rate=0.5, schedule=schedule), trainer=TrainerChoice.Config()
     )
