@@ -1,7 +1,7 @@
 """Features of the time of a request."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,7 @@ class TimeFeature(Feature):
 
         column: Literal["request_time"] = "request_time"
         missing: Literal["unknown"] = "unknown"
-
-        @property
-        def describes_request(self) -> bool:
-            """True."""
-            return True
+        describes_request: ClassVar[bool] = True
 
     expected = "unix seconds"
 

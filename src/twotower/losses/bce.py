@@ -1,5 +1,7 @@
 """Binary cross-entropy of positives (label 1) and of negatives or impressions without a click (label 0)."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,11 +25,7 @@ class Bce(TemperatureLoss):
 
         negative_weight: PositiveFloat = 1.0
         """w, the weight of all sampled negatives together, relative to the positive."""
-
-        @property
-        def impressions(self) -> ImpressionsAs:
-            """As examples with the label 0."""
-            return "examples"
+        impressions: ClassVar[ImpressionsAs] = "examples"
 
     config: Config
 

@@ -1,5 +1,7 @@
 """DirectAU: alignment of pairs, and uniformity of users and of items on the sphere."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -27,21 +29,11 @@ class DirectAu(CosineLoss):
 
         uniformity_weight: PositiveFloat = 1.0
         """w (gamma in the paper, .2 to 10)."""
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors`, `no_item_bias` and `one_interest`: uniformity is of one vector per user."""
-            return super().needs | {"one_interest"}
-
-        @property
-        def compares_examples(self) -> bool:
-            """True: uniformity compares all pairs of a batch."""
-            return True
-
-        @property
-        def impressions(self) -> ImpressionsAs:
-            """`nothing`."""
-            return "nothing"
+        needs: ClassVar[frozenset[str]] = CosineLoss.Config.needs | {"one_interest"}
+        """Uniformity is of one vector per user."""
+        compares_examples: ClassVar[bool] = True
+        """Uniformity compares all pairs of a batch."""
+        impressions: ClassVar[ImpressionsAs] = "nothing"
 
         def scoring(self) -> ScoringConfig:
             """Return cosines of the positives; no negatives are drawn."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -62,11 +63,10 @@ class Loss(Component, nn.Module, ABC):
                 return
             name, sampler = self.owner.__name__, negatives.owner.__name__
             remedies = towers.remedies()
-            lacking = self.needs - towers.provides() - negatives.provides
             for need, remedy in remedies.items():
-                if need in lacking:
+                if remedy and need in self.needs:
                     yield "", f"{name} needs {need}, which these towers do not provide; {remedy}"
-            if others := lacking - remedies.keys():
+            if others := self.needs - remedies.keys() - negatives.provides:
                 text = f"{name} needs {', '.join(sorted(others))}, which {sampler} does not provide"
                 yield "", f"{text}; choose other negatives, or disable the correction of the loss"
 
@@ -143,10 +143,7 @@ class CosineLoss(Loss, ABC):
     class Config(Loss.Config):
         """Settings of every loss of cosines."""
 
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors` and `no_item_bias`."""
-            return frozenset({"unit_vectors", "no_item_bias"})
+        needs: ClassVar[frozenset[str]] = frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 from torch import Tensor
@@ -32,16 +32,13 @@ class Matryoshka(Loss):
         """The loss, as in `{_target_: twotower.losses.bpr.Bpr}`."""
         num_halvings: Annotated[int, Ge(1), Le(11)] = 2
         """2: all columns, half of them and a quarter."""
+        needs: ClassVar[frozenset[str]] = frozenset({"no_item_bias", "one_member"})
+        """The needs of the other loss are checked separately."""
 
         @property
         def compares_examples(self) -> bool:
             """As the other loss."""
             return self.inner.compares_examples
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`no_item_bias` and `one_member`; the needs of the other loss are checked separately."""
-            return frozenset({"no_item_bias", "one_member"})
 
         @property
         def impressions(self) -> ImpressionsAs:

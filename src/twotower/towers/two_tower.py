@@ -2,11 +2,9 @@
 
 from collections.abc import Set
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from twotower.config.component import Config
 from twotower.config.spec import Width
@@ -40,12 +38,8 @@ class TwoTowerConfig(Config):
         """The width of the towers' output, without the column of the item bias."""
         return self.embedding_dim - self.item_bias.width
 
-    def provides(self) -> frozenset[str]:
-        """Return the needs of losses (`Loss.Config.needs`) that these towers meet."""
-        return frozenset(need for need, remedy in self.remedies().items() if not remedy)
-
     def remedies(self) -> dict[str, str]:
-        """Return need of a loss -> settings that meet it; empty if these towers meet it."""
+        """Return need of a loss (`Loss.Config.needs`) -> settings that meet it; empty if the towers do."""
         towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
         lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
         one_member = "set history.members=1" if self.history.num_members > 1 else ""
@@ -74,16 +68,6 @@ def pair_scores(users: Tensor, items: Tensor, dtype: torch.dtype | None = None) 
     if users.dim() > items.dim():
         return (users * items[..., None, :]).sum(-1, dtype=dtype).amax(-1)
     return (users * items).sum(-1, dtype=dtype)
-
-
-class _WithoutInitialWeights(TorchFunctionMode):
-    """Skips `torch.nn.init`, for which torch would import its compiler on the meta device, in a second."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 class TwoTower(nn.Module):
@@ -136,20 +120,6 @@ class TwoTower(nn.Module):
         self.new_items = config.new_items.build(
             items, self.item_encoders, self._layout, item_tower.config.provides
         )
-
-    @classmethod
-    def without_memory(
-        cls,
-        config: TwoTowerConfig,
-        users: FeatureTable,
-        items: FeatureTable,
-        contexts: FeatureTable | None = None,
-        num_events: int = 0,
-    ) -> "TwoTower":
-        """Build towers on the meta device, whose weights have shapes but no memory."""
-        with torch.device("meta"), _WithoutInitialWeights():
-            trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
-            return cls(config, users, items, trained_items, contexts, num_events)
 
     @property
     def layout(self) -> EmbeddingLayout:

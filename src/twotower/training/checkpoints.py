@@ -1,14 +1,13 @@
 """Atomic checkpoints with a checksum, and the checkpoint that a phase writes when it ends.
 
-A checkpoint is the zip file of `torch.save`. The comment of the zip is the SHA-256 of all bytes before it, so
-`torch.load` reads the file as usual.
+A checkpoint is the zip file of `torch.save`, followed by the SHA-256 of its bytes. `torch.load` ignores what
+follows the zip file.
 """
 
 import dataclasses
 import hashlib
 import mmap
 import os
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,8 +29,6 @@ TRAINED_ON = "trained_on"
 NEW_ITEMS = "model.new_items."
 """Prefix of weights that `fit_new_items` computes from the trained ones."""
 SUM_BYTES = 64
-NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)
-"""Length field at the end of a zip file without a comment, and with a comment of `SUM_BYTES`."""
 
 
 class CheckedCheckpoints(TorchCheckpointIO):
@@ -56,12 +53,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     def write(temporary: Path) -> None:
         torch.save(checkpoint, temporary)  # Lightning would hold a second copy in memory
         with temporary.open("r+b") as file:
-            file.seek(-len(NO_COMMENT), os.SEEK_END)
-            assert file.read() == NO_COMMENT
-            file.seek(-len(NO_COMMENT), os.SEEK_END)
-            file.write(COMMENT)
-            file.flush()
-            file.write(_digest(file, file.tell()))
+            file.write(_digest(file, file.seek(0, os.SEEK_END)))
 
     write_atomically(path, write)
 

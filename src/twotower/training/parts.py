@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from twotower.config.errors import InputError
 from twotower.config.memory import memory_problem
@@ -121,7 +123,9 @@ def check_weights(
     Raises:
         InputError: with the number of weights.
     """
-    towers = TwoTower.without_memory(config, users, items, contexts, num_events)
+    with torch.device("meta"), _WithoutInitialWeights():  # weights have shapes but no memory
+        trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
+        towers = TwoTower(config, users, items, trained_items, contexts, num_events)
     sparse = {id(table) for table in sparse_parameters(towers)}
     sizes = [(parameter.numel(), id(parameter) in sparse) for parameter in towers.parameters()]
     per_sparse = config.optimizer.bytes_per_sparse_weight
@@ -129,6 +133,16 @@ def check_weights(
     if message := memory_problem(f"{sum(number for number, _ in sizes):,} weights", num_bytes):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {message}; make them narrower")
+
+
+class _WithoutInitialWeights(TorchFunctionMode):
+    """Skips `torch.nn.init`, for which torch would import its compiler on the meta device, in a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def dense_tables(model: TwoTower) -> Iterator[tuple[str, int]]:

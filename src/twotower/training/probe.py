@@ -55,7 +55,7 @@ def probe(
         context.rehearse_index()  # before any training: see `rehearse_training`
 
     def train(chosen: Chosen) -> BestEpoch:
-        best = short_training(with_probed(config, chosen), module, batches)
+        best = short_training(config.with_chosen(chosen), module, batches)
         module.load_state_dict(initial)
         batches.number = 0
         return best
@@ -92,12 +92,6 @@ def _told(scores: Mapping[str, float], config: TrainingConfig) -> str:
     texts = {what: "diverged" if math.isinf(score) else f"{abs(score):.4f}" for what, score in scores.items()}
     told = ", ".join(f"{text} {what}" for what, text in texts.items())
     return f"{config.trainer.monitor} after a short training: {told}"
-
-
-def with_probed(config: TrainingConfig, chosen: Mapping[str, float | None]) -> TrainingConfig:
-    """Return the settings with the chosen values of the optimizer."""
-    values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen if key.startswith(OPTIMIZER)}
-    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=values)})
 
 
 class BestEpoch(pl.Callback):

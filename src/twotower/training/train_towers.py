@@ -32,7 +32,7 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
-from twotower.training.probe import probe, with_probed
+from twotower.training.probe import probe
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -96,7 +96,7 @@ def train_towers(
     _warn_of_empty_histories(batches, dataset.valid)
     warn_of_large_tables(module.model)
     chosen = probe(config, module, batches, context)
-    config, context = with_probed(config, chosen), replace(context, chosen=chosen)
+    config, context = config.with_chosen(chosen), replace(context, chosen=chosen)
     module.optimizer_choice = config.optimizer.build()
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
     context = replace(context, rehearse_index=None)

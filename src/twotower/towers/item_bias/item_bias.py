@@ -5,7 +5,7 @@ The user embedding has a 1 in the column of the item bias, so that the score is 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -45,10 +45,8 @@ class ItemBias(Component, nn.Module, ABC):
     class Config(Component.Config):
         """Settings of every item bias."""
 
-        @property
-        def width(self) -> int:
-            """Number of columns in the embedding: 0 or 1."""
-            return 1
+        width: ClassVar[int] = 1
+        """Number of columns in the embedding: 0 or 1."""
 
         @property
         def gives_sparse_gradients(self) -> bool:

@@ -1,5 +1,7 @@
 """No item bias."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from twotower.towers.item_bias.item_bias import ItemBias
@@ -11,10 +13,7 @@ class NoBias(ItemBias):
     class Config(ItemBias.Config):
         """No settings."""
 
-        @property
-        def width(self) -> int:
-            """0."""
-            return 0
+        width: ClassVar[int] = 0
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return no column."""

@@ -46,11 +46,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         interactions: of training; items of a user are no negatives of this user.
     """
     sampler = module.negatives
-    trained = sampler.trained_rows.cpu().numpy()
-    # Position of each item row among the trained items, from 1; 0 = not trained.
-    positions = np.zeros(sampler.num_items + 1, dtype=np.int64)
-    positions[trained] = np.arange(1, len(trained) + 1)
-    rows_by_position = np.concatenate([[0], trained])
+    is_trained = (sampler.frequencies > 0).cpu().numpy()
     all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
     everyone = np.flatnonzero(interactions.examples.counts())
     everyone, found = everyone[share(len(everyone))], []
@@ -58,19 +54,18 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         torch.autocast(module.device.type, enabled=False),
         Progress("mining: ranking the catalogue for users", len(everyone)) as advance,
     ):
-        items = encode_catalogue(module.model)[sampler.trained_rows - 1]
+        items = encode_catalogue(module.model)
         for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
             times = all_times[offsets[users + 1] - 1]
             vectors = encode_users(module.model, interactions, users, times, None)
             pair_users, rows = distinct_pairs(*interactions.examples.flat(users))
-            is_trained = positions[rows] > 0
-            pairs = pair_users[is_trained], positions[rows[is_trained]]
-            ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), pairs)
+            pairs = pair_users[is_trained[rows]], rows[is_trained[rows]]
+            ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), pairs, ~is_trained[1:])
             at_user, at_item = (torch.from_numpy(each).to(vectors.device) for each in pairs)
             products = pair_scores(vectors[at_user], items[at_item - 1]).cpu().numpy()
             counts = np.bincount(pairs[0], minlength=len(users))
             own = np.bincount(pairs[0], products, len(users)) / np.maximum(counts, 1)
-            found.append((users, rows_by_position[ranked], scores, own.astype(np.float32)))
+            found.append((users, ranked, scores, own.astype(np.float32)))
             advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
     columns = (gather_rows(torch.from_numpy(np.concatenate(each))) for each in zip(*found, strict=True))
     sampler.take(interactions.num_users, *columns)

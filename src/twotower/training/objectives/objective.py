@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class Objective(Component, ABC):
 
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024
         """P, examples per batch."""
+        reads_every_position: ClassVar[bool] = False
+        """Whether examples share a history and read its summary at their positions."""
 
         def problems(
             self,
@@ -39,11 +41,6 @@ class Objective(Component, ABC):
         ) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`."""
             return ()
-
-        @property
-        def reads_every_position(self) -> bool:
-            """Whether examples share a history and read its summary at their positions."""
-            return False
 
         def build(self) -> "Objective":
             """Build the objective."""

@@ -4,7 +4,7 @@ Shapes: n examples, W segments, B segments of a batch, P positives, S impression
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -45,11 +45,7 @@ class Sequence(NextItem):
         """The segments of an epoch are a permutation."""
         mask_known: bool = True
         """Mask all items of the user, earlier and later, as negatives; false: only the positive is masked."""
-
-        @property
-        def reads_every_position(self) -> bool:
-            """True; see `Objective.Config`."""
-            return True
+        reads_every_position: ClassVar[bool] = True
 
         def problems(
             self,

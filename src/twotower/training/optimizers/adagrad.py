@@ -1,7 +1,7 @@
 """Adagrad: a learning rate per weight that falls with its gradients, which suits rare items."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -26,16 +26,13 @@ class Adagrad(OptimizerChoice):
         """See `OptimizerChoice`."""
         weight_decay: NonNegativeFloat = 0.0
         """Added to the gradient. Must be 0 with sparse tables."""
+        bytes_per_sparse_weight: ClassVar[int] = 8
+        """With the sum of its squared gradients."""
 
         @property
         def takes_sparse(self) -> bool:
             """Whether sparse gradients are supported: without weight decay only."""
             return self.weight_decay == 0
-
-        @property
-        def bytes_per_sparse_weight(self) -> int:
-            """With the sum of its squared gradients."""
-            return 8
 
     config: Config
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -33,11 +33,7 @@ class AdamW(OptimizerChoice):
         """Decay of the first moment."""
         beta_2: ProperFraction = 0.999
         """Decay of the second moment."""
-
-        @property
-        def takes_sparse(self) -> bool:
-            """Always True."""
-            return True
+        takes_sparse: ClassVar[bool] = True
 
         def probes(self) -> dict[str, list[float]]:
             """Return those of the base class, then the weight decays."""

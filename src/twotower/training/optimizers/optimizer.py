@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -34,6 +34,10 @@ class OptimizerChoice(Component, ABC):
         """How often `plateau` reduces the learning rate before the training stops."""
         warmup_share: ProperFraction = 0.3
         """Share of all steps that `one_cycle` rises for."""
+        bytes_per_sparse_weight: ClassVar[int] = 12
+        """Bytes of a weight of a sparse table with its state; here with two moments in float32."""
+        takes_row_wise: ClassVar[bool] = False
+        """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
 
         def probes(self) -> dict[str, list[float]]:
             """Return setting -> values of which a probe chooses one; see `training.probe`."""
@@ -47,16 +51,6 @@ class OptimizerChoice(Component, ABC):
         @property
         def takes_sparse(self) -> bool:
             """Whether the optimizer supports the gradients of tables with `sparse: true`."""
-            return False
-
-        @property
-        def bytes_per_sparse_weight(self) -> int:
-            """Bytes of a weight of a sparse table with its state; here with two moments in float32."""
-            return 12
-
-        @property
-        def takes_row_wise(self) -> bool:
-            """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
             return False
 
         def unused(self) -> Iterator[tuple[str, str]]:

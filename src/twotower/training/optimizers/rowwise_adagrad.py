@@ -1,7 +1,7 @@
 """Adagrad with one accumulator per row of a sparse table."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -23,15 +23,9 @@ class RowwiseAdagrad(Adagrad):
     class Config(Adagrad.Config):
         """Settings of row-wise Adagrad."""
 
-        @property
-        def bytes_per_sparse_weight(self) -> int:
-            """Its state is a number per row."""
-            return 4
-
-        @property
-        def takes_row_wise(self) -> bool:
-            """Always True."""
-            return True
+        bytes_per_sparse_weight: ClassVar[int] = 4
+        """Its state is a number per row."""
+        takes_row_wise: ClassVar[bool] = True
 
     config: Config
 
