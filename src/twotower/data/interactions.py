@@ -154,11 +154,8 @@ class Interactions:
         return None if self.events is None else self._last(self.events, users, length)
 
     def _last(self, column: np.ndarray, users: np.ndarray, length: int) -> NDArray[np.int64]:
-        positions = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
-        exists = positions >= np.asarray(self.offsets[users])[:, None]
-        padded = np.zeros(positions.shape, dtype=np.int64)
-        padded[exists] = column[positions[exists]]
-        return padded
+        begins, ends = np.asarray(self.offsets[users]), np.asarray(self.offsets[users + 1])
+        return values_before(column, ends, history_mask(ends, begins, length)).astype(np.int64)
 
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return (index in `users` [B], item row) of each interaction of these users, by ascending index."""
@@ -169,6 +166,26 @@ class Interactions:
         """Return (index in `users` [B], position) of each interaction of these users, by ascending index."""
         starts = np.asarray(self.offsets[users])
         return expand_ranges(starts, np.asarray(self.offsets[users + 1]) - starts)
+
+
+def history_mask(ends: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
+    """Return which of the `length` positions before each end [B] are at or after its begin [B], [B, L]."""
+    mask: np.ndarray = np.arange(length, 0, -1) <= (ends - begins)[:, None]
+    return mask
+
+
+def values_before(column: np.ndarray, ends: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the values of a column [n] before each position [B], right-aligned, [B, L], 0 where masked.
+
+    Args:
+        mask: bool [B, L], see `history_mask`.
+    """
+    if not len(column):
+        return np.zeros(mask.shape, column.dtype)
+    positions = ends[:, None] + np.arange(-mask.shape[1], 0)
+    values: np.ndarray = np.asarray(column).take(positions, mode="clip")  # those out of bounds are masked
+    values *= mask
+    return values
 
 
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.errors import InputError
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, history_mask, values_before
 from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
-from twotower.training.lazy_columns import LazyColumn, first_since
 from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
+
+SAMPLE = 100_000
+"""Number of examples by which the share without a history is estimated."""
 
 
 class TrainBatches:
@@ -83,10 +84,9 @@ class TrainBatches:
             self.order = BlockOrder(len(interactions), shuffle_rows, seed)
             self.examples = lazy_examples(interactions, history.strict)
         self.weights = weights
-        self.items = HistoryWindows(interactions.items, history.length)
-        self.times = HistoryWindows(interactions.times, history.length)
-        events = interactions.events
-        self.events = None if events is None else HistoryWindows(events, history.length)
+        # Plain views are faster than memory maps.
+        self.items, self.times = np.asarray(interactions.items), np.asarray(interactions.times)
+        self.events = None if interactions.events is None else np.asarray(interactions.events)
         self.number = 0
 
     def __len__(self) -> int:
@@ -123,13 +123,10 @@ class TrainBatches:
         return "users have one interaction, or equal times; for the latter set history.strict=false"
 
     def share_without_history(self) -> float:
-        """Return the share of the examples with an empty history."""
-        number = total = 0
-        for chosen in self.order.ascending():
-            begins = self.offsets[self.examples.users[chosen]]
-            number += int((self.examples.history_end[chosen] == begins).sum())
-            total += len(chosen)
-        return number / total
+        """Return the share of the examples of an epoch with an empty history; of many, it is estimated."""
+        chosen = self.order.epoch(0)[0:SAMPLE]
+        begins = self.offsets[self.examples.users[chosen]]
+        return float((self.examples.history_end[chosen] == begins).mean())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position."""
@@ -166,11 +163,11 @@ class TrainBatches:
         return Batch(
             UserBatch(
                 _int64(users),
-                _int32(self.items.before(ends, mask)),
-                torch.from_numpy(self.times.before(ends, mask)),
+                _int32(values_before(self.items, ends, mask)),
+                torch.from_numpy(values_before(self.times, ends, mask)),
                 torch.from_numpy(examples.times[chosen]),
                 None if examples.context is None else _int64(examples.context[chosen]),
-                None if self.events is None else _int32(self.events.before(ends, mask)),
+                None if self.events is None else _int32(values_before(self.events, ends, mask)),
                 query_positions,
                 latest_requests,
             ),
@@ -199,6 +196,21 @@ def _int32(values: np.ndarray) -> Tensor:
 
 def _int64(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.int64, copy=False))
+
+
+class LazyColumn:
+    """A column of examples that is computed for those of a batch, not for all.
+
+    Args:
+        compute: returns the values at positions [P] of examples.
+    """
+
+    def __init__(self, compute: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.compute = compute
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """Return the values at positions [P]."""
+        return self.compute(positions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,50 +283,24 @@ def lazy_examples(interactions: Interactions, strict: bool) -> Examples:
     return Examples(users, items, times, ends, context, len(interactions))
 
 
+def first_since(
+    column: np.ndarray | LazyColumn, times: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> NDArray[np.int64]:
+    """Bisect for the first position from low to high [P] that is not earlier than times [P].
+
+    Args:
+        column: times; those from low to high ascend.
+    """
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    while len(left := np.flatnonzero(low < high)):
+        middle = (low[left] + high[left]) // 2
+        is_earlier = column[middle] < times[left]
+        low[left[is_earlier]] = middle[is_earlier] + 1
+        high[left[~is_earlier]] = middle[~is_earlier]
+    return low
+
+
 def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
     """Return the order of two concatenated logs by user, then time; at equal times the first log leads."""
     users = np.concatenate([first.user_rows(), second.user_rows()])
     return np.lexsort((np.concatenate([first.times, second.times]), users))
-
-
-class HistoryWindows:
-    """The last L values of a column before any position.
-
-    Row p of a sliding window over the column is column[p:p + L], so that a history is one copy of contiguous
-    values.
-
-    Args:
-        column: [n], may be memory-mapped; a column shorter than L is copied.
-        length: L, at least 1.
-    """
-
-    def __init__(self, column: np.ndarray, length: int) -> None:
-        column = np.asarray(column)  # a plain view is faster than a memory map
-        self.num_missing = max(0, length - len(column))
-        if self.num_missing:
-            column = np.concatenate([np.zeros(self.num_missing, column.dtype), column])
-        self.column, self.length = column, length
-        self.rows = sliding_window_view(column, length)
-
-    def before(self, ends: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return the values before each position, [P, l], right-aligned, 0 where masked.
-
-        Args:
-            ends: [P] positions.
-            mask: bool [P, l], l <= L, False at padding.
-        """
-        starts = ends.astype(np.int64) + (self.num_missing - self.length)
-        skipped = self.length - mask.shape[1]
-        values: np.ndarray = self.rows[np.maximum(starts, 0), skipped:]
-        for row in np.flatnonzero(starts < 0):  # positions near the begin of the column
-            whole = np.zeros(self.length, values.dtype)
-            whole[-starts[row] :] = self.column[: starts[row] + self.length]
-            values[row] = whole[skipped:]
-        values *= mask
-        return values
-
-
-def history_mask(ends: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
-    """Return which of the `length` positions before each end [P] are at or after its begin [P]."""
-    mask: np.ndarray = np.arange(length, 0, -1) <= (ends - begins)[:, None]
-    return mask

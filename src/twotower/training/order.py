@@ -3,7 +3,6 @@
 Shapes: n interactions, m impressions without a click that are examples too.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +39,6 @@ class Order:
         chosen: np.ndarray = self.examples[np.minimum(drawn, len(self.examples) - 1)]
         return chosen
 
-    def ascending(self) -> Iterator[np.ndarray]:
-        """Yield the positions of all examples, in ascending order."""
-        yield self.examples
-
 
 class BlockOrder:
     """All interactions as examples, shuffled in a buffer: an epoch is never a permutation in memory.
@@ -63,12 +58,6 @@ class BlockOrder:
     def epoch(self, number: int) -> "BlockEpoch":
         """Return the positions of the examples, which a slice computes."""
         return BlockEpoch(self, number)
-
-    def ascending(self) -> Iterator[np.ndarray]:
-        """Yield the positions of all examples, in ascending order."""
-        rows = self.buffer_blocks * BLOCK_EXAMPLES
-        for start in range(0, self.size, rows):
-            yield np.arange(start, min(start + rows, self.size))
 
 
 class BlockEpoch:

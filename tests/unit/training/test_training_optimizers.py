@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.training.optimizers.adagrad import Adagrad
-from twotower.training.optimizers.adamw import AdamW, SparseAdamW
+from twotower.training.optimizers.adamw import AdamW
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad, SparseRowwiseAdagrad
 
@@ -37,7 +37,8 @@ def test_row_wise_adagrad_by_hand() -> None:
 
 def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
     weights = nn.Parameter(torch.tensor([[1.0], [2.0], [4.0]]))
-    optimizer = SparseAdamW([weights], lr=0.5, betas=(0.5, 0.75), weight_decay=0.2)
+    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, beta_1=0.5, beta_2=0.75).build()
+    optimizer = choice.optimizer([weights], [weights])
     weights.grad = sparse_gradient([2, 0], [[8.0], [-2.0]], 3)
     optimizer.step()
     # The first step of Adam is the learning rate, after a decay of a tenth.

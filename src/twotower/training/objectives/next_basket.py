@@ -23,8 +23,7 @@ from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.decayed_shares import fit_mixture
-from twotower.training.batches import TrainBatches
-from twotower.training.lazy_columns import LazyColumn, first_since
+from twotower.training.batches import LazyColumn, TrainBatches, first_since
 from twotower.training.objectives.objective import Objective, halved
 from twotower.training.order import Order
 

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.data.interactions import Interactions, expand_ranges
+from twotower.data.interactions import Interactions, expand_ranges, history_mask
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
 from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.training.batches import TrainBatches, history_mask
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.order import Order
 

@@ -1,6 +1,6 @@
 """Adam with decoupled weight decay."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.config.spec import NonNegativeFloat, ProperFraction
-from twotower.training.optimizers.optimizer import OptimizerChoice, evaluate_closure
+from twotower.training.optimizers.optimizer import OptimizerChoice
 
 
 class AdamW(OptimizerChoice):
@@ -91,8 +91,11 @@ class AdamW(OptimizerChoice):
         """Build SparseAdam with weight decay of the rows in the batch."""
         config = self.config
         betas = (config.beta_1, config.beta_2)
-        initial = self._initial(parameters)
-        return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay, initial)
+        optimizer = torch.optim.SparseAdam(parameters, lr=config.learning_rate, betas=betas)
+        if config.weight_decay:
+            decay = partial(decay_rows, config.weight_decay, self._initial(parameters))
+            optimizer.register_step_pre_hook(decay)
+        return optimizer
 
 
 @torch.no_grad()
@@ -110,39 +113,22 @@ def pull_to_initial(initial: Mapping[nn.Parameter, Tensor], optimizer: Optimizer
             parameter.add_(values, alpha=group["lr"] * group["weight_decay"])
 
 
-class SparseAdamW(torch.optim.SparseAdam):
-    """`torch.optim.SparseAdam` with decoupled weight decay of the rows that have a gradient.
+@torch.no_grad()
+def decay_rows(
+    weight_decay: float, initial: Mapping[nn.Parameter, Tensor], optimizer: Optimizer, *_: Any
+) -> None:
+    """Before a step of SparseAdam, decay the rows of matrices that have a gradient.
 
     Args:
-        weight_decay: of tables with more than one dimension.
-        initial: values of tables that these decay to, in place of zero.
+        initial: values of matrices that these decay to, in place of zero.
     """
-
-    def __init__(
-        self,
-        parameters: Sequence[nn.Parameter],
-        lr: float,
-        betas: tuple[float, float],
-        weight_decay: float,
-        initial: Mapping[nn.Parameter, Tensor] | None = None,
-    ) -> None:
-        super().__init__(parameters, lr=lr, betas=betas)
-        self.weight_decay = weight_decay
-        self.initial = initial or {}
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Decay and update the rows that have a gradient; returns the loss of `closure`."""
-        loss = evaluate_closure(closure)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.ndim > 1 and self.weight_decay:
-                    parameter.grad = parameter.grad.coalesce()
-                    rows = parameter.grad.indices()[0]
-                    kept = parameter.index_select(0, rows) * (1 - group["lr"] * self.weight_decay)
-                    if parameter in self.initial:
-                        initial = self.initial[parameter].index_select(0, rows)
-                        kept.add_(initial, alpha=group["lr"] * self.weight_decay)
-                    parameter.index_copy_(0, rows, kept)
-        super().step()  # type: ignore[no-untyped-call]
-        return loss
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.ndim > 1:
+                parameter.grad = parameter.grad.coalesce()
+                rows = parameter.grad.indices()[0]
+                kept = parameter.index_select(0, rows) * (1 - group["lr"] * weight_decay)
+                if parameter in initial:
+                    values = initial[parameter].index_select(0, rows)
+                    kept.add_(values, alpha=group["lr"] * weight_decay)
+                parameter.index_copy_(0, rows, kept)

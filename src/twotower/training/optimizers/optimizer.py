@@ -88,9 +88,10 @@ class OptimizerChoice(Component, ABC):
         parameters, sparse_ids = list(parameters), {id(parameter) for parameter in sparse}
         dense = [parameter for parameter in parameters if id(parameter) not in sparse_ids]
         tables = [parameter for parameter in parameters if id(parameter) in sparse_ids]
+        if not tables:
+            return self.dense_optimizer(dense, fused)
         optimizers = [self.dense_optimizer(dense, fused)] if dense else []
-        optimizers += [self.sparse_optimizer(tables)] if tables else []
-        return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
+        return CombinedOptimizer([*optimizers, self.sparse_optimizer(tables)])
 
     def keep_initial(self, parameters: Iterable[nn.Parameter]) -> None:
         """Keep the present weights if the optimizer needs the initial ones; before a checkpoint is loaded."""
@@ -100,7 +101,10 @@ class OptimizerChoice(Component, ABC):
         """Build the optimizer of parameters with dense gradients; `fused` allows a fused kernel."""
 
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
-        """Build the optimizer of tables with sparse gradients; needed if `takes_sparse` can be True."""
+        """Build the optimizer of tables with sparse gradients; needed if `takes_sparse` can be True.
+
+        Its `step` is called without a closure.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not support sparse gradients")
 
     def scheduler(self, optimizer: Optimizer, num_steps: int) -> LambdaLR:
@@ -135,7 +139,10 @@ class CombinedOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step each optimizer; returns the loss of `closure`."""
-        loss = evaluate_closure(closure)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for optimizer in self.optimizers:
             optimizer.step()
         return loss
@@ -147,11 +154,3 @@ class CombinedOptimizer(Optimizer):
         for optimizer in self.optimizers:
             optimizer.state = self.state
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
-
-
-def evaluate_closure(closure: Callable[[], Any] | None) -> Any:
-    """Return the loss of the closure of a step, with gradients; None without a closure."""
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()

@@ -8,7 +8,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from twotower.training.optimizers.adagrad import Adagrad
-from twotower.training.optimizers.optimizer import evaluate_closure
 
 
 class RowwiseAdagrad(Adagrad):
@@ -42,8 +41,8 @@ class SparseRowwiseAdagrad(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the rows that have a gradient; returns the loss of `closure`."""
-        loss = evaluate_closure(closure)
+        """Update the rows that have a gradient; without a closure."""
+        assert closure is None  # `CombinedOptimizer` has called it
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -58,4 +57,3 @@ class SparseRowwiseAdagrad(Optimizer):
                 state["sum"].index_copy_(0, rows, sums)
                 rates = -group["lr"] / (sums.sqrt() + group["eps"])
                 parameter.index_add_(0, rows, (wide * rates[:, None]).reshape(values.shape))
-        return loss
