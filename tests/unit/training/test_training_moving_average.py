@@ -32,6 +32,8 @@ for step, decay in enumerate([3 / 12, DECAY, DECAY, DECAY, DECAY], start=2):
 class Falling(RetrievalModule):
     """Scores of epochs that are given, and the weight that each validation reads."""
 
+    temperature = 1.0
+
     def __init__(self, scores: list[float]) -> None:
         pl.LightningModule.__init__(self)
         self.weight = nn.Parameter(torch.zeros(()))

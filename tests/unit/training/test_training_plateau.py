@@ -33,6 +33,8 @@ WEIGHTS = [-0.9, -1.8, -2.7, -3.6, -2.1, -2.4, -2.7, -3.0, -2.5, -2.6, -2.7, -2.
 class OneWeight(RetrievalModule):
     """Scores of epochs that are given, and the weight after each epoch."""
 
+    temperature = 1.0
+
     def __init__(self, scores: Sequence[float], initial_score: float | None) -> None:
         pl.LightningModule.__init__(self)
         self.weight = nn.Parameter(torch.zeros(()))
