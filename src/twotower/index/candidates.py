@@ -144,7 +144,7 @@ class IndexChoice:
 
 def kinds_to_try(dim: int) -> Mapping[str, list[Settings]]:
     """Return kind -> settings to try, without a number of cells."""
-    codes = sorted({parts for parts in (dim // 2, dim // 4, dim // 8) if parts and dim % parts == 0})
+    codes = sorted({parts for parts in (dim // 2, dim // 4, dim // 8) if parts and dim % parts == 0}) or [dim]
     return {
         "flat_ip": [(FlatIP, {})],
         "ivf_sq": [(IVFSQ, {})],

@@ -106,8 +106,9 @@ def measure_churn(
     """
     start, first = states[0], exact[0]
     assert first is not None
-    index = config.for_size(start.end).build()
-    index.build(vectors[: start.end], np.arange(start.end))
+    vectors_at_start = vectors[: start.end]
+    index = config.for_vectors(vectors_at_start, first.tuning.queries).build()
+    index.build(vectors_at_start, np.arange(start.end))
     reached = _tune(index, first.tuning, target_recall)
     rows = []
     for is_maintained in (True, False) if isinstance(index, IVF) else (False,):

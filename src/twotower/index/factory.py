@@ -113,7 +113,8 @@ class Factory(Index):
 
     def stored_rows(self, inner: Any) -> np.ndarray:
         """See `Index.stored_rows`."""
-        return rows_in_cells(_cells(inner))
+        cells = _cells(inner)
+        return super().stored_rows(inner) if cells is None else rows_in_cells(cells)
 
     @property
     def largest_search_arg(self) -> int:

@@ -149,7 +149,7 @@ class Index(Component, ABC):
 
     def stored_rows(self, inner: Any) -> np.ndarray:
         """Return the ids of a loaded Faiss object, int64 [N]; not called with an IndexIDMap."""
-        raise NotImplementedError(f"{self.kind}: override stored_rows()")
+        raise NotImplementedError(f"{self.kind} needs an IndexIDMap, or its own stored_rows()")
 
     def check_range(self, vectors: np.ndarray) -> None:
         """Raise InputError for values that the index cannot store."""
@@ -268,12 +268,13 @@ class Index(Component, ABC):
             raise InputError(f"{path}: there is no such index file")
         try:
             loaded = FaissIndex(*read_index(path))
+            is_valid = self.faiss_type in (type(loaded.inner), faiss.Index) and self.fits(loaded.inner)
+            is_valid = is_valid and loaded.find_rows(self.stored_rows)
         except (RuntimeError, MemoryError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             message = f"{path}: is not a complete index file ({reason}); build the index again"
             raise InputError(message) from error
-        is_valid = self.faiss_type in (type(loaded.inner), faiss.Index) and self.fits(loaded.inner)
-        if not is_valid or not loaded.find_rows(self.stored_rows):
+        if not is_valid:
             found = type(loaded.outer).__name__
             raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
         with self._lock.writing():

@@ -208,3 +208,12 @@ def test_candidates_that_cannot_be_built_are_left_out() -> None:
     assert [each.kind for each in choice.candidates] == ["flat_ip"]
     with pytest.raises(InputError, match=r"candidates: none fits 12 vectors of dimension 16 \(.*flat_ip"):
         Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan"]).for_vectors(few, QUERIES)
+
+
+def test_any_dimension_has_codes_of_a_product_quantizer() -> None:
+    """37 has no half, quarter or eighth: there is one code per dimension."""
+    items = np.random.default_rng(0).standard_normal((300, 37), dtype=np.float32)
+    config = Auto.Config(exact_below=0, candidates=["ivf_pq"], target_recall=0.9)
+    choice = config.for_vectors(items, items[:20]).choice
+    assert choice is not None
+    assert {each.spec["num_subquantizers"] for each in choice.candidates} == {37}

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.check import rehearse
 from twotower.index.factory import Factory
+from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.hnsw import HNSW
 from twotower.index.hnsw_sq import HNSWSQ
@@ -136,6 +138,15 @@ def test_a_file_of_another_text_is_refused(tmp_path: Path) -> None:
     again = Factory.Config(factory="IVF4,SQ8").build()
     again.load(tmp_path / "index")
     np.testing.assert_array_equal(again.search(vectors(5), 3).rows, index.search(vectors(5), 3).rows)
+
+
+@pytest.mark.parametrize("config", [FlatIP.Config(), HNSW.Config(), Factory.Config(factory="Flat")])
+def test_a_file_without_rows_is_refused(config: Index.Config, tmp_path: Path) -> None:
+    created = config.build().create(DIM, 10)
+    created.add(vectors(10))
+    faiss.write_index(created, str(tmp_path / "index"))
+    with pytest.raises(InputError, match=r"index: is not a complete index file .*needs an IndexIDMap"):
+        config.build().load(tmp_path / "index")
 
 
 @pytest.mark.parametrize("factory", ["IVF4,PQ16x4fs", "PQ16x4fs", "RR16,IVF4,PQ16x4fsr", "IVF4,RaBitQfs"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.index.auto import Auto
 from twotower.index.churn import exact_states, measure_churn
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
@@ -84,6 +85,13 @@ def test_recall_is_that_of_the_live_items_and_both_kinds_of_cells_are_measured()
     assert before is not None
     assert after is not None
     assert after < 0.9 * before
+
+
+def test_an_index_chosen_by_measurement_is_one_of_its_candidates() -> None:
+    versions, states = runbook({"replace": 0.2}).run(vectors(300), QUERIES)
+    config = Auto.Config(max_bytes_per_item=1e6, candidates=["flat_ip"])
+    rows = measure_churn("case", config, versions, states, exact_states(versions, states), 0.9)
+    assert [row.points[0].num_cells for row in rows] == [None]
 
 
 @pytest.mark.parametrize(
