@@ -345,6 +345,21 @@ def test_a_change_keeps_values_that_a_field_shows_differently(page: Any, service
     assert after == odd | {"price": 3.5, "mixed": None}
 
 
+def test_a_tag_that_is_a_number_stays_one(page: Any, service: str) -> None:
+    put = page.request.put(f"{service}/items/tagged", data={"features": {"tags": [7, "home"]}})
+    assert put.ok, put.text()
+    page.goto(f"{service}/?user=user-03")
+    shown(page, "#recommendations .card").to_have_count(10)
+    page.check("#facets input[value='7']")
+    shown(page, "#recommendations h3").to_have_text(["tagged"])
+    page.get_by_role("link", name="Items").click()
+    page.fill("#add-id", "new-7")
+    page.fill("#add-column-tags", "7, kids")
+    page.get_by_role("button", name="Save").click()
+    shown(page, "#add-status").to_contain_text("new-7 is in the catalogue")
+    assert page.request.get(f"{service}/items/new-7").json()["features"]["tags"] == [7, "kids"]
+
+
 def test_an_item_is_removed_only_by_who_says_so_twice(page: Any, service: str) -> None:
     page.goto(f"{service}/#items")
     page.fill("#item", "item-009")

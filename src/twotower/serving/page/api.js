@@ -1,7 +1,7 @@
 // Asks the service. The key, where one is wanted, lives in this tab only.
 const KEY = "twotower-key";
 
-export class Problem extends Error {
+class Problem extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;

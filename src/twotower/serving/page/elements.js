@@ -66,3 +66,17 @@ export function later(action, milliseconds = 200) {
     timer = setTimeout(() => action(...words), milliseconds);
   };
 }
+
+// Raw values of a column as people type them.
+export const HINTS = { number: "A number", tags: "Several, with commas between", text: "" };
+
+// The value of a column that is shown as this text: a tag may be a number.
+export const valueOf = ({ values }, text) => values?.find(({ value }) => String(value) === text)?.value ?? text;
+
+export function typed(column, text) {
+  if (column.kind === "number") return Number(text);
+  if (column.kind === "text") return valueOf(column, text);
+  return text.split(",").map((word) => word.trim()).filter(Boolean).map((word) => valueOf(column, word));
+}
+
+export const asTyped = (value) => (value === undefined || value === null ? "" : Array.isArray(value) ? value.join(", ") : String(value));

@@ -1,8 +1,7 @@
 // Items: found by text, looked at, added, changed and removed.
 import { ask, inPath } from "./api.js";
 import { combobox } from "./combobox.js";
-import { byId, fill, judge, make, named, nameOf, score, shown, tell, turns } from "./elements.js";
-import { asTyped, HINTS, typed } from "./fields.js";
+import { asTyped, byId, fill, HINTS, judge, make, named, nameOf, score, shown, tell, turns, typed } from "./elements.js";
 import { happened, inWords, on, state, who } from "./state.js";
 
 const NUM_SIMILAR = 8;
@@ -115,12 +114,13 @@ function say(kind, text) {
 function features(id) {
   const isChange = changed !== null && String(changed.item_id) === id;
   const given = isChange ? { ...changed.features } : {};
-  for (const { name, kind } of state.columns) {
+  for (const column of state.columns) {
+    const { name } = column;
     const shown = byId(`add-column-${name}`).value;
     if (isChange && shown === untouched[name]) continue; // a field cannot show every value as it is
     const text = shown.trim();
     if (text === "") delete given[name];
-    else given[name] = typed(kind, text);
+    else given[name] = typed(column, text);
   }
   return given;
 }

@@ -1,7 +1,7 @@
 // What is recommended to who asks, and why; and the filters.
 import { readAddress, USUAL } from "./address.js";
 import { ask } from "./api.js";
-import { byId, count, fill, judge, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
+import { byId, count, fill, judge, later, make, named, nameOf, plural, score, shown, tell, turns, valueOf } from "./elements.js";
 import { showSimilar } from "./items.js";
 import { happened, inWords, on, state, who } from "./state.js";
 import { add } from "./who.js";
@@ -19,7 +19,6 @@ async function refresh() {
     const { items } = await ask("/page/recommend", { query: { ...asking, k, where: JSON.stringify(where), exclude_seen } });
     if (!mine()) return;
     tell(null);
-    state.recommendations = items;
     showCards(items);
   } catch (error) {
     if (!mine()) return;
@@ -149,10 +148,12 @@ function readFilters() {
   const where = {};
   let sound = true;
   for (const field of byId("facets").querySelectorAll("[data-column]")) {
-    const { column } = field.dataset;
+    const { column: name } = field.dataset;
+    const text = field.type === "text" ? field.value.trim() : field.value;
+    const value = valueOf(state.columns.find((column) => column.name === name), text);
     if (field.type === "checkbox") {
-      if (field.checked) (where[column] ??= []).push(field.value);
-    } else if (field.value.trim() !== "") where[column] = field.value.trim();
+      if (field.checked) (where[name] ??= []).push(value);
+    } else if (value !== "") where[name] = value;
   }
   for (const box of byId("facets").querySelectorAll("[data-range]")) {
     const range = readRange(box);

@@ -3,7 +3,6 @@ export const state = {
   user: null,             // as GET /page/users/{id} answers
   visitor: null,          // column -> value of a visitor whom nobody knows; null while a known user asks
   basket: [],             // items added on this page, oldest first; the service keeps nothing of it
-  recommendations: [],    // as GET /page/recommend answers
   filters: { k: 10, where: {}, exclude_seen: true },
   added: new Set(),       // ids put by this page
   columns: [],            // as GET /page/facets answers

@@ -2,8 +2,7 @@
 import { readAddress, writeAddress } from "./address.js";
 import { ask, inPath } from "./api.js";
 import { combobox } from "./combobox.js";
-import { byId, date, fill, judge, later, make, named, nameOf, plural, shown, tell, turns } from "./elements.js";
-import { asTyped, HINTS, typed } from "./fields.js";
+import { asTyped, byId, date, fill, HINTS, judge, later, make, named, nameOf, plural, shown, tell, turns, typed } from "./elements.js";
 import { itemBox, openItem } from "./items.js";
 import { happened, on, state, who } from "./state.js";
 
@@ -18,7 +17,7 @@ function changed(step = false) {
   happened("who");
 }
 
-export async function beUser(id, { basket = [], step = true } = {}) {
+async function beUser(id, { basket = [], step = true } = {}) {
   const mine = turn();
   tell(null);
   let user;
@@ -34,7 +33,7 @@ export async function beUser(id, { basket = [], step = true } = {}) {
 }
 
 // Of columns that this bundle's users lack, from an address or a bundle before, nothing is asked.
-export function beVisitor(features = {}, { basket = [], step = true } = {}) {
+function beVisitor(features = {}, { basket = [], step = true } = {}) {
   turn();
   const there = state.profile.filter(({ name }) => Object.hasOwn(features, name));
   Object.assign(state, { visitor: Object.fromEntries(there.map(({ name }) => [name, features[name]])), basket });
@@ -140,10 +139,9 @@ function readProfile() {
   const wrong = fields.filter((field) => field.validity.badInput);
   judge(fields, wrong, byId("profile-fault"), wrong.length ? "Expected a number." : "");
   if (wrong.length) return;
-  const given = state.profile.map(({ name, kind, values }) => {
-    const text = byId(`profile-${name}`).value.trim();
-    // As the bundle has it: a text may stand for a number.
-    return [name, values?.find(({ value }) => kind === "text" && String(value) === text)?.value ?? typed(kind, text), text];
+  const given = state.profile.map((column) => {
+    const text = byId(`profile-${column.name}`).value.trim();
+    return [column.name, typed(column, text), text];
   });
   state.visitor = Object.fromEntries(given.filter(([, , text]) => text !== "").map(([name, value]) => [name, value]));
   changed();
