@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
-from twotower.index.faiss_index import innermost, parts_of
+from twotower.index.faiss_index import innermost, parts_of, transforms
 from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
@@ -64,7 +64,7 @@ class Factory(Index):
                 reason = str(error).strip().rpartition("Error: ")[2].rpartition(": ")[2]
                 return f"not an index of inner products of dimension {dim} ({reason})"
             changing = [
-                type(each).__name__ for each in _transforms(created) if not isinstance(each, ROTATIONS)
+                type(each).__name__ for each in transforms(created) if not isinstance(each, ROTATIONS)
             ]
             if changing:
                 return f"{changing[0]} changes dot products; use OPQ or RR, or no transform"
@@ -132,10 +132,3 @@ def _cells(index: Any) -> Any:
 
 def _has_flat_centroids(cells: Any) -> bool:
     return isinstance(faiss.downcast_index(cells.quantizer), faiss.IndexFlat)
-
-
-def _transforms(index: Any) -> Iterator[Any]:
-    for part in parts_of(index):
-        if isinstance(part, faiss.IndexPreTransform):
-            chain: Any = part.chain
-            yield from (faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size()))

@@ -242,6 +242,14 @@ def innermost(index: Any) -> Any:
     return [*parts_of(index)][-1]
 
 
+def transforms(index: Any) -> Iterator[Any]:
+    """Yield the transforms of the parts of an index, the outermost first."""
+    for part in parts_of(index):
+        if isinstance(part, faiss.IndexPreTransform):
+            chain: Any = part.chain
+            yield from (faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size()))
+
+
 def cell_sizes(cells: Any) -> np.ndarray:
     """Return the number of vectors in each cell, int64 [nlist]."""
     return np.array([cells.invlists.list_size(cell) for cell in range(cells.nlist)], dtype=np.int64)

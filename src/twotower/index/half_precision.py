@@ -24,8 +24,3 @@ def check_half_precision(vectors: np.ndarray, largest: float = LARGEST_FLOAT16) 
 def half_precision_cells(quantizer: Any, dim: int, nlist: int) -> Any:
     """Return an empty Faiss index of 16-bit vectors in cells."""
     return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT)
-
-
-def half_precision_size(cells: Any) -> int:
-    """Return the number of bytes of a vector, or -1 if the cells store others than 16-bit floats."""
-    return int(2 * cells.d) if cells.sq.qtype == HALF_PRECISION else -1

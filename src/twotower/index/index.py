@@ -276,7 +276,8 @@ class Index(Component, ABC):
             raise InputError(message) from error
         if not is_valid:
             found = type(loaded.outer).__name__
-            raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
+            message = f"holds a {found}, which is not an index of kind {self.kind} with these settings"
+            raise InputError(f"{path}: {message}")
         with self._lock.writing():
             self._faiss_index, self._path, self.build_seconds = loaded, path, 0.0
 

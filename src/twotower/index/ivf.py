@@ -14,7 +14,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.index.cell_split import balance_cells, nearest
-from twotower.index.faiss_index import FaissIndex, cell_sizes
+from twotower.index.faiss_index import FaissIndex, cell_sizes, transforms
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
 from twotower.index.matrix_products import matrix_products
@@ -78,10 +78,6 @@ class IVF(Index):
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """Return an empty Faiss index with this quantizer."""
 
-    @abstractmethod
-    def code_size(self, cells: Any) -> int:
-        """Return the expected number of bytes per vector, or -1 if the index is inconsistent."""
-
     def searched(self, inner: Any) -> Any:
         """See `Index.searched`; the cells, which may be inside a rotation or a refinement."""
         return faiss.downcast_index(faiss.extract_index_ivf(inner))
@@ -108,15 +104,17 @@ class IVF(Index):
         return euclidean_cells(self.searched(inner))
 
     def fits(self, inner: Any) -> bool:
-        """See `Index.fits`."""
+        """See `Index.fits`; the cells must have the class and the sizes of empty ones of these settings."""
         cells = self.searched(inner)
         quantizer = faiss.downcast_index(cells.quantizer)
+        if not isinstance(quantizer, faiss.IndexFlat) or quantizer.d != cells.d:
+            return False
+        empty = self.create_cells(faiss.IndexFlatIP(cells.d), cells.d, 1)
         return bool(
-            isinstance(quantizer, faiss.IndexFlat)
-            and (quantizer.d, quantizer.ntotal) == (cells.d, cells.nlist)
-            and cells.invlists.nlist == cells.nlist
+            type(cells) is type(empty)
+            and code_sizes(cells) == code_sizes(empty)
+            and quantizer.ntotal == cells.invlists.nlist == cells.nlist
             and cells.invlists.code_size in (cells.code_size, NO_CODE_SIZE)
-            and cells.code_size == self.code_size(cells)
             and 1 <= cells.nprobe <= cells.nlist
             and cells.is_trained
         )
@@ -124,10 +122,6 @@ class IVF(Index):
     def stored_rows(self, inner: Any) -> np.ndarray:
         """See `Index.stored_rows`."""
         return rows_in_cells(self.searched(inner))
-
-    def clustered(self, inner: Any, vectors: np.ndarray) -> np.ndarray:
-        """Return vectors [N, D] in the space of the centroids; by default they are there."""
-        return vectors
 
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
         """Return an index of these items in which overfull cells are split and nearly empty ones dropped.
@@ -152,7 +146,9 @@ class IVF(Index):
             renewed = FaissIndex(faiss.clone_index(self._faiss_index.outer))
         cells = self.searched(renewed.inner)
         quantizer, num_before = faiss.downcast_index(cells.quantizer), cells.nlist
-        clustered, centroids = self.clustered(renewed.inner, vectors), quantizer.reconstruct_n(0, num_before)
+        clustered, centroids = vectors, quantizer.reconstruct_n(0, num_before)
+        for transform in transforms(renewed.inner):
+            clustered = transform.apply(clustered)
         assigned = cells_of(renewed, cells, rows)
         new = assigned < 0
         assigned[new] = nearest(centroids, clustered[new])
@@ -228,6 +224,18 @@ def cells_of(index: FaissIndex, cells: Any, rows: np.ndarray) -> np.ndarray:
     order = np.argsort(stored)
     at = order[np.searchsorted(stored, rows, side="right", sorter=order) - 1]
     return np.where(stored[at] == rows, numbers[at], -1)
+
+
+def code_sizes(cells: Any) -> list[int]:
+    """Return the sizes of the codes and of their quantizer, on which the memory of a search depends."""
+    sizes = [cells.code_size]
+    if hasattr(cells, "sq"):
+        sizes += [cells.sq.qtype]
+    if hasattr(cells, "pq"):
+        sizes += [cells.pq.d, cells.pq.M, cells.pq.dsub, cells.pq.nbits, cells.pq.centroids.size()]
+    if hasattr(cells, "rabitq"):
+        sizes += [cells.rabitq.d, cells.rabitq.code_size]
+    return sizes
 
 
 def set_empty_lists(cells: Any, nlist: int) -> None:

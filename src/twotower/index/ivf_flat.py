@@ -17,10 +17,6 @@ class IVFFlat(IVF):
         """See `IVF.create_cells`."""
         return faiss.IndexIVFFlat(quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`."""
-        return int(4 * cells.d)
-
     @property
     def is_exact(self) -> bool:
         """Whether all cells are visited."""

@@ -37,14 +37,9 @@ class IVFOPQ(IVFPQ):
         super().train(inner, vectors)
         rotation.pq = None
 
-    def clustered(self, inner: Any, vectors: np.ndarray) -> np.ndarray:
-        """See `IVF.clustered`; they are rotated."""
-        rotated: np.ndarray = faiss.downcast_VectorTransform(inner.chain.at(0)).apply(vectors)
-        return rotated
-
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; also checks the rotation."""
-        if inner.chain.size() != 1 or type(self.searched(inner)) is not faiss.IndexIVFPQ:
+        if inner.chain.size() != 1:
             return False
         rotation: Any = faiss.downcast_VectorTransform(inner.chain.at(0))
         size = rotation.d_in * rotation.d_out

@@ -59,13 +59,6 @@ class IVFPQ(IVF):
         set_clustering(created.pq.cp, self.training_iterations)
         return created
 
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`; also checks the centroids."""
-        quantizer = cells.pq
-        fits = quantizer.d == cells.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
-        fits = fits and quantizer.centroids.size() == quantizer.d << quantizer.nbits
-        return int((quantizer.M * quantizer.nbits + 7) // 8) if fits else -1
-
     @property
     def build_args(self) -> dict[str, int]:
         """See `Index.build_args`."""

@@ -45,7 +45,6 @@ class IVFPQFastScan(RefinedIVF):
 
     config: Config
     kind = "ivf_pq_fastscan"
-    cells_type = faiss.IndexIVFPQFastScan
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
@@ -54,7 +53,3 @@ class IVFPQFastScan(RefinedIVF):
         created.by_residual = True  # choosing the cells has computed the dot products with centroids
         set_clustering(created.pq.cp, self.training_iterations)
         return created
-
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`."""
-        return int(cells.pq.M * NUM_BITS + 7) // 8 if cells.pq.nbits == NUM_BITS else -1

@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
-from twotower.index.half_precision import half_precision_cells, half_precision_size
+from twotower.index.half_precision import half_precision_cells
 from twotower.index.refined_ivf import RefinedIVF
 
 
@@ -36,7 +36,6 @@ class IVFPrefix(RefinedIVF):
 
     config: Config
     kind = "ivf_prefix"
-    cells_type = faiss.IndexIVFScalarQuantizer
 
     def create_codes(self, dim: int, num_vectors: int) -> Any:
         """See `RefinedIVF.create_codes`."""
@@ -49,10 +48,6 @@ class IVFPrefix(RefinedIVF):
         """See `IVF.create_cells`."""
         return half_precision_cells(quantizer, dim, nlist)
 
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`."""
-        return half_precision_size(cells)
-
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; also checks the selection of dimensions."""
         chain = getattr(faiss.downcast_index(inner.base_index), "chain", None)
@@ -60,7 +55,3 @@ class IVFPrefix(RefinedIVF):
         fits = isinstance(first, faiss.RemapDimensionsTransform) and first.d_in == inner.d
         fits = fits and np.array_equal(faiss.vector_to_array(first.map), np.arange(first.d_out))
         return bool(fits and first.d_out == self.searched(inner).d and super().fits(inner))
-
-    def clustered(self, inner: Any, vectors: np.ndarray) -> np.ndarray:
-        """See `IVF.clustered`."""
-        return np.ascontiguousarray(vectors[:, : self.searched(inner).d])

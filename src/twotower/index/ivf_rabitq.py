@@ -37,14 +37,9 @@ class IVFRaBitQ(RefinedIVF):
 
     config: Config
     kind = "ivf_rabitq"
-    cells_type = faiss.IndexIVFRaBitQ
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
         return faiss.IndexIVFRaBitQ(
             quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT, True, self.config.num_bits
         )
-
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`."""
-        return int(cells.rabitq.code_size)

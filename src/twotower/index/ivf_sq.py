@@ -5,12 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.index.half_precision import (
-    LARGEST_FLOAT16,
-    check_half_precision,
-    half_precision_cells,
-    half_precision_size,
-)
+from twotower.index.half_precision import LARGEST_FLOAT16, check_half_precision, half_precision_cells
 from twotower.index.ivf import IVF
 
 
@@ -24,10 +19,6 @@ class IVFSQ(IVF):
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
         return half_precision_cells(quantizer, dim, nlist)
-
-    def code_size(self, cells: Any) -> int:
-        """See `IVF.code_size`."""
-        return half_precision_size(cells)
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`; differences to centroids are stored, which can be twice as large."""

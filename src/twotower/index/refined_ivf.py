@@ -32,8 +32,6 @@ class RefinedIVF(IVF):
     score_tolerance = 1e-3
     faiss_type = faiss.IndexRefine
     is_mergeable = False
-    cells_type: type
-    """Class of the Faiss object with the codes."""
 
     def create(self, dim: int, num_vectors: int) -> Any:
         """See `Index.create`."""
@@ -51,7 +49,6 @@ class RefinedIVF(IVF):
         vectors: Any = faiss.downcast_index(inner.refine_index)
         fits = isinstance(vectors, faiss.IndexScalarQuantizer) and vectors.sq.qtype == HALF_PRECISION
         fits = fits and vectors.codes.size() == 2 * inner.d * inner.ntotal
-        fits = fits and type(self.searched(inner)) is self.cells_type
         return bool(fits and self.searched(inner).ntotal == inner.ntotal and super().fits(inner))
 
     def check_range(self, vectors: np.ndarray) -> None:
