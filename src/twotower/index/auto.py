@@ -41,7 +41,6 @@ class Auto(Index):
         num_sampled: PositiveInt = 1_000_000
         """Items that candidates are built from."""
         min_recall: RecallTarget = 0.8
-        """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None

@@ -74,23 +74,20 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     point within .001 of the best recall is set. `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
-    grid, points, effort = search_grid(index), [], 0
+    effort, is_large = 0, len(truth.rows) > SWEPT_WHOLE
 
     def measure(search_args: dict[str, int]) -> OperatingPoint:
+        nonlocal effort
+        advance(effort)
+        effort += sum(search_args.values())
         index.set_search_args(search_args)
         with single_thread():
             found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
         return OperatingPoint(search_args, truth.recall(found.rows), 1000 / rate, rate)
 
-    with Progress("index: tuning", sum(sum(each.values()) for each in grid)) as advance:
-        for search_args in grid:
-            advance(effort)
-            effort += sum(search_args.values())
-            points.append(measure(search_args))
-            recall, before = points[-1].recall, points[-3].recall if len(points) > 2 else -1.0
-            is_enough = recall >= target_recall or recall - before < LEAST_GAIN
-            if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > SWEPT_WHOLE):
-                break
+    enough, least_gain = (target_recall, LEAST_GAIN) if is_large else (max(target_recall, SATURATED), -1.0)
+    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
+        points = recall_curve(index, measure, enough, least_gain=least_gain)
         if index.config.min_recall < target_recall:
             points = refined(points, measure, target_recall)
     is_fixed = has_fixed_search(index)
@@ -110,16 +107,18 @@ def measure_recall(index: Index, truth: GroundTruth, search_args: dict[str, int]
     return OperatingPoint(search_args, recall)
 
 
-def recall_curve(index: Index, measure: Measure, enough: float, beyond: int = 0) -> list[OperatingPoint]:
-    """Measure growing search arguments until recall hardly grows, or `beyond` points after enough.
+def recall_curve(
+    index: Index, measure: Measure, enough: float, beyond: int = 0, least_gain: float = LEAST_GAIN
+) -> list[OperatingPoint]:
+    """Measure growing search arguments until `beyond` points after enough recall.
 
-    The last argument stays set.
+    It ends earlier if recall grows by less than `least_gain` in two steps. The last argument stays set.
     """
     points: list[OperatingPoint] = []
     for search_args in search_grid(index):
         points.append(measure(search_args))
         is_enough = len(points) > beyond and points[-1 - beyond].recall >= enough
-        if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < LEAST_GAIN):
+        if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < least_gain):
             break
     return points
 

@@ -36,7 +36,6 @@ class Factory(Index):
         num_candidates: PositiveInt | None = None
         """Items that `Refine` scores again, per result (k_factor); None = 8."""
         min_recall: RecallTarget = 0.8
-        """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None

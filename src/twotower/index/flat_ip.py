@@ -16,7 +16,6 @@ class FlatIP(Index):
         target_recall: RecallTarget = 1.0
         """recall@100 against exact search; an exact index has 1."""
         min_recall: RecallTarget = 1.0
-        """recall@100 below which the index is rejected."""
 
     kind = "flat_ip"
     faiss_type = faiss.IndexFlatIP

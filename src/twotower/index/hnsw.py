@@ -29,7 +29,6 @@ class HNSW(Index):
         candidates: PositiveInt = 200
         """Vectors that are examined to find the neighbors of a new one (efConstruction)."""
         min_recall: RecallTarget = 0.9
-        """recall@100 below which the index is rejected."""
 
     config: Config
     kind = "hnsw"

@@ -27,7 +27,6 @@ class IVFPQ(IVF):
         target_recall: RecallTarget = 0.95
         """See `Index.Config`; if it cannot be reached, tuning chooses the best recall."""
         min_recall: RecallTarget = 0.8
-        """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None

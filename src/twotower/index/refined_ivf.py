@@ -26,7 +26,6 @@ class RefinedIVF(IVF):
         target_recall: RecallTarget = 0.98
         """See `Index.Config`; if it cannot be reached, tuning chooses the best recall."""
         min_recall: RecallTarget = 0.9
-        """recall@100 below which the index is rejected."""
 
     config: Config
     score_tolerance = 1e-3
