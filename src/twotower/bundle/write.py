@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -83,8 +81,8 @@ def write_bundle(
             for name, values in table.all_rows().items()
         }
         _save_tensors(encoded, temporary / layout.ENCODED)
-        _write_table(temporary / layout.USERS, dataset.user_table)
-        _write_table(temporary / layout.ITEMS, dataset.item_table)
+        dataset.user_table.to_parquet(temporary / layout.USERS, index=False)
+        dataset.item_table.to_parquet(temporary / layout.ITEMS, index=False)
         arrays = {
             layout.ITEM_EMBEDDINGS: np.ascontiguousarray(indexed.vectors, dtype=np.float32),
             layout.HISTORY_OFFSETS: interactions.offsets,
@@ -116,22 +114,3 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     # Copies, because safetensors refuses tensors that share memory.
     copies = {name: values.detach().cpu().contiguous().clone() for name, values in tensors.items()}
     save_file(copies, path)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    columns = {str(name): _storable_column(table[name]) for name in table.columns}
-    pd.DataFrame(columns).reset_index(drop=True).to_parquet(path, index=False)
-
-
-def _storable_column(values: pd.Series) -> pd.Series:
-    """Return a column that Parquet can store: values of mixed types become text.
-
-    The tables are for display; the towers read the encoded features.
-    """
-    if values.dtype != object:
-        return values
-    try:
-        pa.array(values, from_pandas=True)
-    except (pa.ArrowException, ValueError, TypeError):
-        return values.map(str, na_action="ignore").astype("str")
-    return values

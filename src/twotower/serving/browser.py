@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from twotower.serving.live_items import Floats, ItemId, Recommendation, Rows, UserId
+from twotower.serving.live_items import ItemId, Recommendation, Rows, UserId
 from twotower.serving.requests import Request, known_rows
 
 if TYPE_CHECKING:
@@ -149,19 +149,12 @@ class Browser:
 
     def _nearest(self, rows: Rows, history: Rows) -> list[list[dict[str, Any]]]:
         """Return for each row the items of a history with the highest cosines."""
-        cosines = self._directions(rows) @ self._directions(history).T
+        cosines = self._items.directions(rows) @ self._items.directions(history).T
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :NUM_NEAREST]
         return [
             [{**self._item_entry(int(history[at])), "cosine": float(row[at])} for at in positions]
             for row, positions in zip(cosines, order, strict=True)
         ]
-
-    def _directions(self, rows: Rows) -> Floats:
-        """Return the outputs of the tower, without the bias, at length 1."""
-        vectors = self._bundle.model.layout.tower(self._items.embeddings(rows))
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        directions: Floats = np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
-        return directions
 
 
 def recommendation_entries(best: Iterable[Recommendation]) -> list[dict[str, Any]]:

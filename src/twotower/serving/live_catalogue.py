@@ -3,10 +3,12 @@
 Shapes: n rows, N vectors, D embedding.
 """
 
+import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +19,16 @@ from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
-from twotower.serving.item_filters import item_filter
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label, rows_of
 from twotower.serving.requests import checked_features, checked_id, known_rows
+from twotower.serving.top_items import SCAN_ROWS
 from twotower.serving.towers import check_embeddings, embed_items
 
 MIN_CHANGES = 100
 """Fewer added and removed items never need a rebuild."""
 MAX_CHANGED_SHARE = 0.2
+NUM_KEPT = 16
+"""Conditions whose items are cached, the latest."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ class PreparedItem:
     item_id: ItemId
     record: Mapping[str, Any]
     embedding: Floats
+
+
+class Matches(NamedTuple):
+    """Offered rows that meet conditions, int64 [n] ascending, and their embeddings [n, D] if they are few."""
+
+    rows: Rows
+    embeddings: Floats | None
 
 
 class LiveCatalogue:
@@ -188,3 +199,29 @@ def fresh_index(
         {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
     )
     return fresh
+
+
+def item_filter(items: LiveItems, attributes: Attributes) -> Callable[[Mapping[str, Any]], Matches]:
+    """Return a function from conditions (see `Request.where`) to the items that meet them.
+
+    The function raises InputError for invalid conditions. Its callers hold the lock of the catalogue.
+    """
+
+    def find(where: Mapping[str, Any]) -> Matches:
+        meets = attributes.matches(where, items.num_rows) & items.live_mask()
+        rows = np.flatnonzero(meets) + 1
+        return Matches(rows, items.embeddings(rows) if len(rows) <= SCAN_ROWS else None)
+
+    @lru_cache(maxsize=NUM_KEPT)
+    def find_kept(text: str, num_rows: int, num_live: int) -> Matches:
+        return find(json.loads(text))
+
+    def find_matches(where: Mapping[str, Any]) -> Matches:
+        try:
+            text = json.dumps(where)
+        except (TypeError, ValueError):  # values of other types, such as those of NumPy
+            return find(where)
+        # One number grows with each item that is added, the other falls with each that is removed.
+        return find_kept(text, items.num_rows, items.num_live)
+
+    return find_matches

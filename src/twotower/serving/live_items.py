@@ -142,6 +142,11 @@ class LiveItems:
         embeddings[new] = self._new_embeddings[rows[new] - self.num_known - 1]
         return embeddings
 
+    def directions(self, rows: Rows) -> Floats:
+        """Return the outputs of the tower, without the bias, at length 1, [n, D]."""
+        directions: Floats = self.embeddings(rows)[:, : self._tower_dim] / self._lengths[rows - 1, None]
+        return directions
+
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
         """Return the scores of a query [D], or the best of queries [K, D], for rows; None means all rows."""
         if rows is not None:

@@ -66,10 +66,10 @@ def test_the_manifest_says_what_made_the_bundle_and_lists_every_file(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    def fail(path, table):
+    def fail(tensors, path):
         raise OSError("disk full")
 
-    monkeypatch.setattr("twotower.bundle.write._write_table", fail)
+    monkeypatch.setattr("twotower.bundle.write.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_bundle.write_anew(tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -103,7 +103,7 @@ def dataset(text=True, profiles=False, told=False):
             "title": [" ".join(rng.choice(WORDS, 2, replace=False)) for _ in range(NUM_ITEMS)],
             "price": rng.gamma(2.0, 3.0, NUM_ITEMS),
             "tags": [list(rng.choice(["home", "gift", "kids"], 1 + row % 2)) for row in range(NUM_ITEMS)],
-            "mixed": [row if row % 2 else f"no {row}" for row in range(NUM_ITEMS)],
+            "mixed": [str(row) if row % 2 else f"no {row}" for row in range(NUM_ITEMS)],
         }
     )
     users = pd.DataFrame(

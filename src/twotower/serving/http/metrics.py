@@ -114,10 +114,6 @@ class Metrics(Collector):
         """Return all metrics in the text format."""
         return generate_latest(self._registry)
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Declare no names, so that registering does not call `collect`."""
-        return iter(())
-
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
         """Yield the metrics of the current bundle and its live changes."""
         retriever = self._live.retriever

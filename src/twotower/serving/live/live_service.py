@@ -159,7 +159,9 @@ class LiveService:
             if store is None:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
             self._store = stack.enter_context(contextlib.closing(ChangeStore(store, is_shared)))
-            self._writer = Writer(self._store, self._catch_up, self._is_quarantined)
+            self._writer = Writer(
+                self._store, self._catch_up, lambda change: subject(change) in self._quarantined
+            )
             self._switch((self._store.bundle if is_shared else None) or bundle)
             self._open = stack.pop_all()
         if is_shared:
@@ -170,9 +172,6 @@ class LiveService:
         number = self._writer.write(change)
         self._quarantined.discard(subject(change))
         return number
-
-    def _is_quarantined(self, change: Change) -> bool:
-        return subject(change) in self._quarantined
 
     @property
     def num_quarantined(self) -> int:
