@@ -168,6 +168,21 @@ def test_functions_are_short(paths: list[Path]) -> None:
             assert length <= MAX_FUNCTION_LINES, f"{path}: {node.name} has {length} lines"
 
 
+def test_a_method_without_a_docstring_overrides_one_that_has_it() -> None:
+    tops = [node for path in MODULES for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
+    nodes = [node for top in tops if top.name[0] != "_" for node in ast.walk(top)]
+    kinds = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    methods = [(kind, node) for kind in kinds for node in kind.body if isinstance(node, functions)]
+    documented = {method.name for _, method in methods if ast.get_docstring(method)}
+    assert [
+        f"{kind.name}.{method.name}"
+        for kind, method in methods
+        if not (method.name[0] == "_" or ast.get_docstring(method))
+        and not (kind.bases and method.name in documented)
+    ] == []
+
+
 def test_names_of_modules_and_classes_are_distinct() -> None:
     """A module of `entry_points` has the name of its command, as the module that does the work may have."""
     modules, classes = Counter[str](), Counter[str]()

@@ -45,7 +45,6 @@ class Auto(Index):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             known = kinds_to_try(1)
             unknown = [name for name in self.candidates if name not in known]
@@ -72,7 +71,6 @@ class Auto(Index):
         def for_vectors(
             self, vectors: np.ndarray, queries: np.ndarray, hits: Callable[[], LabelHits] | None = None
         ) -> Chosen:
-            """See `Index.Config.for_vectors`."""
             if self.max_label_loss and hits is None:
                 raise InputError(
                     "index.max_label_loss: there are no targets of users here; leave it out, or use twotower"

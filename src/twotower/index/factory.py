@@ -77,7 +77,6 @@ class Factory(Index):
     score_tolerance = 0.1
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`."""
         created = faiss.index_factory(dim, self.config.factory, faiss.METRIC_INNER_PRODUCT)
         cells = _cells(created)
         if cells is not None:
@@ -89,7 +88,6 @@ class Factory(Index):
         return created
 
     def searched(self, inner: Any) -> Any:
-        """See `Index.searched`."""
         return innermost(inner)
 
     def search_attribute(self, inner: Any) -> tuple[Any, str]:
@@ -100,7 +98,6 @@ class Factory(Index):
         return part, "nprobe" if hasattr(part, "nprobe") else ""
 
     def taking_in(self, inner: Any) -> AbstractContextManager[None]:
-        """See `Index.taking_in`."""
         cells = _cells(inner)
         return nullcontext() if cells is None or not _has_flat_centroids(cells) else euclidean_cells(cells)
 
@@ -111,7 +108,6 @@ class Factory(Index):
         return all(isinstance(one, type(other)) or isinstance(other, type(one)) for one, other in parts)
 
     def stored_rows(self, inner: Any) -> np.ndarray:
-        """See `Index.stored_rows`."""
         cells = _cells(inner)
         return super().stored_rows(inner) if cells is None else rows_in_cells(cells)
 

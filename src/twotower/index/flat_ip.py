@@ -22,9 +22,7 @@ class FlatIP(Index):
     is_exact = True
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`."""
         return faiss.IndexFlatIP(dim)
 
     def fits(self, inner: Any) -> bool:
-        """See `Index.fits`."""
         return bool(inner.codes.size() == 4 * inner.d * inner.ntotal)

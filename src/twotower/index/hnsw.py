@@ -36,7 +36,6 @@ class HNSW(Index):
     search_arg = "hnsw.efSearch"
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`."""
         created = self.create_graph(dim)
         created.hnsw.efConstruction = created.hnsw.efSearch = self.config.candidates
         return created
@@ -57,6 +56,5 @@ class HNSW(Index):
 
     @property
     def build_args(self) -> dict[str, int]:
-        """See `Index.build_args`."""
         graph = self._faiss_index.inner.hnsw
         return {"links": int(graph.nb_neighbors(1)), "candidates": int(graph.efConstruction)}

@@ -17,9 +17,7 @@ class HNSWSQ(HNSW):
     faiss_type = faiss.IndexHNSWSQ
 
     def create_graph(self, dim: int) -> Any:
-        """See `HNSW.create_graph`."""
         return faiss.IndexHNSWSQ(dim, HALF_PRECISION, self.config.links, faiss.METRIC_INNER_PRODUCT)
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `Index.check_range`."""
         check_half_precision(vectors)

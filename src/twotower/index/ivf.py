@@ -48,7 +48,6 @@ class IVF(Index):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
@@ -65,7 +64,6 @@ class IVF(Index):
 
         @property
         def min_items(self) -> int:
-            """See `Index.Config.min_items`."""
             return self.nlist or 1
 
     config: Config
@@ -95,7 +93,6 @@ class IVF(Index):
         return created
 
     def load(self, path: Path) -> None:
-        """See `Index.load`."""
         super().load(path)
         self.cell_size = self._faiss_index.inner.ntotal / self.largest_search_arg
 
@@ -120,7 +117,6 @@ class IVF(Index):
         )
 
     def stored_rows(self, inner: Any) -> np.ndarray:
-        """See `Index.stored_rows`."""
         return rows_in_cells(self.searched(inner))
 
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
@@ -182,7 +178,6 @@ class IVF(Index):
 
     @property
     def build_args(self) -> dict[str, int]:
-        """See `Index.build_args`."""
         return {"nlist": self.largest_search_arg}
 
 

@@ -14,7 +14,6 @@ class IVFFlat(IVF):
     faiss_type = faiss.IndexIVFFlat
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`."""
         return faiss.IndexIVFFlat(quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
     @property

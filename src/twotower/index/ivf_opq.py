@@ -21,7 +21,6 @@ class IVFOPQ(IVFPQ):
     faiss_type = faiss.IndexPreTransform
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`."""
         cells = super().create(dim, num_vectors)
         rotation = faiss.OPQMatrix(dim, self.config.num_subquantizers)
         if self.training_iterations is not None:

@@ -31,7 +31,6 @@ class IVFPQ(IVF):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             parts, dim = self.num_subquantizers, embedding_dim
             if dim is not None and dim % parts:
@@ -43,7 +42,6 @@ class IVFPQ(IVF):
 
         @property
         def min_items(self) -> int:
-            """See `Index.Config.min_items`."""
             return int(max(super().min_items, 2**self.num_bits))
 
     config: Config
@@ -60,7 +58,6 @@ class IVFPQ(IVF):
 
     @property
     def build_args(self) -> dict[str, int]:
-        """See `Index.build_args`."""
         codes = self.searched(self._faiss_index.inner).pq
         return super().build_args | {"num_subquantizers": int(codes.M), "num_bits": int(codes.nbits)}
 

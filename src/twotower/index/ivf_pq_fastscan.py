@@ -31,7 +31,6 @@ class IVFPQFastScan(RefinedIVF):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             if embedding_dim and self.num_subquantizers and embedding_dim % self.num_subquantizers:
                 yield "num_subquantizers", indivisible(embedding_dim, self.num_subquantizers)
@@ -40,14 +39,12 @@ class IVFPQFastScan(RefinedIVF):
 
         @property
         def min_items(self) -> int:
-            """See `Index.Config.min_items`."""
             return int(max(super().min_items, 2**NUM_BITS))
 
     config: Config
     kind = "ivf_pq_fastscan"
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`."""
         parts = self.config.num_subquantizers or dim
         created = faiss.IndexIVFPQFastScan(quantizer, dim, nlist, parts, NUM_BITS, faiss.METRIC_INNER_PRODUCT)
         created.by_residual = True  # choosing the cells has computed the dot products with centroids

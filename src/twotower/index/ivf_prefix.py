@@ -28,7 +28,6 @@ class IVFPrefix(RefinedIVF):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             if embedding_dim and self.prefix_dim and self.prefix_dim >= embedding_dim:
                 fewer = f"choose fewer than the {embedding_dim} dimensions of the vectors, or index=ivf_sq"
@@ -38,14 +37,12 @@ class IVFPrefix(RefinedIVF):
     kind = "ivf_prefix"
 
     def create_codes(self, dim: int, num_vectors: int) -> Any:
-        """See `RefinedIVF.create_codes`."""
         prefix = self.config.prefix_dim or max(1, dim // 2)
         cells = super().create_codes(prefix, num_vectors)
         first: Any = faiss.RemapDimensionsTransform
         return faiss.IndexPreTransform(first(dim, prefix, False), cells)
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`."""
         return half_precision_cells(quantizer, dim, nlist)
 
     def fits(self, inner: Any) -> bool:

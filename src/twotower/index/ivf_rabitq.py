@@ -29,7 +29,6 @@ class IVFRaBitQ(RefinedIVF):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`."""
             yield from super().problems(embedding_dim, num_items)
             if embedding_dim is not None and self.num_bits < MANY_BITS and embedding_dim < ONE_BIT_FROM:
                 message = f"{self.num_bits} bits per dimension are too few for {embedding_dim} dimensions"
@@ -39,7 +38,6 @@ class IVFRaBitQ(RefinedIVF):
     kind = "ivf_rabitq"
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`."""
         return faiss.IndexIVFRaBitQ(
             quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT, True, self.config.num_bits
         )

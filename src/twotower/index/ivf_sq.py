@@ -17,7 +17,6 @@ class IVFSQ(IVF):
     faiss_type = faiss.IndexIVFScalarQuantizer
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`."""
         return half_precision_cells(quantizer, dim, nlist)
 
     def check_range(self, vectors: np.ndarray) -> None:

@@ -33,7 +33,6 @@ class RefinedIVF(IVF):
     is_mergeable = False
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`."""
         vectors = faiss.IndexScalarQuantizer(dim, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT)
         created = faiss.IndexRefine(self.create_codes(dim, num_vectors), vectors)
         created.k_factor = self.config.num_candidates
@@ -51,10 +50,8 @@ class RefinedIVF(IVF):
         return bool(fits and self.searched(inner).ntotal == inner.ntotal and super().fits(inner))
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `Index.check_range`."""
         check_half_precision(vectors)
 
     @property
     def build_args(self) -> dict[str, int]:
-        """See `Index.build_args`."""
         return super().build_args | {"num_candidates": int(self._faiss_index.inner.k_factor)}
