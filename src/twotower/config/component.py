@@ -183,11 +183,7 @@ class Component:
         """Create the `Config` of the class if it has none, and set its owner."""
         super().__init_subclass__(**given)
         if "Config" not in vars(cls):
-            names = {
-                "__module__": cls.__module__,
-                "__qualname__": f"{cls.__qualname__}.Config",
-                "__doc__": cls.Config.__doc__,
-            }
+            names = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
             cls.Config = type("Config", (cls.Config,), names)  # type: ignore[assignment,misc]
         cls.Config.owner = cls
 

@@ -66,8 +66,6 @@ class Evaluator(Component):
     """Evaluates top lists against a holdout."""
 
     class Config(Component.Config):
-        """Metrics, lists and intervals."""
-
         ks: Annotated[list[PositiveInt], MinLen(1)]
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]

@@ -23,8 +23,6 @@ class Auto(Index):
     """
 
     class Config(Index.Config):
-        """The target, budgets, and candidates."""
-
         candidates: list[str] = Field(default=["flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan", "ivf_pq"])
         """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first one in cells is tried
         with half, once and twice the usual number of cells."""

@@ -29,8 +29,6 @@ class Factory(Index):
     """
 
     class Config(Index.Config):
-        """The text."""
-
         factory: str
         """For `faiss.index_factory`; without IDMap, because item rows are added as needed."""
         num_candidates: PositiveInt | None = None

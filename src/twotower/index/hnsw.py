@@ -22,8 +22,6 @@ class HNSW(Index):
     """
 
     class Config(Index.Config):
-        """Settings of the graph."""
-
         links: PositiveInt = 32
         """M, the neighbors of a vector in each layer; the lowest has twice as many."""
         candidates: PositiveInt = 200

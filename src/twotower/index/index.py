@@ -59,8 +59,6 @@ class Index(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every index."""
-
         target_recall: RecallTarget = 0.995
         """recall@100 against exact search that tuning should reach."""
         min_recall: RecallTarget = 0.95

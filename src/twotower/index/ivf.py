@@ -37,8 +37,6 @@ class IVF(Index):
     """
 
     class Config(Index.Config):
-        """Settings of inverted file indexes."""
-
         nlist: PositiveInt | None = None
         """Number of cells; None = the square root of the number of vectors, with at least 39 training points
         per centroid."""

@@ -18,8 +18,6 @@ class IVFPQ(IVF):
     """
 
     class Config(IVF.Config):
-        """Settings of product quantization."""
-
         num_subquantizers: PositiveInt = 32
         """Number of subvectors (m); must divide the embedding dimension."""
         num_bits: Annotated[int, Ge(4), Le(12)] = 8

@@ -23,8 +23,6 @@ class IVFPQFastScan(RefinedIVF):
     """
 
     class Config(RefinedIVF.Config):
-        """Settings of the codes."""
-
         num_subquantizers: PositiveInt | None = None
         """Number of subvectors (m), which must divide the embedding dimension; None = one per dimension."""
 

@@ -20,8 +20,6 @@ class IVFPrefix(RefinedIVF):
     """
 
     class Config(RefinedIVF.Config):
-        """Settings of the prefix."""
-
         prefix_dim: PositiveInt | None = None
         """Number of dimensions that are searched; None = half of them."""
 

@@ -21,8 +21,6 @@ class IVFRaBitQ(RefinedIVF):
     """
 
     class Config(RefinedIVF.Config):
-        """Settings of the codes."""
-
         num_bits: Annotated[int, Ge(1), Le(9)] = 4
         """Bits per dimension; fewer than 4 from 256 dimensions only."""
 

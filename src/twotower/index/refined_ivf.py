@@ -19,8 +19,6 @@ class RefinedIVF(IVF):
     """
 
     class Config(IVF.Config):
-        """Settings of the refinement."""
-
         num_candidates: PositiveInt = 8
         """Items that are scored again, per result (k_factor)."""
         target_recall: RecallTarget = 0.98

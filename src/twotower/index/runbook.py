@@ -48,8 +48,6 @@ class Runbook(Component):
     """
 
     class Config(Component.Config):
-        """Steps and drift."""
-
         steps: Annotated[list[dict[Operation, Fraction]], MinLen(1)]
         """In order: `insert`, `delete` and `replace` of shares of the items at the start. Each step ends with
         searches of all queries, or of the share `search` (0: none)."""

@@ -56,8 +56,6 @@ class Launcher(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every launcher."""
-
         max_failures: NonNegativeInt = 3
         """Number of times that a job starts again, from its last checkpoint, after one of its processes ended
         without an answer, as when it is killed or its node is lost. An error does not start it again."""

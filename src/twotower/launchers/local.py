@@ -35,8 +35,6 @@ class Local(Launcher):
     """
 
     class Config(Launcher.Config):
-        """Number of workers and their threads."""
-
         num_workers: Threads | None = None
         """Jobs at once; None: one per core."""
         threads_per_worker: Threads | None = None

@@ -48,8 +48,6 @@ class Slurm(Launcher):
     """
 
     class Config(Launcher.Config):
-        """Resources of a job."""
-
         partition: str | None = None
         """None: the default of the cluster."""
         timeout_min: PositiveInt = 240

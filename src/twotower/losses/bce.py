@@ -21,8 +21,6 @@ class Bce(TemperatureLoss):
     """
 
     class Config(TemperatureLoss.Config):
-        """Settings of a binary cross-entropy."""
-
         negative_weight: PositiveFloat = 1.0
         """w, the weight of all sampled negatives together, relative to the positive."""
         impressions: ClassVar[ImpressionsAs] = "examples"

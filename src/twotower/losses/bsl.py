@@ -25,8 +25,6 @@ class Bsl(SampledSoftmax):
     """
 
     class Config(SampledSoftmax.Config):
-        """Settings of a bilateral softmax."""
-
         negative_weight: PositiveFloat = 1.2
         """w; the paper uses 1.06 to 1.3."""
 

@@ -17,8 +17,6 @@ class Ccl(CosineLoss):
     """
 
     class Config(CosineLoss.Config):
-        """Margin and weight."""
-
         margin: Fraction = 0.4
         """Negatives with a cosine below it have no loss; .4 to .9, higher with more negatives."""
         negative_weight: PositiveFloat = 150.0

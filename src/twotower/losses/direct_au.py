@@ -25,8 +25,6 @@ class DirectAu(CosineLoss):
     """
 
     class Config(CosineLoss.Config):
-        """The weight of uniformity."""
-
         uniformity_weight: PositiveFloat = 1.0
         """w (gamma in the paper, .2 to 10)."""
         needs: ClassVar[frozenset[str]] = CosineLoss.Config.needs | {"one_interest"}

@@ -19,8 +19,6 @@ class Gbce(TemperatureLoss):
     """
 
     class Config(TemperatureLoss.Config):
-        """Settings of gBCE."""
-
         calibration: Fraction = 0.75
         """t: 0 is the plain cross-entropy, 1 the full correction for sampling."""
 

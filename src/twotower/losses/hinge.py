@@ -16,8 +16,6 @@ class Hinge(Loss):
     """
 
     class Config(Loss.Config):
-        """The margin."""
-
         margin: PositiveFloat = 0.5
         """Required difference of the scores; those of unit vectors are within [-1, 1]."""
 

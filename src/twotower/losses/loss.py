@@ -26,8 +26,6 @@ class Loss(Component, nn.Module, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every loss."""
-
         @property
         def needs(self) -> frozenset[str]:
             """Requirements on negatives and towers, checked before any data is read.
@@ -123,8 +121,6 @@ class TemperatureLoss(Loss, ABC):
     """A loss whose `Config` sets the temperature of the scores."""
 
     class Config(Loss.Config):
-        """The temperature."""
-
         temperature: PositiveFloat = 0.1
         """Divides scores; 1 suits towers without normalization, 0.1 or less suits `l2`."""
         learned_temperature: bool = False
@@ -141,8 +137,6 @@ class CosineLoss(Loss, ABC):
     """A loss of cosines: it needs unit vectors and no item bias."""
 
     class Config(Loss.Config):
-        """Settings of every loss of cosines."""
-
         needs: ClassVar[frozenset[str]] = frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config

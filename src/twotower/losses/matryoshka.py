@@ -26,8 +26,6 @@ class Matryoshka(Loss):
     """
 
     class Config(Loss.Config):
-        """The other loss, and the number of halvings."""
-
         inner: Loss.Config
         """The loss, as in `{_target_: twotower.losses.bpr.Bpr}`."""
         num_halvings: Annotated[int, Ge(1), Le(11)] = 2

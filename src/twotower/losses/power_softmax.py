@@ -23,8 +23,6 @@ class PowerSoftmax(SampledSoftmax):
     """
 
     class Config(SampledSoftmax.Config):
-        """The power."""
-
         temperature: PositiveFloat = 1.0
         """Divides scores, before the power."""
         power: Annotated[float, Ge(1), Le(64)] = 4.0

@@ -23,8 +23,6 @@ class Psl(CosineLoss):
     """
 
     class Config(CosineLoss.Config):
-        """Settings of a pairwise softmax."""
-
         temperature: PositiveFloat = 0.05
         """Temperature outside the activation. The authors halve the cosines, so theirs is half as high."""
 

@@ -24,8 +24,6 @@ class SampledSoftmax(TemperatureLoss):
     """
 
     class Config(TemperatureLoss.Config):
-        """Settings of a softmax."""
-
         temperature: PositiveFloat = 0.07
         """Divides scores, before the correction."""
         log_q_correction: bool = True

@@ -27,8 +27,6 @@ class SlAtK(CosineLoss):
     """
 
     class Config(CosineLoss.Config):
-        """Settings of a softmax at k."""
-
         k: PositiveInt = 20
         """k, the length of the list."""
         temperature: PositiveFloat = 0.1

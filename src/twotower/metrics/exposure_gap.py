@@ -24,8 +24,6 @@ class ExposureGap(CatalogueMetric):
     """
 
     class Config(CatalogueMetric.Config):
-        """The groups."""
-
         by: str = POPULARITY
         """`popularity` = head, mid and tail as in the slices; or a column of the item table with one value
         per item and at most 100 values."""

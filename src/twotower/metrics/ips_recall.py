@@ -29,8 +29,6 @@ class IpsRecall(UserMetric):
     """
 
     class Config(UserMetric.Config):
-        """The propensity and the normalization."""
-
         propensity: Literal["power", "iqr"] = "power"
         """`power` = (popularity / largest popularity)^power; `iqr` = max(1, popularity / cap), the cap being
         the third quartile of popularity plus 1.5 interquartile ranges: only outliers count less."""

@@ -121,8 +121,6 @@ class Metric(Component, ABC):
     """
 
     class Config(Component.Config):
-        """No settings."""
-
         reads_content: ClassVar[bool] = False
         """Whether it reads item features, so that its values depend on more than interactions."""
 

@@ -25,8 +25,6 @@ class SimilarityMetric(UserMetric):
     """
 
     class Config(UserMetric.Config):
-        """The space."""
-
         reads_content = True
         by: Literal["content", "embeddings"] = "content"
         """Vectors of items: `content` = their features except ids, with equal weights; `embeddings` = the

@@ -23,8 +23,6 @@ class UserGap(CatalogueMetric):
     """
 
     class Config(CatalogueMetric.Config):
-        """The metric and the groups."""
-
         metric: UserMetric.Config = Recall.Config()
         """The metric whose means are compared."""
         by: str = ACTIVITY

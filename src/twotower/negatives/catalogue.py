@@ -14,8 +14,6 @@ class Catalogue(NegativeSampler):
     """All trained items, each once: the softmax is exact, and q is 1."""
 
     class Config(NegativeSampler.Config):
-        """The maximum size of the catalogue."""
-
         max_items: PositiveInt = 50_000
         """Larger catalogues are refused, since every step embeds and scores all items."""
 

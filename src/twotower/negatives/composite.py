@@ -18,8 +18,6 @@ class CompositeSampler(NegativeSampler, ABC):
     """
 
     class Config(NegativeSampler.Config):
-        """The shared sampler."""
-
         shared: NegativeSampler.Config | None = None
         """Another sampler, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for none."""
 

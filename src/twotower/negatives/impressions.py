@@ -28,8 +28,6 @@ class Impressions(CompositeSampler):
     """
 
     class Config(CompositeSampler.Config):
-        """The number of impressions."""
-
         num_impressions: Annotated[PositiveInt, Le(1000)] = 4
         """Impressions without a click that a softmax compares each positive of the same user with, drawn if
         the user has more. A loss of labels uses each impression once an epoch, whatever this number."""

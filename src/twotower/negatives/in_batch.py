@@ -10,8 +10,6 @@ class InBatch(NegativeSampler):
     """The positives of the batch; q is the probability that an item is a positive."""
 
     class Config(NegativeSampler.Config):
-        """No settings."""
-
         def num_draws(self, num_positives: int) -> int | None:
             """Return the number of positives."""
             return num_positives

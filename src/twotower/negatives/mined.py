@@ -29,8 +29,6 @@ class Mined(CompositeSampler):
     """
 
     class Config(CompositeSampler.Config):
-        """The ranks, the number of draws and the interval between searches."""
-
         shared: NegativeSampler.Config | None = Field(default_factory=Uniform.Config)
         """Another sampler; without one, all negatives are hard and most items are never a negative."""
         num_mined: Annotated[PositiveInt, Le(1000)] = 4

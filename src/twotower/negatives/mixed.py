@@ -24,8 +24,6 @@ class Mixed(NegativeSampler):
     """
 
     class Config(NegativeSampler.Config):
-        """Settings of the mixture."""
-
         parts: Annotated[dict[str, NegativeSampler.Config], MinLen(1)] = Field(
             default_factory=lambda: {"in_batch": InBatch.Config(), "uniform": Uniform.Config()}
         )

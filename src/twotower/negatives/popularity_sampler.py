@@ -18,8 +18,6 @@ class PopularitySampler(NegativeSampler):
     """
 
     class Config(NegativeSampler.Config):
-        """The number of draws and the power."""
-
         num_negatives: Draws = 1024
         """Draws per batch."""
         alpha: Fraction = 0.75

@@ -74,8 +74,6 @@ class NegativeSampler(Component, nn.Module, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every sampler."""
-
         @property
         def provides(self) -> frozenset[str]:
             """The needs of losses (`Loss.Config.needs`) that these negatives meet."""

@@ -10,8 +10,6 @@ class Uniform(NegativeSampler):
     """`num_negatives` draws per batch with replacement, shared by all positives; q = 1 / trained items."""
 
     class Config(NegativeSampler.Config):
-        """The number of draws."""
-
         num_negatives: Draws = 1024
         """Draws per batch."""
 

@@ -36,8 +36,6 @@ class Walkthrough(Component):
     """
 
     class Config(Component.Config):
-        """Settings of the user and the new item."""
-
         curves: list[str] = Field(default_factory=lambda: ["train/epoch_loss"])
         """Metrics to print by epoch."""
         user_id: int | str | None = None

@@ -70,8 +70,6 @@ class FirstLook(Sweep):
     """
 
     class Config(Sweep.Config):
-        """Recipes and time limit."""
-
         may_fail: ClassVar[bool] = True
 
         minutes: PositiveFloat = 20

@@ -16,8 +16,6 @@ class Grid(Sweep):
     """
 
     class Config(Sweep.Config):
-        """Cases of a grid."""
-
         cases: list[str] | None = None
         """Further jobs: each is a list of overrides, separated by spaces, e.g.
         `index=ivf_flat index.target_recall=0.9`."""

@@ -123,8 +123,6 @@ class Sweep(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every sweep."""
-
         may_fail: ClassVar[bool] = False
         """Whether the sweep succeeds although some jobs failed."""
 

@@ -33,8 +33,6 @@ class Mlp(ScaledTower):
     """
 
     class Config(ScaledTower.Config):
-        """Settings of an MLP."""
-
         widths: Annotated[list[Width], MaxLen(32)] | Literal["auto"] | None
         """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual.
         `auto` is `[]` if the tower has inputs besides the residual and a short training with the layer is

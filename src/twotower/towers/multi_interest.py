@@ -27,8 +27,6 @@ class MultiInterest(Mlp):
     """
 
     class Config(Mlp.Config):
-        """Settings of an MLP, and the number of interests."""
-
         interests: Annotated[PositiveInt, Le(64)] = 4
         """K, the number of user embeddings; 1 is the tower `mlp`."""
 

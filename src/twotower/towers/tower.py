@@ -24,8 +24,6 @@ class Tower(Component, nn.Module, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every tower."""
-
         @property
         def provides(self) -> frozenset[str]:
             """Properties of the output that a loss may need (`Loss.Config.needs`): `unit_vectors` or none."""
@@ -97,8 +95,6 @@ class ScaledTower(Tower, ABC):
     """A tower whose last step is `self.norm`."""
 
     class Config(Tower.Config):
-        """Settings of the normalization."""
-
         normalize: Literal["l2", "layer_norm", "none"] = "l2"
         """`l2` (score = cosine), `layer_norm` or `none` (the norm may model popularity)."""
 

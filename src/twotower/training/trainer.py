@@ -16,8 +16,6 @@ class TrainerChoice(Component):
     """Arguments of the Lightning Trainer, early stopping and checkpoints; see `Config`."""
 
     class Config(Component.Config):
-        """Settings of the training loop."""
-
         max_epochs: PositiveInt = 20
         """Maximum number of epochs; the learning-rate schedule spans them."""
         patience: PositiveInt = 3

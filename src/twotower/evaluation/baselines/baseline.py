@@ -131,8 +131,6 @@ class Baseline(Component, ABC):
     """A recommender without gradient training."""
 
     class Config(Component.Config):
-        """Settings of every baseline."""
-
         suggestion: ClassVar[str] = "initialization=svd embedding_dim=256"
         """Overrides to try if the towers are worse than this baseline on the validation split."""
 

@@ -18,8 +18,6 @@ class BoughtBefore(PopularityBaseline):
     """
 
     class Config(PopularityBaseline.Config):
-        """No settings."""
-
         suggestion = "history=weighted_pooling initialization=svd"
 
         def applies_to(self, holdout: Holdout) -> bool:

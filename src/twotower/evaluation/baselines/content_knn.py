@@ -17,8 +17,6 @@ class ContentKnn(Baseline):
     """
 
     class Config(Baseline.Config):
-        """No settings."""
-
         suggestion = "new_items=by_content new_items.boost=0.5"
         reads_content = True
 

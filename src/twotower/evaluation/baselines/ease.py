@@ -38,8 +38,6 @@ class Ease(Baseline):
     """
 
     class Config(Baseline.Config):
-        """Settings of EASE."""
-
         regularization: PositiveFloat = 500
         """L2 penalty; 100 to 1000 is usual."""
         max_items: PositiveInt = 20_000

@@ -26,8 +26,6 @@ class Ials(Baseline):
     """
 
     class Config(Baseline.Config):
-        """Settings of the factors."""
-
         factors: PositiveInt = 64
         """Number of factors of users and items."""
         regularization: NonNegativeFloat = 30

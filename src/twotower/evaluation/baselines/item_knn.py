@@ -29,8 +29,6 @@ class ItemKnn(Baseline):
     """
 
     class Config(Baseline.Config):
-        """Settings of neighbors."""
-
         neighbors: PositiveInt = 100
         """Number of most similar items of each item."""
         shrinkage: NonNegativeFloat = 50

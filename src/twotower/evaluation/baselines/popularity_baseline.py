@@ -11,8 +11,6 @@ class PopularityBaseline(Baseline):
     """Score of an item = its number of training interactions."""
 
     class Config(Baseline.Config):
-        """No settings."""
-
         suggestion = "item_bias=popularity"
 
     config: Config

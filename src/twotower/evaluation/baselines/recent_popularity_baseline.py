@@ -16,8 +16,6 @@ class RecentPopularityBaseline(PopularityBaseline):
     """
 
     class Config(PopularityBaseline.Config):
-        """Settings of the window."""
-
         suggestion = "item_bias=trend optimizer.learning_rate=0.001"
         reads_times = True
 

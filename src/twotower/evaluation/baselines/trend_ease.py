@@ -21,8 +21,6 @@ class TrendEase(Ease):
     """
 
     class Config(Ease.Config):
-        """Settings of the trend."""
-
         suggestion = f"{Ease.Config.suggestion} item_bias=trend"
         reads_times = True
 

@@ -21,8 +21,6 @@ class CausalEncoder(HistoryEncoder, ABC):
     """
 
     class Config(HistoryEncoder.Config):
-        """The size of an ensemble."""
-
         members: PositiveInt = 1
         """Number of encoders that divide the columns of the embeddings among them. Each has a loss of its own
         in training; the score of an item is the mean of theirs."""

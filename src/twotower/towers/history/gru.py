@@ -20,8 +20,6 @@ class Gru(CausalEncoder):
     """
 
     class Config(CausalEncoder.Config):
-        """The size of the network."""
-
         layers: Annotated[PositiveInt, Le(64)] = 1
         """Number of stacked layers."""
         hidden_dropout: DropoutRate = 0.1

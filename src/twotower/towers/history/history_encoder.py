@@ -32,8 +32,6 @@ class HistoryEncoder(Component, nn.Module, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every history encoder."""
-
         length: Length = 50
         """L, the number of latest items in a history."""
         strict: bool = False

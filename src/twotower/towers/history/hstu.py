@@ -32,8 +32,6 @@ class Hstu(CausalEncoder):
     """
 
     class Config(CausalEncoder.Config):
-        """The size of the network."""
-
         blocks: Annotated[PositiveInt, Le(64)] = 2
         """Number of blocks."""
         heads: Annotated[PositiveInt, Le(64)] = 1

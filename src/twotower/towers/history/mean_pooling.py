@@ -11,8 +11,6 @@ class MeanPooling(HistoryEncoder):
     """The sum of the item embeddings, divided by a power of their number."""
 
     class Config(HistoryEncoder.Config):
-        """Settings of a mean."""
-
         power: Fraction = 1.0
         """1 = mean, 0 = sum; below 1, scores of longer histories are larger relative to the item bias."""
 

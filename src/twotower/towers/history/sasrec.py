@@ -30,8 +30,6 @@ class Sasrec(CausalEncoder):
     """
 
     class Config(CausalEncoder.Config):
-        """The size of a Transformer."""
-
         blocks: Annotated[PositiveInt, Le(64)] = 2
         """Number of blocks, each of attention and an MLP."""
         heads: Annotated[PositiveInt, Le(64)] = 1

@@ -43,8 +43,6 @@ class ItemBias(Component, nn.Module, ABC):
     """One number for each of `num_items` items."""
 
     class Config(Component.Config):
-        """Settings of every item bias."""
-
         width: ClassVar[int] = 1
         """Number of columns in the embedding: 0 or 1."""
 

@@ -11,8 +11,6 @@ class NoBias(ItemBias):
     """No column in the embedding."""
 
     class Config(ItemBias.Config):
-        """No settings."""
-
         width: ClassVar[int] = 0
 
     def forward(self, rows: Tensor) -> Tensor:

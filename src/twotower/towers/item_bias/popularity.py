@@ -20,8 +20,6 @@ class Popularity(ItemBias):
     """
 
     class Config(ItemBias.Config):
-        """Bias of new items, and gradients."""
-
         new_item_quantile: Fraction = 0.9
         """Quantile of the biases of items with interactions that new items get in ranking; training has no
         new items."""

@@ -12,8 +12,6 @@ class RecentPopularity(Popularity):
     """`Popularity` with decayed counts: old interactions have lower weights."""
 
     class Config(Popularity.Config):
-        """The half-life of the weights."""
-
         half_life_days: PositiveFloat = 7.0
         """Half-life of the weights, in days before the newest interaction."""
 

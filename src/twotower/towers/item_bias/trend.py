@@ -30,8 +30,6 @@ class Trend(ItemBias):
     """
 
     class Config(ItemBias.Config):
-        """Settings of the mixture."""
-
         ahead_days: Days | Literal["auto"] = MAX_HORIZON_DAYS
         """Days that the mixture predicts, at most a quarter of the time span of the log; auto: as many days
         as the validation window has, at most 28."""

@@ -42,8 +42,6 @@ class ByContent(NewItems):
     """
 
     class Config(NewItems.Config):
-        """Settings of the regression."""
-
         penalty: PositiveFloat = 1.0
         """Penalty of squared weights, for content vectors of norm 1."""
         boost: float | None = None

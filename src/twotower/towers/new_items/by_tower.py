@@ -12,8 +12,6 @@ class ByTower(NewItems):
     """The item tower's output for the unknown id, with the bias that the item bias gives new items."""
 
     class Config(NewItems.Config):
-        """No settings."""
-
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
             """Return no feature besides those of the item tower; see `NewItems.Config.reads`."""
             return frozenset()

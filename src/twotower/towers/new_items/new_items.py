@@ -29,8 +29,6 @@ class NewItems(Component, nn.Module, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every choice of new items."""
-
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
             """Return the features, besides those of the item tower, that the embeddings depend on."""
             return features.keys()

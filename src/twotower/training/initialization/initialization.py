@@ -27,8 +27,6 @@ class Initialization(Component, ABC):
     informed: ClassVar[bool] = False
 
     class Config(Component.Config):
-        """Settings of every initialization."""
-
         def build(self) -> "Initialization":
             """Build the initialization."""
             return self.make(Initialization)

@@ -15,8 +15,6 @@ class Random(Initialization):
     """
 
     class Config(Initialization.Config):
-        """Settings of random embeddings."""
-
         scale: PositiveFloat = 1.0
         """Factor of the initial item embeddings; see `item_tables`."""
 

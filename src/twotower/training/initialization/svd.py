@@ -45,8 +45,6 @@ class Svd(Initialization):
     informed = True
 
     class Config(Initialization.Config):
-        """Settings of the SVD."""
-
         regularization: PositiveFloat = 500
         """r, as in EASE."""
         count_power: Fraction = 0.5

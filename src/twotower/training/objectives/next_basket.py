@@ -48,8 +48,6 @@ class NextBasket(Objective):
     """
 
     class Config(Objective.Config):
-        """Requests and their positives."""
-
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 512
         """B, requests per batch."""
         recency_half_life_days: PositiveFloat | Literal["auto"] | None = None

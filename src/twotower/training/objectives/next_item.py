@@ -19,8 +19,6 @@ class NextItem(Objective):
     """One example per interaction; old ones may have lower weights or be left out."""
 
     class Config(Objective.Config):
-        """Weights by age."""
-
         recency_half_life_days: PositiveFloat | None = None
         """Half-life of the weights, in days before the newest interaction."""
         recency_half_life_share: PositiveFloat | None = None

@@ -26,8 +26,6 @@ class Objective(Component, ABC):
     """Selects and weights the training examples: the item is the positive, earlier items are the history."""
 
     class Config(Component.Config):
-        """Settings of every objective."""
-
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024
         """P, examples per batch."""
         reads_every_position: ClassVar[bool] = False

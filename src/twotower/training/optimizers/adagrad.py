@@ -18,8 +18,6 @@ class Adagrad(OptimizerChoice):
     """
 
     class Config(OptimizerChoice.Config):
-        """Settings of Adagrad."""
-
         learning_rate: PositiveFloat = 1e-2
         """The highest of the schedule."""
         schedule: Literal["constant", "one_cycle", "cosine"] = "constant"

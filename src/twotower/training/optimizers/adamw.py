@@ -20,8 +20,6 @@ class AdamW(OptimizerChoice):
     """
 
     class Config(OptimizerChoice.Config):
-        """Settings of AdamW."""
-
         weight_decay: NonNegativeFloat = 0.0
         """Decoupled, of matrices and tables only: not of biases, norms and the temperature."""
         decay_to: Literal["zero", "initial"] = "zero"

@@ -19,8 +19,6 @@ class OptimizerChoice(Component, ABC):
     """Learning rate and schedule, shared by every optimizer."""
 
     class Config(Component.Config):
-        """Settings of every optimizer."""
-
         learning_rate: PositiveFloat = 1e-3
         """The highest of the schedule."""
         probe_rates: list[PositiveFloat] = Field(default_factory=list)

@@ -20,8 +20,6 @@ class RowwiseAdagrad(Adagrad):
     """
 
     class Config(Adagrad.Config):
-        """Settings of row-wise Adagrad."""
-
         bytes_per_sparse_weight: ClassVar[int] = 4
         """Its state is a number per row."""
         takes_row_wise: ClassVar[bool] = True

@@ -17,8 +17,6 @@ class MLflow(Tracker):
     """A run in MLflow, with the settings as parameters and the final status as the tag `status`."""
 
     class Config(Tracker.Config):
-        """The store and the experiment."""
-
         package: ClassVar[str | None] = "mlflow"
         uri: str = "sqlite:///mlflow.db"
         """Tracking URI: `sqlite:///` and a path, or `http://` and a host."""

@@ -27,8 +27,6 @@ class Tracker(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every tracker."""
-
         package: ClassVar[str | None] = None
         """Required package, which the extra of the same name installs."""
 

@@ -16,8 +16,6 @@ class Wandb(Tracker):
     """
 
     class Config(Tracker.Config):
-        """The project."""
-
         package: ClassVar[str | None] = "wandb"
         project: str | None = None
         """Name of the project; null: the name of the parent folder of the run."""
