@@ -60,6 +60,13 @@ def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str])
     assert "is never overwritten" in again.stderr
 
 
+@pytest.mark.parametrize("case", ["ivf_pq 'x", " "])
+def test_a_case_that_cannot_be_split_is_reported(case: str, tmp_path: Path, files: tuple[str, str]) -> None:
+    done = run_script("index_lab", *files, f"out={tmp_path}/lab", f'cases=["{case}"]')
+    assert done.returncode == 2
+    assert f"cases: {case!r} is blank or has an unclosed quote" in done.stderr
+
+
 def test_the_chosen_index_is_saved(tmp_path: Path, files: tuple[str, str]) -> None:
     out = tmp_path / "best"
     cases = "cases=['auto target_recall=0.9 exact_below=0 candidates=[ivf_sq]']"

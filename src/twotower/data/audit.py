@@ -81,9 +81,8 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         **split.facts(positives),
         **_action_figures(interactions, cut, tables.actions),
     }
-    for table in ENTITIES:
-        given = getattr(loaded.given, table)
-        if len(given.columns) and (number := len(getattr(tables, table)) - len(given)):
+    for table, ids in loaded.added_ids.items():
+        if number := int(getattr(tables, table)[ENTITIES[table]].isin(ids).sum()):
             figures[f"{table}_without_row"] = number
     warning, source_path = None, tables.source_path("interactions")
     if not tables.has_times and tables.ordered:

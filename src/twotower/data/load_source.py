@@ -1,6 +1,7 @@
 """A source as checked tables and interactions of integer rows, in memory or sorted on disk if it is long."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ WHOLE = "history_whole"
 class LoadedSource:
     """The content of a source."""
 
-    given: Tables  # as the source returns them, without interactions
     tables: Tables  # checked, without interactions; vocabulary row r is at position r - 1
+    added_ids: Mapping[str, "pd.Series[Any]"]  # table -> ids of interactions that its file lacks
     interactions: Interactions
     contexts: pd.DataFrame | None = None  # see `RetrievalDataset.context_table`
     folder: Path | None = None  # where long interactions are sorted and split; None: in memory
@@ -54,13 +55,17 @@ def load_source(
         users, items = _vocabularies(tables)
         contexts, context_rows = distinct_contexts(tables.interactions, list(tables.context)) or (None, None)
         interactions = build_interactions(tables, users, items, context_rows)
-        given = replace(given, interactions=pd.DataFrame())  # the largest part of the memory
+    added_ids = {
+        table: getattr(tables, table)[key].iloc[len(frame) :]
+        for table, key in ENTITIES.items()
+        if len((frame := getattr(given, table)).columns)
+    }
     user_table, item_table = (
         table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)  # in the order of rows
         for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
     )
     tables = replace(tables, interactions=pd.DataFrame(), users=user_table, items=item_table)
-    return LoadedSource(given, tables, interactions, contexts, None if files is None else folder)
+    return LoadedSource(tables, added_ids, interactions, contexts, None if files is None else folder)
 
 
 def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
@@ -81,7 +86,7 @@ def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
     early = replace(early, offsets=offsets, items=items[early.items], num_items=len(kept_items))
     if loaded.folder is not None:
         shutil.rmtree(loaded.folder / WHOLE)
-    return replace(loaded, given=tables, tables=tables, interactions=early)
+    return replace(loaded, tables=tables, interactions=early)
 
 
 def _new_rows(rows: NDArray[np.int32], early: NDArray[np.int32], number: int) -> NDArray[np.int32]:

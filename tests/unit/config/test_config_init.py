@@ -304,6 +304,16 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFix
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
+def test_a_separator_applies_to_csv_tables_of_a_parquet_log(here: Path) -> None:
+    log("user", "item", ts=SECONDS).to_parquet(here / "log.parquet")
+    users = pd.DataFrame({"user": range(1, 30), "price,x": ["1,5", "2,5"] * 14 + ["1,5"]})
+    (here / "users.csv").write_text("\n".join(";".join(map(str, row)) for row in [users, *users.values]))
+    with pytest.raises(InputError, match="',' and ';' both fit; add --separator ';'"):
+        answer(["log.parquet", "users.csv", "--name", "shop"])
+    assert answer(["log.parquet", "users.csv", "--name", "shop", "--separator", ";"]) == 0
+    assert checked("train", ["data=shop"])["data"]["separator"] == ";"
+
+
 def test_an_index_of_pandas_is_no_column_and_a_name_may_have_two_lines(here: Path) -> None:
     log("user", "item", ts=SECONDS, **{"device\ntype": ["phone", "desk"] * 200}).to_csv(here / "log.csv")
     pd.DataFrame({"item": range(1, 40), "colour": ["red", "blue", "green"] * 13}).to_csv(here / "items.csv")

@@ -13,6 +13,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import add_missing_rows, check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.splits.rolling import Rolling
 from twotower.data.tables import Tables
 
 T = 1_700_000_000
@@ -105,3 +106,18 @@ def test_the_audit_says_how_many(tmp_path: Path) -> None:
     strict = TableFiles(TableFiles.Config(**paths, missing_users="refuse"))
     with pytest.raises(InputError, match=r"^[^\n]*line 5: 7 is not in [^\n]*$"):
         build_dataset(strict, split, tmp_path / "cache")
+
+
+def test_the_audit_of_an_older_window_counts_ids_that_occur_before_its_end(tmp_path: Path) -> None:
+    users = [1, 2, 1, 2, 3, 1, 2, 3]
+    log = pd.DataFrame({"user_id": users, "item_id": list("abbaazzy"), "timestamp": range(T, T + 8)})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    pd.DataFrame(ITEMS).to_csv(tmp_path / "items.csv", index=False)
+    paths = {"interactions_path": str(tmp_path / "log.csv"), "items_path": str(tmp_path / "items.csv")}
+    source = TableFiles.Config(**paths).build()
+    windows = {"unit": "interactions", "valid": 1, "test": 1, "num_windows": 2, "step": 1}
+    for window, number in {1: 1, 2: 2}.items():  # y occurs only in the last row
+        split = Rolling.Config(window=window, **windows).build()
+        audit = build_dataset(source, split, tmp_path / "cache").audit
+        assert audit["items_without_row"] == number
+        assert "users_without_row" not in audit

@@ -1,5 +1,6 @@
 """What frozen models say of texts and images: by hand, once, and by the same model online."""
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,20 @@ def test_an_image_is_cut_to_its_centre_and_standardized(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"column 'c', row 1: expected the path of an image file below"):
         feature.check(pd.Series(["absent.png"]), "items.csv")
+
+
+def test_an_image_is_resized_to_the_size_of_the_model_before_it_is_cropped(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = write_image_model(tmp_path / "model")
+    settings = {"size": {"shortest_edge": 12}, "crop_size": {"height": 4, "width": 4}}
+    settings |= {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    pixels = np.zeros((12, 12, 3), dtype=np.uint8)
+    pixels[:, :, 0], pixels[3:9, 3:9] = 255, (0, 255, 0)  # the 4 x 4 pixels in the center are green
+    Image.fromarray(pixels).save(tmp_path / "framed.png")
+    feature = fitted(EncodedImage, ["framed.png"], model=str(folder), folder=str(tmp_path))
+    assert feature.encode(["framed.png"]).tolist() == [[0, 1, 0]]
 
 
 @needs_tokenizers

@@ -31,7 +31,13 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.reports.console.console import logging_console
 
     def config_of(case: str) -> Index.Config:
-        name, *keys = shlex.split(case)
+        try:
+            name, *keys = shlex.split(case)
+        except ValueError as error:
+            raise InputError(
+                f"cases: {case!r} is blank or has an unclosed quote; write a choice of index=, with keys, or a "
+                "text for faiss.index_factory"
+            ) from error
         if name not in choices("index"):
             name, keys = "factory", [f"factory='{case}'"]
         try:

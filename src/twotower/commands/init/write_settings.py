@@ -113,7 +113,7 @@ def _tables(files: Sequence[Path], roles: Roles) -> dict[str, Sample]:
     tables = {"interactions": roles.log}
     ids = {"users": roles.columns["user"].name, "items": roles.columns["item"].name}
     for path in files:
-        sample = read_sample(path, roles.log.separator)
+        sample = read_sample(path, roles.flags.get("separator") or roles.log.separator)
         columns = {table: sample.columns.get(name) for table, name in ids.items()}
         fits = [table for table, column in columns.items() if column and column.values.is_unique]
         for column in filter(None, columns.values()):

@@ -175,10 +175,10 @@ class OnnxImage:
         self._pillow = imported("PIL.Image", "image")
         self._session = OnnxSession(path, "image")
         settings = read_settings(folder, "preprocessor_config.json")
-        size: Any = settings.get("crop_size") or settings.get("size") or SIDE
-        sides: dict[str, Any] = size if isinstance(size, dict) else {"shortest_edge": size}
-        shortest = sides.get("shortest_edge", SIDE)
-        self._size = int(sides.get("width", shortest)), int(sides.get("height", shortest))
+        size, crop_size = settings.get("size"), settings.get("crop_size")
+        self._size = _width_and_height(crop_size or size or SIDE)
+        resized = _width_and_height(size or crop_size or SIDE)
+        self._min_size = max(resized[0], self._size[0]), max(resized[1], self._size[1])
         self._mean = np.array(settings.get("image_mean", MEAN), dtype=np.float32)
         self._std = np.array(settings.get("image_std", STD), dtype=np.float32)
 
@@ -194,11 +194,18 @@ class OnnxImage:
     def _cropped(self, image: Any) -> Any:
         """Return the center of an image, resized so that its shorter side fits."""
         width, height = self._size
-        scale = max(width / image.width, height / image.height)
+        scale = max(self._min_size[0] / image.width, self._min_size[1] / image.height)
         size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
         resized = image.resize(size, self._pillow.Resampling.BICUBIC)
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         return resized.crop((left, top, left + width, top + height))
+
+
+def _width_and_height(size: Any) -> tuple[int, int]:
+    """Return the width and the height of a setting in pixels: a number, or names and numbers."""
+    sides: dict[str, Any] = size if isinstance(size, dict) else {"shortest_edge": size}
+    shortest = sides.get("shortest_edge", SIDE)
+    return int(sides.get("width", shortest)), int(sides.get("height", shortest))
 
 
 class SentenceTransformer:
