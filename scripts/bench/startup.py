@@ -55,7 +55,7 @@ for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (
                      (train, "evaluate_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
-    run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "", {})
+    run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "")
 finally:
     ended = time.process_time()
     print(json.dumps({"imports": imported, "inside": inside, "beside": ended - imported - inside}))

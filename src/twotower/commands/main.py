@@ -67,8 +67,7 @@ def main(name: str | None = None) -> None:
 
     if name == "demo":
         sys.argv.insert(1, "name=demo")
-    config_name = "train" if name == "demo" else name
-    run_command(config_name, module.task, module.__doc__ or "", getattr(module, "MODES", {}))
+    run_command(name, module.task, module.__doc__ or "")
 
 
 def overview() -> str:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,21 @@ THE_COMMAND = "the command; nothing was read or written"
 Task = Callable[[Any, Sequence[str]], int]
 """Receives the checked settings of a command (of `train` a `RunConfig`) and the overrides; returns the exit
 status."""
-Mode = Callable[[Path, Sequence[str], Mapping[str, Any]], int]
 MODE_KEYS = {"resume": ("console", "trainer.devices", "trainer.num_nodes"), "rerun": ("console",)}
 """Settings of a run that its resumption or repetition may change."""
 
 
-def run_command(config_name: str, task: Task, description: str, modes: Mapping[str, Mode]) -> None:
+def run_command(command: str, task: Task, description: str) -> None:
     """Run a command and leave with its exit status.
 
     Args:
-        config_name: the command's YAML in `conf/`.
+        command: its settings are those of its YAML in `conf/`; `demo` has those of `train`.
         task: receives the validated settings and the overrides; returns the exit status.
         description: printed by `--help`.
-        modes: key -> function that `key=RUN_FOLDER` calls instead, such as `resume`, with the folder, the
-            trusted packages, and the settings in `MODE_KEYS` that are typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
-    raise SystemExit(
-        exit_status(lambda: _answer(config_name, task, description, modes, overrides, flags), debug)
-    )
+    raise SystemExit(exit_status(lambda: _answer(command, task, description, overrides, flags), debug))
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -68,23 +63,17 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-def _answer(
-    config_name: str,
-    task: Task,
-    description: str,
-    modes: Mapping[str, Mode],
-    overrides: list[str],
-    flags: list[str],
-) -> int:
+def _answer(command: str, task: Task, description: str, overrides: list[str], flags: list[str]) -> int:
+    config_name, modes = "train" if command == "demo" else command, MODE_KEYS if command == "train" else {}
     is_help = not set(HELP).isdisjoint(flags)
     if not is_help:
         raise_problems(_hints(config_name, overrides, flags, modes), THE_COMMAND)
         overrides = resolve_overrides(overrides)
-    if config_name == "train" and (mode := parent_mode(overrides)):
+    if command == "train" and (mode := parent_mode(overrides)):
         overrides = [re.sub(f"^{mode}=", "run=", text) for text in overrides]
         if not is_help:
             check_parent(mode, overrides)
-        config_name, task, modes = mode, task_from_parent(mode), {}
+        command, config_name, task, modes = mode, mode, task_from_parent(mode), {}
     overrides = list(map(quote_verbatim, overrides))
     if is_help:
         groups = [text for text in overrides if "=" not in text]
@@ -94,9 +83,9 @@ def _answer(
     if "choices" in flags:
         print(choices_text(config_name, choices))
         return DONE
-    for mode, call in modes.items():
+    for mode in modes:
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:
-            return call(*_only(mode, folders[0], config_name, overrides))
+            return _reopen_run(mode, folders, overrides)
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         for text in filter(is_swept, overrides):
             raise InputError(f"{text}: several values, but {others[0]} shows one job; give one value")
@@ -107,7 +96,7 @@ def _answer(
         print(OmegaConf.to_yaml(whole(config_name, sound)), end="")
         checked(config_name, overrides)
         return DONE
-    return _run(config_name, task, overrides, multirun=bool(flags))
+    return _run(command, config_name, task, overrides, multirun=bool(flags))
 
 
 def _hints(
@@ -141,29 +130,32 @@ def _hints(
             yield Problem(word, f"a path needs its key; write {folder_key}={word}")
 
 
-def _only(
-    mode: str, folder: str, config_name: str, overrides: list[str]
-) -> tuple[Path, list[str], dict[str, Any]]:
-    """Return the run folder of a mode, the trusted packages, and the typed values of `MODE_KEYS`."""
-    keys = MODE_KEYS[mode]
+def _reopen_run(mode: str, folders: list[str], overrides: list[str]) -> int:
+    """Resume or rerun a run, with the typed values of `MODE_KEYS`."""
+    if len(folders) > 1:
+        raise InputError(f"{mode}= is typed {len(folders)} times; name one run")
+    folder, keys = Path(folders[0]), MODE_KEYS[mode]
     free = (f"{TRUST}=", *(f"{key}=" for key in keys))
     taken = [text for text in overrides if text.startswith(free)]
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
-        raise InputError(f"{mode}={folder} uses the settings of the run; leave out {', '.join(others)}")
-    require_run(Path(folder))
-    settings = checked(config_name, taken)
+        raise InputError(f"{mode}={folders[0]} uses the settings of the run; leave out {', '.join(others)}")
+    require_run(folder)
+    settings = checked("train", taken)
     values = flatten(settings)
-    return (
-        Path(folder),
-        settings[TRUST],
-        {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)},
-    )
+    changes = {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)}
+    if mode == "resume":
+        from twotower.pipeline import train_run
+
+        return train_run.resume(folder, settings[TRUST], changes)
+    from twotower.pipeline import rerun
+
+    return rerun.rerun(folder, settings[TRUST], changes)
 
 
-def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
-    sweeps = "sweep" in shape(config_name)[0]
-    if multirun and not sweeps:
+def _run(command: str, config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
+    sweeps = config_name == "train"
+    if multirun and command != "train":
         raise InputError("--multirun: only twotower train has sweeps")
     swept: list[str] = []
     if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
@@ -174,6 +166,8 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
 
+        if command != "train":
+            raise InputError("sweep, seeds: only twotower train has sweeps")
         if launched_size() > 1:
             raise InputError(
                 "a sweep starts the processes of its jobs; type it without torchrun, with trainer.devices, "

@@ -73,9 +73,9 @@ def train_in_new_folder(config: RunConfig) -> tuple[Path, int]:
 
 def resume(
     folder: Path,
-    epoch_callback: EpochCallback | None = None,
-    trusted: Collection[str] = (),
+    trusted_packages: Collection[str] = (),
     changes: Mapping[str, Any] | None = None,
+    epoch_callback: EpochCallback | None = None,
 ) -> int:
     """Continue an interrupted run, to bit-identical results; returns the exit status.
 
@@ -83,7 +83,7 @@ def resume(
     the order of the examples is the same and the results are equal to rounding.
     """
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
-        run = Run.open(folder, trusted)
+        run = Run.open(folder, trusted_packages)
         run.refuse_if_ended()
         before = yaml_text(run.settings)
         for key, value in (changes or {}).items():
@@ -113,7 +113,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
         trainer = payload["settings"].get("trainer", {})  # a window has the processes of its run
         changes = {f"trainer.{key}": trainer[key] for key in ("devices", "num_nodes") if key in trainer}
         trusted = [*targets(payload["settings"])]  # when the sweep started
-        return resume(folder, callback, trusted, changes)
+        return resume(folder, trusted, changes, callback)
     return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)
 
 

@@ -11,7 +11,7 @@ import pytest
 from argcomplete.shell_integration import shellcode
 from pydantic import TypeAdapter
 
-from twotower.commands import conf, entry_points
+from twotower.commands import conf, entry_points, run_sweep
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.entry_points.completion import completions
 from twotower.commands.help import allowed_values, choices_text, group_text
@@ -56,6 +56,15 @@ def test_version_help_and_an_unknown_command(
     assert left(monkeypatch=monkeypatch) == left("--help", monkeypatch=monkeypatch) == 0
     assert left("trian", monkeypatch=monkeypatch) == 2
     assert "trian: unknown command; did you mean 'train'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["-m", "embedding_dim=32,64"], ["seeds=2"], ["sweep=tpe"]], ids=str)
+def test_the_demo_refuses_a_sweep(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_sweep, "run_sweep", lambda *_: 0)
+    assert left("demo", *words, monkeypatch=monkeypatch) == 2
+    assert "only twotower train has sweeps" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_a_run_can_be_in_any_folder(
 
     monkeypatch.setattr(sys, "argv", ["reindex.py", f"run={quotes}{run}{quotes}", "index.nprobe=4"])
     with pytest.raises(SystemExit) as left:
-        run_command("reindex", task, "words", {})
+        run_command("reindex", task, "words")
     assert left.value.code == 0
     assert (seen[0]["run"], seen[0]["index"]["nprobe"]) == (str(run), 4)
 
@@ -148,7 +148,8 @@ def test_a_resumed_run_can_be_in_any_folder(
     name = "it's a,b=${seed}"
     write(tmp_path / name, own)
     seen: list[Path] = []
+    monkeypatch.setattr("twotower.pipeline.train_run.resume", lambda folder, *_: seen.append(folder) or 0)
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
     with pytest.raises(SystemExit) as left:
-        run_command("train", lambda *_: 1, "words", {"resume": lambda folder, *_: seen.append(folder) or 0})
+        run_command("train", lambda *_: 1, "words")
     assert (left.value.code, seen) == (0, [tmp_path / name])

@@ -149,7 +149,7 @@ def printed(
 ) -> str:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit) as left:
-        run_command("train", lambda settings, overrides: 1, "words", {})
+        run_command("train", lambda settings, overrides: 1, "words")
     assert left.value.code == 0
     return capsys.readouterr().out
 

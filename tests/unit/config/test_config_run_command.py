@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from twotower.commands.overrides import quoting, validate_overrides
 from twotower.commands.run_command import exit_status, run_command, split_arguments
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
+from twotower.pipeline import train_run
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.run_files import require_run
 
@@ -54,14 +56,15 @@ class Command:
         self.monkeypatch, self.root = monkeypatch, root
         self.seen: list[tuple[RunConfig, list[str]]] = []
         self.statuses: list[int] = []
-        self.resumed: list[tuple[Path, Sequence[str], str | None]] = []
+        self.resumed: list[tuple[Path, Sequence[str], dict[str, Any]]] = []
+        monkeypatch.setattr(train_run, "resume", self.resume)
 
     def task(self, config: RunConfig, overrides: Sequence[str]) -> int:
         self.seen.append((config, list(overrides)))
         return self.statuses.pop(0) if self.statuses else 0
 
-    def resume(self, folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
-        self.resumed.append((folder, trusted_packages, console))
+    def resume(self, folder: Path, trusted_packages: Sequence[str], changes: dict[str, Any]) -> int:
+        self.resumed.append((folder, trusted_packages, changes))
         return 0
 
     def __call__(self, *arguments: str) -> int:
@@ -69,7 +72,7 @@ class Command:
         if any(text.startswith("resume=") for text in arguments):
             self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         with pytest.raises(SystemExit) as left:
-            run_command("train", self.task, "words", {"resume": self.resume})
+            run_command("train", self.task, "words")
         assert isinstance(left.value.code, int)
         return left.value.code
 
@@ -154,6 +157,8 @@ def test_resume_accepts_only_keys_that_are_no_settings_of_a_run(
     assert command(resume, "trainer.devices=2", "trainer.num_nodes=3") == 0
     changes = [{"console": "quiet"}, {}, {"trainer.devices": 2, "trainer.num_nodes": 3}]
     assert command.resumed == list(zip([then] * 3, [[], ["mine"], []], changes, strict=True))
+    assert command(resume, f"resume={tmp_path}") == 2
+    assert "resume= is typed 2 times; name one run" in capsys.readouterr().err
     assert command(resume, "trusted_packages=mine") == 2
     assert "trusted_packages: expected a valid list" in capsys.readouterr().err
 
@@ -184,7 +189,7 @@ def test_a_message_names_what_to_type(
     (tmp_path / "log.csv").touch()
     monkeypatch.setattr(sys, "argv", [command, *words])
     with pytest.raises(SystemExit):
-        run_command(command, lambda *_: 1, "words", {})
+        run_command(command, lambda *_: 1, "words")
     assert expected in capsys.readouterr().err
 
 

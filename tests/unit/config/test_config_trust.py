@@ -98,7 +98,7 @@ def test_a_run_is_opened_without_importing_its_targets(tmp_path: Path, evil: Pat
 def test_a_resumed_job_trusts_its_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trusted: list[Any] = []
     monkeypatch.setattr(
-        "twotower.pipeline.train_run.resume", lambda folder, watch, names, changes: trusted.append(names)
+        "twotower.pipeline.train_run.resume", lambda folder, names, changes, watch: trusted.append(names)
     )
     settings = {"seed": 1, "loss": {"_target_": "mine.losses.Mine"}}
     Run.create(tmp_path / "job", settings)

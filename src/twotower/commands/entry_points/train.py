@@ -9,9 +9,8 @@
   twotower train --info choices              every group and choice, a line each
 Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-sweep/<job>/."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -22,21 +21,3 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     from twotower.pipeline.train_run import train_in_new_folder
 
     return train_in_new_folder(config)[1]
-
-
-def resume(folder: Path, trusted_packages: Sequence[str], changes: Mapping[str, Any]) -> int:
-    """Go on with a run that was stopped."""
-    from twotower.pipeline.train_run import resume
-
-    return resume(folder, trusted=trusted_packages, changes=changes)
-
-
-def rerun(folder: Path, trusted_packages: Sequence[str], changes: Mapping[str, Any]) -> int:
-    """Repeat a run, and say whether it came out the same."""
-    from twotower.pipeline.rerun import rerun
-
-    return rerun(folder, trusted_packages, changes)
-
-
-MODES = {"resume": resume, "rerun": rerun}
-"""Key -> what runs instead of `task` if it is typed; see `run_command`."""
