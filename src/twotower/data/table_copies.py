@@ -18,66 +18,54 @@ from twotower.data.times import TimestampUnit
 Row = Mapping[str, Any]
 """Column -> plain value; a missing column or None is an empty field."""
 
-MAX_BLANK_LINE = 4_096
-"""Bytes at the end of a CSV that are searched for its last line."""
 
+def copy_table(
+    source: Path,
+    target: Path,
+    added: Sequence[Row],
+    separator: str,
+    changed: Mapping[str, Row] | None = None,
+    key: str = "",
+) -> None:
+    """Copy a table with rows added at its end, and some values changed; Parquet keeps its types.
 
-def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str) -> None:
-    """Copy a table and add rows at its end; a CSV keeps its bytes, Parquet its types.
+    Args:
+        changed: id, in the column `key`, as text -> the changed columns; ids that the table lacks are
+            ignored. Without changes, a CSV keeps its lines as they are.
 
-    Raises InputError if a value does not fit the type of its column in Parquet.
+    Raises:
+        InputError: a value does not fit the type of its column in Parquet.
     """
     if is_parquet(source):
         table = _whole_table(source)
-        pq.write_table(pa.concat_tables([table, _typed_table(rows, table.schema, source)]), target)
-        return
-    shutil.copyfile(source, target)
-    if rows:
-        names, end = header(source, separator), b""
-        with open_text_file(source) as file:
-            while chunk := file.read(2**20):
-                end = (end + chunk)[-MAX_BLANK_LINE:]
-        blank = separator.encode() + b"\r\n"
-        is_blank = not b"".join(end.splitlines()[-1:]).strip(blank)
-        if is_blank:
-            _copy_without_blank_end(source, target, blank)
-        with open_text_file(target, "ab") as file:  # of gzip, this adds a member
-            file.write(b"" if is_blank or end.endswith(b"\n") else b"\n")
-            file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
-
-
-def _copy_without_blank_end(source: Path, target: Path, blank: bytes) -> None:
-    """Copy a text file without the lines of `blank` bytes at its end, after which rows would not be read."""
-    with open_text_file(source) as file, open_text_file(target, "wb") as copy:
-        held = b""
-        for line in file:
-            kept = line.rstrip(b"\r\n") if line.strip(blank) else b""
-            if kept:
-                copy.write(held + kept)
-                held = b""
-            held += line[len(kept) :]
-        copy.write(b"\n")
-
-
-def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:
-    """Copy a table of users or items with some values changed.
-
-    `rows`: id, in the column `key`, as text -> the changed columns; ids that the table lacks are ignored.
-    """
-    if is_parquet(source):
-        table = _whole_table(source)
-        changed = [dict(row) | dict(rows.get(str(row[key]), {})) for row in table.to_pylist()]
-        pq.write_table(_typed_table(changed, table.schema, source), target)
+        if changed:
+            rows = [row | dict(changed.get(str(row[key]), {})) for row in table.to_pylist()]
+            table = _typed_table(rows, table.schema, source)
+        pq.write_table(pa.concat_tables([table, _typed_table(added, table.schema, source)]), target)
         return
     names = header(source, separator)
-    lines = parse_csv(source, names, separator).to_numpy(dtype=object).tolist()
-    while lines and not any(lines[-1]):  # after blank lines, rows would not be read
-        lines.pop()
-    for line in lines:
-        for name, value in rows.get(line[names.index(key)], {}).items():
-            line[names.index(name)] = value
-    with open_text_file(target, "wb") as file:
-        file.write(_csv_text([names, *lines], separator))
+    new = [[row.get(name) for name in names] for row in added]
+    if changed:
+        lines = parse_csv(source, names, separator).to_numpy(dtype=object).tolist()
+        while lines and not any(lines[-1]):  # after blank lines, rows would not be read
+            lines.pop()
+        for line in lines:
+            for name, value in changed.get(line[names.index(key)], {}).items():
+                line[names.index(name)] = value
+        with open_text_file(target, "wb") as copy:
+            copy.write(_csv_text([names, *lines, *new], separator))
+    elif new:
+        blank, held = separator.encode() + b"\r\n", b""
+        with open_text_file(source) as file, open_text_file(target, "wb") as copy:
+            for text in file:
+                kept = text.rstrip(b"\r\n") if text.strip(blank) else b""
+                if kept:
+                    copy.write(held + kept)
+                    held = b""
+                held += text[len(kept) :]
+            copy.write(b"\n" + _csv_text(new, separator))
+    else:
+        shutil.copyfile(source, target)
 
 
 def time_value(seconds: int, unit: TimestampUnit, kind: pa.DataType | None) -> Any:

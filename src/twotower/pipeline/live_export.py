@@ -16,7 +16,7 @@ from twotower.config.problems import nearest
 from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_copies import append_rows, change_rows, time_value
+from twotower.data.table_copies import copy_table, time_value
 from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times, parsed_dates
@@ -92,7 +92,7 @@ def export_live(
         "users": {str(each.user_id): each for each in changes if isinstance(each, UserPut)},
     }
     with new_folder(out) as folder:
-        append_rows(
+        copy_table(
             log, folder / _file_name("interactions", log), _rows(new, log, config, defaults), config.separator
         )
         tables = {name: _update_table(name, puts[name], config, folder) for name in puts}
@@ -248,13 +248,7 @@ def _update_table(
         for id_, put in puts.items()
         if id_ not in known
     ]
-    if not known:
-        append_rows(path, target, new, config.separator)
-        return TableChanges(added=len(new))
-    with_changes = target.with_name(f"changed-{target.name}")
-    change_rows(path, with_changes, {id_: rows[id_] for id_ in known}, key, config.separator)
-    append_rows(with_changes, target, new, config.separator)
-    with_changes.unlink()
+    copy_table(path, target, new, config.separator, {id_: rows[id_] for id_ in known}, key)
     return TableChanges(len(new), len(known))
 
 
