@@ -58,16 +58,16 @@ class LookupEncoder(nn.Module):
 class BagEncoder(nn.Module):
     """Rows [..., W], 0 = padding -> the mean of their embeddings [..., D], zeros for an empty bag.
 
-    Rows after `num_first` (None: none) were added by a warm start: they add to the sum but not to its
-    divisor, unless a bag has no other rows, so that a new row of zeros changes no embedding.
+    Rows after `num_first` were added by a warm start: they add to the sum but not to its divisor, unless a
+    bag has no other rows, so that a new row of zeros changes no embedding.
 
     The plans of the last two inputs are cached, because the catalogue is encoded at every training step:
     whole for histories, and its trained part as candidates.
     """
 
-    def __init__(self, num_rows: int, dim: int, num_first: int | None = None) -> None:
+    def __init__(self, num_rows: int, dim: int, num_first: int) -> None:
         super().__init__()
-        self.num_first = num_rows if num_first is None else num_first
+        self.num_first = num_first
         self.weight = nn.Parameter(torch.empty(num_rows, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
+from twotower.data.interactions import Interactions
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
-from twotower.features.activity import Activity
+from twotower.data.times import SECONDS_A_DAY
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
@@ -36,6 +37,31 @@ class FeaturePlace:
     data: Source.Config | None = None
     columns: Set[str] | None = None
     """Columns of the table that the feature reads."""
+
+
+class Activity(NamedTuple):
+    """How often and how recently users or items [n] occur in the training data.
+
+    Attributes:
+        counts: number of interactions.
+        ages: days from the last interaction of each to the last one of all.
+    """
+
+    counts: npt.NDArray[np.int64]
+    ages: npt.NDArray[np.float64]
+
+    @classmethod
+    def measure(
+        cls, parts: Sequence[Interactions], rows: npt.NDArray[np.int64], of_users: bool
+    ) -> "Activity":
+        """Return the activity of user rows or of item rows [n], each in some part."""
+        size = int(rows.max(initial=0)) + 1
+        counts, last = np.zeros(size, dtype=np.int64), np.full(size, -np.inf)
+        for part in parts:
+            entities = part.user_rows() if of_users else part.items
+            counts += np.bincount(entities, minlength=size)
+            np.maximum.at(last, entities, np.asarray(part.times, dtype=np.float64))
+        return cls(counts[rows], (last.max() - last[rows]) / SECONDS_A_DAY)
 
 
 class Feature(Component, ABC):

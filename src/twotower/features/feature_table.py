@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector, listed
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.features.activity import Activity
-from twotower.features.feature import Feature, check_name
+from twotower.features.feature import Activity, Feature, check_name
 from twotower.features.time_feature import TimeFeature
 
 PREFIX = "encoded_"

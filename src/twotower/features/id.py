@@ -10,10 +10,9 @@ from torch import Tensor
 
 from twotower.config.spec import DropoutRate, PositiveFloat, PositiveInt, WidthOrZero
 from twotower.data.sources.source import needs_times
-from twotower.features.activity import Activity
 from twotower.features.categorical import Categorical
 from twotower.features.encoders import LookupEncoder
-from twotower.features.feature import Feature, FeaturePlace
+from twotower.features.feature import Activity, Feature, FeaturePlace
 from twotower.parallel.ranks import world_size
 
 
@@ -91,16 +90,6 @@ class Id(Categorical):
         config, num_rows = self.config, len(self.state.values) + 1
         row_wise = config.row_wise and world_size() > 1
         return LookupEncoder(num_rows, config.dim, config.dropout, config.sparse, row_wise)
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows of the table, without the unknown one."""
-        return len(self.state.values)
-
-    def removed_text(self) -> str:
-        """Return how many ids each rule excluded, in words."""
-        rare, old, given_back = self.removed.values()
-        return f"{rare} rare and {old} old ids have none; {given_back} rows were given back"
 
     def rows_in(self, earlier: Feature) -> Tensor:
         """Return the row of the table of earlier towers for each row of this one; 0 for a new id."""

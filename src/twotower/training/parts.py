@@ -14,8 +14,8 @@ from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
-from twotower.features.activity import Activity
 from twotower.features.encoders import LookupEncoder
+from twotower.features.feature import Activity
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
@@ -204,7 +204,7 @@ def build_batches(
 def id_rows(model: TwoTower) -> dict[str, dict[str, int]]:
     """Return key of an id with rules -> its number of rows, and of ids that each rule removed."""
     return {
-        f"features.{side}.{name}": {"rows": feature.num_rows, **feature.removed}
+        f"features.{side}.{name}": {"rows": len(feature.state.values), **feature.removed}
         for side, table in (("user", model.users), ("item", model.items))
         for name, feature in table.features.items()
         if isinstance(feature, Id) and feature.removed
@@ -256,6 +256,9 @@ def fit_tables(
         tables.append(FeatureTable.fit(features, table, train_rows, source_path, grows, activity))
         for name, feature in features.items():
             if isinstance(feature, Id) and feature.removed:
-                LOG.info("features.%s.%s: %d rows; %s", side, name, feature.num_rows, feature.removed_text())
+                LOG.info(
+                    "features.%s.%s: %d rows; %d rare and %d old ids have none; %d rows were given back",
+                    *(side, name, len(feature.state.values), *feature.removed.values()),
+                )
     users, items, requests = tables
     return users, items, requests

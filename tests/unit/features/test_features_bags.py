@@ -14,7 +14,7 @@ TABLE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
 
 
 def encoder_of(table: torch.Tensor) -> BagEncoder:
-    encoder = BagEncoder(len(table), dim=2)
+    encoder = BagEncoder(len(table), dim=2, num_first=len(table))
     with torch.no_grad():
         encoder.weight.copy_(table)
     return encoder

@@ -6,8 +6,7 @@ import pytest
 
 from twotower.data.interactions import Interactions
 from twotower.data.sources.item_lists import ItemLists
-from twotower.features.activity import Activity
-from twotower.features.feature import FeaturePlace
+from twotower.features.feature import Activity, FeaturePlace
 from twotower.features.id import Id
 
 DAY = 86_400

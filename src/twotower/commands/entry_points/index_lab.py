@@ -35,8 +35,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
             name, *keys = shlex.split(case)
         except ValueError as error:
             raise InputError(
-                f"cases: {case!r} is blank or has an unclosed quote; write a choice of index=, with keys, or a "
-                "text for faiss.index_factory"
+                f"cases: {case!r} is blank or has an unclosed quote; write a choice of index=, with keys, or "
+                "a text for faiss.index_factory"
             ) from error
         if name not in choices("index"):
             name, keys = "factory", [f"factory='{case}'"]
