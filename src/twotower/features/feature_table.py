@@ -53,10 +53,9 @@ class FeatureTable(nn.Module):
     ) -> "FeatureTable":
         """Fit features on training rows (from 1), or let fitted features grow by them; then encode all rows.
 
-        The entity of row r is at position r - 1 of the table. `activity` of the training rows is what the
-        rules of ids read; None: all training ids have a row. Raises InputError as `column_faults`.
+        The entity of row r is at position r - 1 of the table, which has passed `column_faults`. `activity` of
+        the training rows is what the rules of ids read; None: all training ids have a row.
         """
-        ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
         for name, feature in table_features(features).items():
             values = _column(table, name, feature, source_path)

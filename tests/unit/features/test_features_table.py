@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 
-from twotower.config.errors import InputError
 from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature
@@ -114,8 +114,8 @@ def test_new_entities_equal_table_rows(table: FeatureTable) -> None:
     ],
 )
 def test_features_that_do_not_fit_the_table(name: str, feature: Feature, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        FeatureTable.fit({name: feature}, ITEMS, TRAIN, "items.csv")
+    (said,) = column_faults({name: feature}, ITEMS, "items.csv")
+    assert re.search(message, said)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_bad_values_are_named_even_outside_train(value: object, config: Feature.
     items = ITEMS.astype({config.column: object})
     items.at[2, config.column] = value
     place = rf"items.csv: column '{config.column}', item_id 'z': expected .*, found {found}"
-    with pytest.raises(InputError, match=place):
-        FeatureTable.fit({"f": config.build(2)}, items, TRAIN, "items.csv")
+    (said,) = column_faults({"f": config.build(2)}, items, "items.csv")
+    assert re.search(place, said)
 
 
 def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
@@ -151,8 +151,6 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
     parts = ("'price', item_id 'x'", "'price', item_id 'z'", "'title', item_id 'y'", "'length'", "'type'")
     assert all(part in message for part, message in zip(parts, said, strict=True))
     assert "2 such rows in all" in said[0]
-    with pytest.raises(InputError, match=r"^5 mistakes in items.csv\n  "):
-        FeatureTable.fit(wanted, items, TRAIN, "items.csv")
 
 
 def test_rows_of_the_previous_step_are_gathered_again_only_if_they_changed(table: FeatureTable) -> None:
