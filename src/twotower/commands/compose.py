@@ -215,18 +215,13 @@ def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
 def checked_with_config(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> tuple[dict[str, Any], Config]:
-    """Compose and check the settings of a command.
+    """Compose and check a command's settings; returns the plain values, and the settings read from them.
 
     Mistakes in overrides, unknown keys and choices, and wrong plain keys are reported first, before torch is
     imported. If there are none, the values of all choices are checked, each alone and all together.
 
     Args:
-        config_name: the YAML in `conf/` to start from.
-        overrides: one value each.
         found_before: mistakes to report together with these.
-
-    Returns:
-        The plain values, and the settings that were read from them.
 
     Raises:
         InputError: lists all mistakes.
@@ -298,9 +293,6 @@ def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 def load_run_config(overrides: Sequence[str]) -> "RunConfig":
     """Return the checked settings of one run of `twotower train`.
-
-    Args:
-        overrides: one value each.
 
     Raises:
         InputError: lists all mistakes; a sweep is one.

@@ -176,8 +176,6 @@ def _choice(title: str, path: Path, annotation: Any) -> Section:
     """Return the section of a choice.
 
     Args:
-        title: of the section.
-        path: the YAML.
         annotation: type of the group in the settings of `twotower train`.
     """
     text = path.read_text(encoding="utf-8")
@@ -211,7 +209,6 @@ def _keys(
     """Return the keys of a class of settings.
 
     Args:
-        kind: the class.
         given: values of a YAML, which are the defaults where it is chosen.
         comments: text of that YAML; comments describe keys that the class does not describe.
     """

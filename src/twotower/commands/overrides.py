@@ -21,7 +21,6 @@ def validate_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[
     """Return the problems of overrides, and the valid ones in a form that composes with any key.
 
     Args:
-        texts: as on the command line.
         sweep: whether a key may have several values.
     """
     found = [_check_override(text, sweep) for text in texts]

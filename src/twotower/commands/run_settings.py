@@ -38,7 +38,6 @@ def store_run_settings(
     """Put a command's YAML into Hydra's store, with the settings of the run that `run=` names.
 
     Args:
-        command: the YAML.
         overrides: valid overrides with one value each.
 
     Returns:
@@ -78,14 +77,7 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def check_trust(settings: Mapping[str, Any]) -> None:
-    """Refuse a run whose settings name classes of packages that are not trusted, before any is imported.
-
-    Args:
-        settings: composed settings of a command that starts from a run.
-
-    Raises:
-        InputError: see `Run.open`.
-    """
+    """Raise InputError if a command's run names classes that are not trusted, before any is imported."""
     from twotower.runs.run import Run
 
     Run.open(Path(str(settings["run"])), settings[TRUST])

@@ -23,7 +23,6 @@ def apply_size(name: str, config: DictConfig, base: DictConfig) -> None:
     One line on standard error lists these, and the keys that other settings override.
 
     Args:
-        name: the choice of `size`.
         config: composed with the YAML of the size; changed.
         base: composed without it.
 

@@ -123,7 +123,6 @@ class Config(BaseModel):
         """Build the owner; called by the `build` of a base class.
 
         Args:
-            base: the base class of the choice.
             *arguments: further arguments of the constructor, such as the number of items.
         """
         component = self.owner(self, *arguments)  # type: ignore[call-arg]

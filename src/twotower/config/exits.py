@@ -64,11 +64,7 @@ def exit_on_signals() -> None:
 
 @contextlib.contextmanager
 def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C raise `Stopped`, so that files are closed; a second one exits at once.
-
-    Args:
-        remedy: returns what to do next, for the message.
-    """
+    """Let SIGTERM and Ctrl-C raise `Stopped`, so that files are closed; a second one exits at once."""
     stopped: list[Stopped] = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -117,12 +113,7 @@ def _exit(stopped: Stopped) -> NoReturn:
 
 
 def exit_status(call: Callable[[], int], debug: bool) -> int:
-    """Call a function, and turn errors into an exit status and one message on standard error.
-
-    Args:
-        call: returns the exit status.
-        debug: whether to print the traceback.
-    """
+    """Call a function, and turn errors into an exit status and one message on standard error."""
     try:
         status = call()
     except InputError as error:

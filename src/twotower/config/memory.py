@@ -24,7 +24,6 @@ def memory_problem(what: str, num_bytes: float) -> str | None:
 
     Args:
         what: number and name, such as `2,000 weights`.
-        num_bytes: the memory that it needs at least.
     """
     usable = usable_bytes()
     if num_bytes <= usable:

@@ -45,12 +45,7 @@ def raise_problems(problems: Iterable[Problem], what: str = "the configuration")
 
 
 class ErrorCollector:
-    """Collects the messages of several checks, to raise them as one error.
-
-    Args:
-        what: name of what is checked, for the message.
-        messages: the messages so far.
-    """
+    """Collects the messages of several checks, to raise them as one error."""
 
     def __init__(self, what: str, messages: Iterable[str] = ()) -> None:
         self.what = what

@@ -30,8 +30,6 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
     """Raise InputError if a file names classes that are neither ours nor trusted; imports nothing.
 
     Args:
-        values: plain values of the file.
-        path: path of the file, for the message.
         trusted_packages: names of packages, modules or classes.
     """
     if foreign := _foreign_targets(values, trusted_packages):

@@ -90,9 +90,7 @@ class InteractionParts:
         """Check all parts.
 
         Args:
-            source: of the interactions.
             content: fingerprint of the source.
-            folder: of the parts.
             command: writes a part, with `shard=k/n` at its end.
             tables: without interactions.
 

@@ -71,11 +71,7 @@ def _numbers(column: SourceColumn) -> np.ndarray:
 
 
 def parsed_dates(values: "pd.Series[Any]", form: str = ISO) -> "pd.Series[Any]":
-    """Return dates and times in UTC; NaT for other values.
-
-    Args:
-        form: of texts, for `pandas.to_datetime`.
-    """
+    """Return dates and times in UTC; NaT for other values. Texts have a `form` of `pandas.to_datetime`."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.to_datetime(values, utc=True)
     text = values.astype("str")

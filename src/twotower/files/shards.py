@@ -82,8 +82,6 @@ def check_facts(
     """Refuse a part whose facts are not the expected ones.
 
     Args:
-        path: of the part.
-        command: writes the part.
         names: of facts in the message; others have their own.
     """
     for fact, wanted in expected.items():
@@ -100,8 +98,7 @@ def all_parts(key: str, folder: Path, command: str, suffix: str = PARQUET) -> di
 
     Args:
         key: names the folder in errors.
-        folder: of the parts.
-        command: writes them, with `shard=k/n` at its end.
+        command: writes the parts, with `shard=k/n` at its end.
         suffix: of the parts, "" if they are folders.
 
     Raises:

@@ -45,7 +45,6 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
 
     Args:
         words: earlier words, the command first.
-        begun: the last word.
     """
     import yaml
     from argcomplete.completers import FilesCompleter

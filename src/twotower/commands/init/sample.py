@@ -45,7 +45,6 @@ class Column:
     """A column of a sample.
 
     Args:
-        name: its name.
         values: the values that are not missing.
         is_cut: whether the sample is full, so that further rows may follow.
 

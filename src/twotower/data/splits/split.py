@@ -65,11 +65,7 @@ class Split(Component, ABC):
     """Whether the order of a user's interactions determines the targets."""
 
     def resolve(self, interactions: Interactions) -> "Split":
-        """Return the split with the values that depend on the whole log, before it is cut at `end`.
-
-        Args:
-            interactions: the positives of the log.
-        """
+        """Return the split with the values that depend on the positives of the whole log, before the cut."""
         return self
 
     @abstractmethod
