@@ -18,8 +18,6 @@ class BagFeature(EmbeddedFeature):
     """The mean of the embeddings of the known tokens; others are dropped, and none give zeros."""
 
     class Config(EmbeddedFeature.Config):
-        """Settings of every bag of tokens."""
-
         min_count: PositiveInt = 1
         """Minimum number of training entities with a token."""
 

@@ -17,8 +17,6 @@ class Binned(EmbeddedFeature):
     """A learned embedding for each quantile bin of the training values; bin 0 = missing."""
 
     class Config(EmbeddedFeature.Config):
-        """Settings of quantile bins."""
-
         num_bins: Width = 10
         """Number of bins of equal count; fewer if many values are equal."""
 

@@ -15,8 +15,6 @@ class Categorical(EmbeddedFeature):
     """A learned embedding for each value seen in training."""
 
     class Config(EmbeddedFeature.Config):
-        """Settings of categorical values."""
-
         min_count: PositiveInt = 1
         """Minimum number of training users or items with a value; rarer values are unknown."""
         dropout: DropoutRate = 0.0

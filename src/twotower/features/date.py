@@ -31,8 +31,6 @@ class Date(Binned):
     """A learned embedding for each quantile bin of the training dates; bin 0 = missing."""
 
     class Config(Binned.Config):
-        """Settings of dates."""
-
         format: Annotated[str, AfterValidator(_format)] = ISO
         """Format of dates that are texts, in the codes of `strftime`: `%d.%m.%Y` for 31.05.2024. `ISO8601`
         reads 2024-05-31 and 2024-05-31T12:00:00Z."""

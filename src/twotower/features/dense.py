@@ -20,8 +20,6 @@ class Dense(Feature):
     """A vector, unchanged, standardized or projected; a missing vector is zeros."""
 
     class Config(Feature.Config):
-        """Settings of vectors."""
-
         standardize: bool = False
         """Scale each component to mean 0 and standard deviation 1 on train."""
         dim: WidthOrZero = 0

@@ -24,8 +24,6 @@ class Encoded(Dense):
     """
 
     class Config(Dense.Config):
-        """Settings of features of a pretrained model."""
-
         model: str
         """Folder of the model (an ONNX file with its tokenizer or preprocessor, or a sentence-transformers
         model), or its name on the hub."""

@@ -13,8 +13,6 @@ class EncodedImage(Encoded):
     """
 
     class Config(Encoded.Config):
-        """Settings of images."""
-
         folder: str = "."
         """Folder of the images; paths are relative to it and must stay inside it."""
 

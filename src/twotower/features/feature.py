@@ -68,8 +68,6 @@ class Feature(Component, ABC):
     """A feature of users, items or contexts, with a `Config` from YAML and a learned `State`."""
 
     class Config(Component.Config):
-        """Settings of every feature."""
-
         column: str
         """Column of the user or item table; for context features, of the interactions."""
         missing: Literal["unknown", "refuse"] = "unknown"
@@ -202,8 +200,6 @@ class EmbeddedFeature(Feature):
     """A feature whose encoder is a table of embeddings."""
 
     class Config(Feature.Config):
-        """Settings of every embedded feature."""
-
         dim: Width
         """Width of an embedding."""
 

@@ -22,8 +22,6 @@ class Numeric(Feature):
     """The standardized value, (value - mean) / std of train and 0 if missing, and whether it is missing."""
 
     class Config(Feature.Config):
-        """Settings of numbers."""
-
         transform: Literal["none", "log1p"] = "none"
         """`log1p` takes log(1 + value) first, for amounts that span magnitudes; they must exceed -1."""
 

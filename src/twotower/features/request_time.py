@@ -24,8 +24,6 @@ class RequestTime(TimeFeature):
     """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; 0 if unknown."""
 
     class Config(TimeFeature.Config):
-        """Number of harmonics of each cycle."""
-
         year: Harmonics = 4
         """Harmonics of the year; 4 distinguish months."""
         week: Harmonics = 0

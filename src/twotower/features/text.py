@@ -25,8 +25,6 @@ class HashedText(BagFeature):
     """
 
     class Config(BagFeature.Config):
-        """Settings of hashed text."""
-
         buckets: PositiveInt = 1_000_000
         """Range of the hash; two tokens with one hash share an embedding."""
         max_tokens: Length = 64

@@ -23,8 +23,6 @@ class ItemLists(Source):
     """
 
     class Config(Source.Config):
-        """Files and the order of a line."""
-
         path: str | None = None
         """The file, if it is a single one; also `.gz`."""
         train_path: str | None = None

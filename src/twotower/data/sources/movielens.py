@@ -69,8 +69,6 @@ class MovieLens(Source):
     """
 
     class Config(Source.Config):
-        """Settings of MovieLens."""
-
         variant: Literal["1m", "100k"] = "1m"
         min_rating: Annotated[int, Ge(1), Le(5)] = 1
         """Minimum rating; 1 keeps all."""

@@ -20,8 +20,6 @@ class OnlineRetail(Source):
     """
 
     class Config(Source.Config):
-        """No settings."""
-
         def catalogue_size(self) -> int:
             """Return the number of stock codes."""
             return 3_659

@@ -22,8 +22,6 @@ class Source(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every source."""
-
         missing_users: Literal["unknown", "refuse"] = "unknown"
         """Users of the interactions that are missing in the table of users: `unknown` (all features are
         missing) or `refuse` (an error)."""

@@ -39,8 +39,6 @@ class Synthetic(Source):
     """
 
     class Config(Source.Config):
-        """Settings of synthetic data."""
-
         num_users: PositiveInt = 2_000
         """Number of users, U."""
         num_items: PositiveInt = 1_000

@@ -38,8 +38,6 @@ class TableFiles(Source):
     """
 
     class Config(Source.Config):
-        """Settings of files and their columns."""
-
         interactions_path: str | list[str]
         """One row per interaction, in any order; equal times of a user keep the row order. A file, a list, a
         folder or a pattern (`log/*.parquet`), sorted by name."""

@@ -23,8 +23,6 @@ class Given(Split):
     """
 
     class Config(Split.Config):
-        """Settings of the validation targets."""
-
         valid_share: ProperFraction = 0.1
         """Share of a user's training interactions, the last ones, that become validation targets; at least
         one of a user with two. Used only if no row is marked valid."""

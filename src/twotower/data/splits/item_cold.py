@@ -19,8 +19,6 @@ class ItemCold(Temporal):
     """
 
     class Config(Temporal.Config):
-        """Settings of the cold items."""
-
         share: ProperFraction = 0.2
         """Share of the catalogue that is cold."""
         seed: Seed = 0

@@ -23,8 +23,6 @@ class Sessions(Temporal):
     """
 
     class Config(Temporal.Config):
-        """Settings of the windows, and of the histories in them."""
-
         fold_in: ProperFraction = 0.8
         """Share of the interactions of a session that is history; at least one, and not all."""
 

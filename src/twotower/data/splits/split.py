@@ -33,8 +33,6 @@ class Split(Component, ABC):
     """Assigns interactions to training, histories and targets; equal interactions get equal parts."""
 
     class Config(Component.Config):
-        """Settings of every split."""
-
         user_share: PositiveFraction = 1.0
         """Share of the users that are used, drawn at random, for quick experiments; the interactions of the
         others are dropped, the catalogue stays complete. A larger share contains all users of a smaller

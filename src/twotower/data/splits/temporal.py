@@ -27,8 +27,6 @@ class Temporal(Split):
     """
 
     class Config(Split.Config):
-        """Settings of the two windows."""
-
         test: PositiveFloat = 28.0
         """Length of the test window; it ends with the last interaction."""
         valid: PositiveFloat = 28.0

@@ -20,8 +20,6 @@ class UserHoldout(Split):
     """
 
     class Config(Split.Config):
-        """Settings of the held-out users."""
-
         share: ProperFraction = 0.2
         """Share of the users with at least two interactions, valid and test together."""
         fold_in: ProperFraction = 0.8
