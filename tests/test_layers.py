@@ -170,16 +170,26 @@ def test_functions_are_short(paths: list[Path]) -> None:
 
 def test_a_method_without_a_docstring_overrides_one_that_has_it() -> None:
     tops = [node for path in MODULES for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
-    nodes = [node for top in tops if top.name[0] != "_" for node in ast.walk(top)]
-    kinds = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    kinds = {top.name: top for top in tops}
+    kinds |= {
+        f"{top.name}.{node.name}": node for top in tops for node in top.body if isinstance(node, ast.ClassDef)
+    }
     functions = ast.FunctionDef | ast.AsyncFunctionDef
-    methods = [(kind, node) for kind in kinds for node in kind.body if isinstance(node, functions)]
-    documented = {method.name for _, method in methods if ast.get_docstring(method)}
+
+    def is_documented(kind: str, method: str) -> bool:
+        """Whether a class, or one that it extends, has a docstring of a method."""
+        if kind not in kinds:
+            return False
+        own = [each for each in kinds[kind].body if isinstance(each, functions) and each.name == method]
+        bases = [ast.unparse(base).partition("[")[0] for base in kinds[kind].bases]
+        return any(map(ast.get_docstring, own)) or any(is_documented(base, method) for base in bases)
+
     assert [
-        f"{kind.name}.{method.name}"
-        for kind, method in methods
-        if not (method.name[0] == "_" or ast.get_docstring(method))
-        and not (kind.bases and method.name in documented)
+        f"{name}.{method.name}"
+        for name, kind in kinds.items()
+        for method in kind.body
+        if isinstance(method, functions) and "_" not in (name[0], method.name[0])
+        if not is_documented(name, method.name)
     ] == []
 
 

@@ -132,7 +132,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
     if config.history.reads_table:
         torch.nn.init.zeros_(model.history_table.weight.data[0])
-    model.fit_new_items()
+    model.fit_new_items(1.0)
     return model.eval().requires_grad_(False)
 
 

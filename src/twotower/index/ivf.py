@@ -104,7 +104,10 @@ class IVF(Index):
         quantizer = faiss.downcast_index(cells.quantizer)
         if not isinstance(quantizer, faiss.IndexFlat) or quantizer.d != cells.d:
             return False
-        empty = self.create_cells(faiss.IndexFlatIP(cells.d), cells.d, 1)
+        try:
+            empty = self.create_cells(faiss.IndexFlatIP(cells.d), cells.d, 1)
+        except RuntimeError:  # these settings cannot encode vectors of this dimension
+            return False
         return bool(
             type(cells) is type(empty)
             and code_sizes(cells) == code_sizes(empty)

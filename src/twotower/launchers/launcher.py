@@ -165,7 +165,10 @@ def processes_of(payload: Payload) -> tuple[int, int]:
 
 
 def run_task(task: str, payload: Payload) -> Answer:
-    """Call a function, by its dotted path, with a payload; prints and returns an exception."""
+    """Call a function, by its dotted path, with a payload.
+
+    Returns its exit status, or an error, whose traceback is printed.
+    """
     import_from_working_folder()
     try:
         module, _, name = task.rpartition(".")

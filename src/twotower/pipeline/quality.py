@@ -44,8 +44,12 @@ class Quality(NamedTuple):
 
 
 class ValidatedBaselines(NamedTuple):
-    """The baselines with the settings chosen on validation, seconds left for the test split, and the
-    differences that the splits can show."""
+    """The baselines after validation, with the settings chosen there.
+
+    Attributes:
+        seconds_left: for the test split.
+        power: differences that the splits can show.
+    """
 
     baselines: BaselineReports
     seconds_left: float

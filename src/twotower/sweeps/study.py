@@ -145,6 +145,8 @@ def _text(axis: Axis, value: Any) -> str:
 class JournalStudy:
     """The study of a search, in a journal file that the workers of the search share; created if needed.
 
+    `direction` is `maximize` or `minimize`.
+
     Raises:
         InputError: the journal is damaged.
     """

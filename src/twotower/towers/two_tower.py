@@ -152,10 +152,10 @@ class TwoTower(nn.Module):
         return self.layout.for_ranking(self.new_items(features, embeddings))
 
     @torch.no_grad()
-    def fit_new_items(self, temperature: float = 1.0) -> None:
+    def fit_new_items(self, temperature: float) -> None:
         """Fit `new_items` to the embeddings of trained items; other weights do not change.
 
-        A bias over the temperature of the loss is a log odds.
+        `temperature` is that of the loss: an item bias divided by it is a log odds.
         """
         training = self.training
         self.eval()

@@ -240,7 +240,7 @@ def test_features_that_embed_new_items_only() -> None:
     with torch.no_grad():
         model.item_encoders["own"].table.weight[1:] = embeddings[1:]
         model.history_table.weight[1 : known + 1] = embeddings[1:]
-    model.fit_new_items()
+    model.fit_new_items(1.0)
     wanted = np.arange(NUM_USERS) % TASTES
     rows = np.arange(1, NUM_ITEMS + 1)
     targets = [rows[(tastes == taste) & (rows > TASTES)].tolist() for taste in wanted]

@@ -66,7 +66,7 @@ def towers(bias: str, known: int = NUM_KNOWN, **new_items: Any) -> TwoTower:
     users = FeatureTable({}, {}, NUM_USERS)
     model = TwoTower(TwoTowerConfig.from_settings(config), users, items, trained).eval()
     model.item_bias.initialize(log()[0], 1.0, power)
-    model.fit_new_items()
+    model.fit_new_items(1.0)
     return model
 
 

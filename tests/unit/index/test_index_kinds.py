@@ -140,13 +140,14 @@ def test_a_file_of_another_text_is_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.search(vectors(5), 3).rows, index.search(vectors(5), 3).rows)
 
 
-def test_a_file_of_codes_of_another_size_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_subquantizers", [4, 5])  # 5 does not divide the dimension
+def test_a_file_of_codes_of_another_size_is_refused(num_subquantizers: int, tmp_path: Path) -> None:
     sizes = {"nlist": 4, "num_bits": 4}
     index = IVFPQ.Config(num_subquantizers=8, **sizes).build()
     index.build(vectors(100), np.arange(100))
     index.save(tmp_path / "index")
     with pytest.raises(InputError, match="not an index of kind ivf_pq with these settings"):
-        IVFPQ.Config(num_subquantizers=4, **sizes).build().load(tmp_path / "index")
+        IVFPQ.Config(num_subquantizers=num_subquantizers, **sizes).build().load(tmp_path / "index")
 
 
 @pytest.mark.parametrize("config", [FlatIP.Config(), HNSW.Config(), Factory.Config(factory="Flat")])

@@ -1,5 +1,7 @@
-"""One command a file. Its docstring is its help; `task` receives the checked settings of its YAML
-and the overrides, and returns the exit status. A command without a YAML has `answer`, which receives words.
+"""One command a file.
+
+The docstring of a file is its help. `task` receives the checked settings of its YAML and the overrides, and
+returns the exit status. A command without a YAML has `answer`, which receives words.
 
 It imports other packages in functions only: a list of all commands must be cheap.
 To add one: a file with `task`, its name in `main.COMMAND_NAMES`, a script in `scripts/`; with settings,

@@ -45,8 +45,10 @@ def make_table(
 
 
 def result_tables(result: Result) -> Iterator[Table]:
-    """Yield the tables of a run: test metrics next to the baselines, labels, features, cold start, windows
-    and index."""
+    """Yield the tables of a run.
+
+    Test metrics next to the baselines, labels, features, cold start, windows and index.
+    """
     split = "valid" if result.is_test_hidden else "test"
     keys = [key for key in result.metrics if key.startswith(f"{split}/")]
     shown = [f"{split}/{name}" for name in COLUMNS if f"{split}/{name}" in keys] or keys[: len(COLUMNS)]
