@@ -266,8 +266,11 @@ class Index(Component, ABC):
             raise InputError(f"{path}: there is no such index file")
         try:
             loaded = FaissIndex(*read_index(path))
-            is_valid = self.faiss_type in (type(loaded.inner), faiss.Index) and self.fits(loaded.inner)
-            is_valid = is_valid and loaded.find_rows(self.stored_rows)
+            is_valid = (
+                self.faiss_type in (type(loaded.inner), faiss.Index)
+                and self.fits(loaded.inner)
+                and loaded.find_rows(self.stored_rows)
+            )
         except (RuntimeError, MemoryError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             message = f"{path}: is not a complete index file ({reason}); build the index again"

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from twotower.config.errors import InputError
+from twotower.config.problems import ErrorCollector
 from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature
@@ -151,6 +153,8 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
     parts = ("'price', item_id 'x'", "'price', item_id 'z'", "'title', item_id 'y'", "'length'", "'type'")
     assert all(part in message for part, message in zip(parts, said, strict=True))
     assert "2 such rows in all" in said[0]
+    with pytest.raises(InputError, match=r"^5 mistakes in items.csv\n  "):
+        ErrorCollector("items.csv", said).raise_if_any()
 
 
 def test_rows_of_the_previous_step_are_gathered_again_only_if_they_changed(table: FeatureTable) -> None:

@@ -51,7 +51,7 @@ def fitted(
         .build(table, table.encoders(), LAYOUT, frozenset({"unit_vectors"} if is_unit else ()))
         .eval()
     )
-    new_items.fit(table.gather(torch.tensor([1, 2])), KNOWN)
+    new_items.fit(table.gather(torch.tensor([1, 2])), KNOWN, 1.0)
     return new_items
 
 
@@ -104,12 +104,12 @@ def test_the_correction_of_the_bias_is_computed_again_for_other_biases(
     new_items = fitted(table)
     means = [new_items.mean.clone()]
     for embeddings in (KNOWN, KNOWN + torch.tensor([1.0, 0.0, 0.0]), KNOWN * 2):
-        new_items.fit(table.gather(torch.tensor([1, 2])), embeddings)
+        new_items.fit(table.gather(torch.tensor([1, 2])), embeddings, 1.0)
         means.append(new_items.mean.clone())
     assert len(calls) == 2  # the last embeddings have other biases
     assert torch.equal(means[0], means[1])
     alone = ByContent.Config(boost=0).build(table, table.encoders(), LAYOUT, frozenset()).eval()
-    alone.fit(table.gather(torch.tensor([1, 2])), KNOWN * 2)
+    alone.fit(table.gather(torch.tensor([1, 2])), KNOWN * 2, 1.0)
     assert torch.equal(alone.mean, means[-1])
 
 

@@ -1,6 +1,7 @@
 """Names of figures: their columns, headings and number formats."""
 
 import math
+import re
 from collections.abc import Collection
 
 from twotower.config.errors import InputError
@@ -53,8 +54,7 @@ def heading(key: str) -> str:
         .removeprefix(f"{COLD_START}model/")
         .removeprefix(COLD_START)
     )
-    short = short.replace("sd_valid/", "sd valid/").replace("sd_test/", "sd test/")
-    return short.replace("_at_", "@").replace("/", " ").replace("mean_", "mean ")
+    return re.sub("(^sd|mean)_", r"\1 ", short).replace("_at_", "@").replace("/", " ")
 
 
 def format_figure(key: str, value: float | None, sign: bool = False) -> str:

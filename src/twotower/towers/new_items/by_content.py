@@ -100,7 +100,7 @@ class ByContent(NewItems):
         self.content_encoders = nn.ModuleDict(parts)
         self._correction: tuple[int, float] | None = None
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float = 1.0) -> None:
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float) -> None:
         """Solve for the weights, if items have content; see `NewItems.fit`."""
         if not self.content_encoders or not len(embeddings):
             return

@@ -74,7 +74,7 @@ class NewItems(Component, nn.Module, ABC):
         """Whether `boost` has an effect."""
         return False
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float = 1.0) -> None:
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, temperature: float) -> None:
         """Fit to features [N, W] and embeddings [N, D] of trained items; see `TwoTower.fit_new_items`."""
 
     def is_new(self, features: Mapping[str, Tensor]) -> Tensor:
