@@ -30,14 +30,18 @@ CASES = cases()
 
 @st.composite
 def logs(draw):
+    """Draw interactions of three weeks; a user's are all over them, or on three days."""
+    last_day = draw(st.sampled_from([2, 19]))
     rows = draw(
         st.lists(
-            st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 20), st.integers(0, 2)),
+            st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(0, last_day), st.integers(0, 2)),
             min_size=3,
             max_size=40,
         )
     )
+    first_days = np.array(draw(st.lists(st.integers(1, 20 - last_day), min_size=5, max_size=5)))
     users, items, days, names = (np.array(column) for column in zip(*rows, strict=True))
+    days += first_days[users - 1]
     order = np.lexsort((days, users))
     given_parts = names[order].astype(np.int8)
     return Interactions.from_rows(
