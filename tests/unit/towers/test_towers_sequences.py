@@ -233,6 +233,17 @@ def test_additive_attention_by_hand() -> None:
     torch.testing.assert_close(encoder(items, mask, mask), torch.tensor([[[0.0], [2.0], [last]]]))
 
 
+def test_additive_attention_before_a_much_larger_logit_is_of_the_items_before_it() -> None:
+    """Logits of -100 and 100; exp(-200) is 0 in 32 bits."""
+    encoder = AdditiveAttention(AdditiveAttention.Config(length=3), 1)
+    with torch.no_grad():
+        encoder.hidden.weight.fill_(1.0)
+        encoder.hidden.bias.zero_()
+        encoder.query.fill_(100.0)
+    items, mask = torch.tensor([[[-20.0], [-30.0], [40.0]]]), torch.ones(1, 3, dtype=torch.bool)
+    torch.testing.assert_close(encoder(items, mask, mask), torch.tensor([[[-20.0], [-25.0], [40.0]]]))
+
+
 def test_additive_attention_of_nothing_has_a_finite_gradient() -> None:
     encoder = AdditiveAttention(AdditiveAttention.Config(length=2), 1)
     items, mask = torch.zeros(2, 2, 1, requires_grad=True), torch.tensor([[False, False], [False, True]])

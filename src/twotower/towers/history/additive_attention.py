@@ -19,21 +19,15 @@ class AdditiveAttention(HistoryEncoder):
 
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return the weighted mean of the history; see `HistoryEncoder.latest`."""
-        weights = self._weights(embeddings, mask)
-        return (weights * embeddings).sum(1) / _above_zero(weights.sum(1))
+        return self._means(embeddings, mask[:, None])[:, 0]
 
     def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return the weighted mean up to every position, [B, L, H]; see `HistoryEncoder`."""
-        weights = self._weights(embeddings, mask)
-        return (weights * embeddings).cumsum(1) / _above_zero(weights.cumsum(1))
+        up_to = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool, device=mask.device).tril()
+        return self._means(embeddings, mask[:, None] & up_to)
 
-    def _weights(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Return weights relative to the largest of the history, [B, L, 1]."""
-        logits = (torch.tanh(self.hidden(embeddings)).to(self.query.dtype) @ self.query)[..., None]
-        largest = logits.masked_fill(~mask[..., None], -torch.inf).amax(1, keepdim=True)
-        return (logits - largest).masked_fill(~mask[..., None], -torch.inf).exp()
-
-
-def _above_zero(total: Tensor) -> Tensor:
-    """Return totals, 1 in place of 0: a small number would make gradients infinite."""
-    return torch.where(total > 0, total, 1.0)
+    def _means(self, embeddings: Tensor, masks: Tensor) -> Tensor:
+        """Return the weighted mean of each subset of a history, [B, K, H], for masks [B, K, L]."""
+        logits = (torch.tanh(self.hidden(embeddings)).to(self.query.dtype) @ self.query)[:, None]
+        weights = torch.softmax(logits.masked_fill(~masks, torch.finfo(logits.dtype).min), -1) * masks
+        return weights.to(embeddings.dtype) @ embeddings
