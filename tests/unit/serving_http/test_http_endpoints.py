@@ -127,7 +127,18 @@ def test_ids_of_text_may_hold_anything(asked: Ask, live: FakeLive) -> None:
     }.items():
         assert asked("DELETE", f"/items/{path}").status_code == 200
         assert live.written[-1] == ItemRemoved(text)
-    assert asked("GET", "/items/a%2Fsimilar/similar").status_code == 404
+    for path, text in {
+        "a%2Fsimilar": "a/similar",
+        "a%2Fsimilar/similar": "a/similar",
+        "a/similar": "a",
+    }.items():
+        answer = asked("GET", f"/items/{path}")
+        assert answer.status_code == 404
+        assert f"item '{text}' is not in the catalogue" in answer.json()["error"]["message"]
+    assert (
+        "first" in asked("GET", "/items/a%2Fsimilar/similar").json()["error"]["message"]
+    )  # of similar items
+    assert "first" not in asked("GET", "/items/a%2Fsimilar").json()["error"]["message"]
 
 
 def test_reload(asked: Ask) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Query
+from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from twotower.bundle.notices import notices
@@ -191,10 +192,13 @@ def _add_items(router: APIRouter, live: LiveService) -> None:
         f"{path}/similar", response_model=models.Items, responses=read_errors, summary="Similar items"
     )
     def similar(
+        request: HttpRequest,
         item_id: str,
         k: models.K = 10,
         where: Annotated[str | None, Query(description="as in /recommend, as JSON")] = None,
     ) -> Response:
+        if not request.scope.get("raw_path", b"/similar").endswith(b"/similar"):
+            return item(f"{item_id}/similar")  # the slash is %2F, so it belongs to the id
         retriever = live.retriever
         key = id_of(item_id, retriever.bundle.items, "item")
         found = retriever.similar(key, k, where=models.read_query("where", where))
