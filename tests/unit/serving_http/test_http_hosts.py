@@ -38,9 +38,12 @@ def test_addresses_and_allowed_names_are_answered_for(ask: Callable[..., Ask]) -
     asked = ask(allowed_hosts=["Shop.example", "*.box.example"])
     for host, status in HOSTS.items():
         headers = {"Host": host}
-        found = [asked("GET", path, headers=headers).status_code for path in ("/", "/healthz")]
-        found.append(asked("POST", "/recommend", headers=headers, json={"user_id": 1}).status_code)
-        assert found == [status] * 3, host
+        found = [asked("GET", path, headers=headers) for path in ("/", "/healthz")]
+        found.append(asked("POST", "/recommend", headers=headers, json={"user_id": 1}))
+        assert [answer.status_code for answer in found] == [status] * 3, host
+        if status == 400:
+            error = {"error": {"message": "Invalid host header", "key": None}}
+            assert [answer.json() for answer in found] == [error] * 3
 
 
 def test_every_name_is_answered_for_if_that_is_set(ask: Callable[..., Ask]) -> None:

@@ -118,6 +118,8 @@ def test_other_origins_are_refused_unless_named(ask: Callable[..., Ask]) -> None
     assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
     other = named("OPTIONS", "/recommend", headers=preflight | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
+    assert other.headers["vary"].startswith("Origin")
+    assert other.json()["error"]["message"] == "Disallowed CORS origin"
 
 
 def test_a_form_of_another_page_cannot_ask(ask: Callable[..., Ask]) -> None:

@@ -43,7 +43,8 @@ def version_header(version: str) -> Mapping[str, str]:
 class Observed:
     """Counts and logs each request, and names the version of the bundle in each response.
 
-    HEAD is answered like GET, and an unexpected error with 500.
+    HEAD is answered like GET, an unexpected error with 500, and an error of a middleware of the framework,
+    which is plain text in one message, with JSON.
     """
 
     def __init__(
@@ -56,17 +57,25 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, method, path = time.perf_counter(), 0, scope["method"], scope["path"]
+        started, method, path = time.perf_counter(), scope["method"], scope["path"]
+        status, plain = 0, None
         if method == "HEAD":  # the server drops the body
             scope = {**scope, "method": "GET"}
 
         async def send_versioned(message: Message) -> None:
-            nonlocal status
+            nonlocal status, plain
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, headers = message["status"], MutableHeaders(scope=message)
                 version = version_header(self._live.retriever.version)[VERSION_HEADER]
-                MutableHeaders(scope=message).setdefault(VERSION_HEADER, version)
-            await send(message)
+                headers.setdefault(VERSION_HEADER, version)
+                if status >= 400 and headers.get("content-type", "").startswith("text/plain"):
+                    plain = {key: text for key, text in headers.items() if not key.startswith("content-")}
+                    return
+            if plain is None:
+                await send(message)
+            else:
+                error = HttpError(status, message["body"].decode(), headers=plain)
+                await error_response(error)(scope, receive, send)
 
         try:
             await self._app(scope, receive, send_versioned)
