@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands.compose import compose
+from twotower.commands.overrides import GRAMMAR
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
@@ -17,6 +18,8 @@ WITH_BUNDLE = ("run", "bundle", WARM_START, REBUILD_BUNDLE)
 RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")
 """Keys whose value is the folder of a run."""
 VERBATIM = ("run", "bundle", "note")
+PATHS = ("out", "parts", "shards", "queries")
+"""Keys of paths that commands print, with the folder that was typed."""
 
 
 def resolve_overrides(overrides: Sequence[str]) -> list[str]:
@@ -52,10 +55,14 @@ def _resolved(prefix: str, value: str, with_bundle: bool) -> str:
 
 
 def quote_verbatim(text: str) -> str:
-    """Quote the value of a run's folder or a note, because it may contain = and commas."""
+    """Quote the value of a path or a note, because it may contain = and commas.
+
+    In `PATHS`, escapes and interpolations keep their meaning.
+    """
     key, _, value = text.partition("=")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
+    is_path = key in PATHS and not GRAMMAR.isdisjoint(value) and {*"$\\"}.isdisjoint(value)
+    return f"{key}={quoted(value)}" if (key in VERBATIM or is_path) and value and not is_quoted else text
 
 
 def parent_mode(overrides: Sequence[str]) -> str | None:

@@ -6,6 +6,7 @@ Shapes: N items, D embedding.
 """
 
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -83,7 +84,8 @@ def build_shard(parts: Path, config: Index.Config, shard: Shard, out: Path, comm
     path = shard.part(out, SUFFIX)
     check_new(path)
     config = mergeable(config, items, "shard")
-    facts = _check(out / TRAINED, _facts(items, config), f"{command} out={out} shard={TRAIN}")
+    command += f" {shlex.quote(f'out={out}')} shard={TRAIN}"
+    facts = _check(out / TRAINED, _facts(items, config), command)
     rows, index = shard.positions(items.num_rows), config.build()
     index.load(out / TRAINED / INDEX)
     if len(rows):
@@ -105,7 +107,7 @@ def open_shards(items: VectorFiles, config: Index.Config, shards: Path, command:
     Raises:
         InputError: a share is missing, damaged or of another training.
     """
-    expected, command = _facts(items, config), f"{command} out={shards}"
+    expected, command = _facts(items, config), f"{command} {shlex.quote(f'out={shards}')}"
     trained = _check(shards / TRAINED, expected, f"{command} shard={TRAIN}")
     parts = all_parts("shards", shards, command, SUFFIX)
     for path, shard in parts.items():

@@ -1,6 +1,7 @@
 """Read the files of `twotower embed`: one whole file, or the parts of all shards."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class VectorFiles:
         Raises:
             InputError: a part is missing, a file is not of this side, or two are not of one run and command.
         """
-        command = f"twotower embed run=RUN side={side} out={path}"
+        command = f"twotower embed run=RUN side={side} {shlex.quote(f'out={path}')}"
         if not path.exists():
             raise InputError(f"{key}={path}: there is no such file or folder; type: {command}")
         shards = all_parts(key, path, command) if path.is_dir() else {path: None}

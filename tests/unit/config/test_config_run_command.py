@@ -100,6 +100,31 @@ def test_a_note_is_unchanged(command: Command, note: str) -> None:
     assert config.note == note
 
 
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        ("a=b, {c}", "a=b, {c}"),
+        ("[it's]", "[it's]"),
+        ("'a,b'", "a,b"),
+        (r"a\=b", "a=b"),
+        ("${out}", "o"),
+        ("null", None),
+    ],
+)
+def test_a_path_is_unchanged_unless_it_is_quoted(
+    monkeypatch: pytest.MonkeyPatch, typed: str, path: str | None
+) -> None:
+    def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+        seen.extend([settings["queries"], settings["out"]])
+        return 0
+
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "argv", ["build_index", "parts=p", f"queries={typed}", "out=o"])
+    with pytest.raises(SystemExit):
+        run_command("build_index", task, "words")
+    assert seen == [path, "o"]
+
+
 def test_the_command_returns_the_status_of_the_task(command: Command) -> None:
     command.statuses = [3]
     assert command(DATA) == 3

@@ -1,6 +1,7 @@
 """An index that is built in shards, or whose lists are in a file, finds what one build finds."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twotower.commands.main import main
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.files.shards import Shard
@@ -114,6 +116,19 @@ def test_an_index_on_disk_cannot_change_and_stays_next_to_its_lists(items, users
     lists.unlink()
     with pytest.raises(InputError, match=r"index\.faiss: is not a complete .*index\.ivfdata"):
         load(out)
+
+
+def test_the_command_of_a_message_can_be_typed_whatever_the_folder(items, tmp_path, monkeypatch):
+    folder = tmp_path / "night {2}, size=it's"
+    monkeypatch.chdir(tmp_path)
+    command = "twotower build_index parts=items.parquet index=ivf_sq"
+    with pytest.raises(InputError) as refused:
+        build_shard(items, IVFSQ.Config(nlist=7), Shard(1, NUM_SHARDS), folder, command)
+    monkeypatch.setattr("sys.argv", shlex.split(str(refused.value).partition("type: ")[2]))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == DONE
+    assert [path.name for path in folder.iterdir()] == ["trained"]
 
 
 def test_shares_that_do_not_add_up_are_refused(items, users, tmp_path):
