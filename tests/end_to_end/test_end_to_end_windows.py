@@ -105,14 +105,32 @@ def test_a_failed_window_is_named_and_there_is_no_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_job(payload: Mapping[str, Any]) -> int:
-        raise RuntimeError("no such luck")
+        started.append(Path(payload["folder"]).name)
+        if started == ["2", "1"]:
+            raise RuntimeError("no such luck")
+        return unpatched(payload)
 
+    started: list[str] = []
+    unpatched = train_run.run_job
     monkeypatch.setattr(train_run, "run_job", run_job)
-    said = train(tmp_path, "split.num_windows=2")
-    assert any("window 1 of 2 failed" in each.get("text", "") for each in said)
-    result = result_in(said[-1]["folder"])
+    said = train(tmp_path)
+    folder = said[-1]["folder"]
+    remedy = f"no such luck; twotower train resume={folder} trains it again"
+    assert any(
+        f"window 1 of 3 failed, so there is no mean: {remedy}" in each.get("text", "") for each in said
+    )
+    result = result_in(folder)
     assert (result["status"], result["windows_summary"]) == ("ok", {})
-    assert [each["status"] for each in result["windows"]] == ["failed", "ok"]
+    assert [each["status"] for each in result["windows"]] == ["failed", "ok", "ok"]
+    before = curves(folder)
+    assert run_command("train", f"resume={folder}").returncode == 0
+    assert started == ["2", "1", "1"]
+    result = result_in(folder)
+    assert [each["status"] for each in result["windows"]] == ["ok", "ok", "ok"]
+    assert "valid/recall_at_20" in result["windows_summary"]["metrics"]
+    assert curves(folder) == before
+    assert len((tmp_path / "test_ledger.jsonl").read_text().splitlines()) == 3  # one for each window
+    assert run_command("train", f"resume={folder}").returncode == 2
 
 
 @pytest.mark.slow

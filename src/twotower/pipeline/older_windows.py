@@ -24,7 +24,8 @@ def train_older_windows(
 ) -> dict[str, Any]:
     """Train the older windows, the latest first; return the parts `windows` and `windows_summary`.
 
-    A window that has finished is not trained again. One that fails is recorded, and there is no summary.
+    A window that has finished is not trained again. One that fails is recorded, and there is no summary until
+    it is resumed with the run.
     `newest` is the result of the newest window so far; `run_job` is that of `train_run`.
     """
     *older, last = job.config.split.windows() or (0,)
@@ -42,7 +43,10 @@ def train_older_windows(
             result = _run(job, _payload(job, folder, window), run_job)
         entries.insert(0, window_entry(window, f"{WINDOWS}/{window}", result))
         if not result.finished:
-            LOG.warning("window %d of %d failed, so there is no mean: %s", window, last, result.error)
+            remedy = f"twotower train resume={shlex.quote(str(run.folder))} trains it again"
+            LOG.warning(
+                "window %d of %d failed, so there is no mean: %s; %s", window, last, result.error, remedy
+            )
     kind = job.config.trainer.monitor.rpartition("/")[2]
     return {"windows": entries, "windows_summary": summarize_windows(entries, kind)}
 

@@ -135,6 +135,13 @@ class Result(BaseModel):
         return self.status in ("ok", "index_rejected")
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the run or one of the older windows in its folder failed, so that it can be resumed."""
+        return self.status == "failed" or any(
+            entry["status"] == "failed" and entry["folder"].startswith("windows/") for entry in self.windows
+        )
+
+    @property
     def is_test_hidden(self) -> bool:
         """Whether the run completed without looking at the test split (`test=hidden`)."""
         return self.finished and not any(key.startswith(f"{TEST}/") for key in self.metrics)

@@ -102,9 +102,9 @@ class Run:
         return [record.getMessage() for record in records if record.exc_info is None]
 
     def refuse_if_ended(self) -> None:
-        """Raise InputError if the run has ended."""
+        """Raise InputError if the run and its older windows have ended."""
         result = read_result_or_failure(self.folder)
-        if result is not None and result.status != "failed":
+        if result is not None and not result.has_failed:
             raise InputError(
                 f"{self.folder}: this run has ended ({result.status}); there is nothing to resume"
             )

@@ -108,7 +108,7 @@ class FirstLook(Sweep):
         self.outcomes: dict[str, Outcome] = {}
         for job in (job for recipe in self.recipes for job in recipe.jobs.values()):
             result = read_result_or_failure(job.folder)
-            if result is not None and not (context.retry_failed and result.status == "failed"):
+            if result is not None and not context.is_retried(result):
                 self.ended(job, result)
         self.started = set(self.outcomes)
         """Names of the jobs that have started, or ended in an earlier process."""

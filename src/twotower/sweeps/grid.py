@@ -26,8 +26,7 @@ class Grid(Sweep):
         super().__init__(config, context)
         self.jobs = context.jobs(self._combinations(), "the jobs of this sweep")
         results = [(job, read_result_or_failure(job.folder)) for job in self.jobs]
-        repeated = {None, "failed"} if context.retry_failed else {None}
-        self.waiting = [job for job, result in results if (result and result.status) in repeated]
+        self.waiting = [job for job, result in results if result is None or context.is_retried(result)]
         self.skipped = [job for job in self.jobs if job not in self.waiting]
         self.trained = {job.training for job, result in results if result and result.finished}
 

@@ -18,7 +18,7 @@ from twotower.config.spec import PositiveInt, Seed
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
 from twotower.runs.folder_name import trial_name
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import Result
+from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 if TYPE_CHECKING:
@@ -88,8 +88,10 @@ class Search(Sweep):
         return [self._job(trial) for trial in self.study.latest().values() if self._is_done(trial)]
 
     def _is_done(self, trial: "FrozenTrial") -> bool:
-        is_retried = self.context.retry_failed and trial.state.name == "FAIL"
-        return trial.state.is_finished() and not is_retried
+        if not trial.state.is_finished() or not self.context.retry_failed:
+            return trial.state.is_finished()
+        result = read_result_or_failure(self.context.folder / trial.user_attrs["job"])
+        return trial.state.name != "FAIL" and not self.context.is_retried(result)
 
     @property
     def num_jobs(self) -> int:

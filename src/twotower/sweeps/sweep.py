@@ -72,6 +72,10 @@ class SweepContext:
     monitor: str
     num_workers: Callable[[], int] = lambda: 1
 
+    def is_retried(self, result: Result | None) -> bool:
+        """Return whether a job with this result runs again, because it or one of its windows failed."""
+        return self.retry_failed and result is not None and result.has_failed
+
     def job(self, varied: Sequence[str], name: str) -> Job:
         """Compose and check the job with these varied overrides, in the folder of this name."""
         overrides = (*self.fixed, *varied)

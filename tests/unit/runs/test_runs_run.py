@@ -68,6 +68,15 @@ def test_a_failed_run_is_resumed(run: Run) -> None:
         assert not (run.folder / "result.json").exists()
 
 
+def test_a_run_is_resumed_if_an_older_window_failed(run: Run) -> None:
+    window = {"status": "failed", "folder": "windows/1"}
+    write_result(run.folder, Result(status="ok", windows=[window, {"status": "ok", "folder": "."}]))
+    run.refuse_if_ended()
+    write_result(run.folder, Result(status="ok", windows=[window | {"folder": "../source/windows/1"}]))
+    with pytest.raises(InputError, match="nothing to resume"):  # the window is in the folder of another run
+        run.refuse_if_ended()
+
+
 def test_temporary_files_of_a_killed_process_are_deleted(run: Run) -> None:
     (run.folder / "checkpoints" / "fit").mkdir(parents=True)
     (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")

@@ -205,6 +205,16 @@ def test_a_restarted_sweep_runs_unfinished_jobs(
     assert plan.next(running) is None
 
 
+@pytest.mark.parametrize(("folder", "is_own"), [("windows/1", True), ("../other/windows/1", False)])
+def test_a_job_whose_own_window_failed_is_retried(tmp_path: Path, folder: str, is_own: bool) -> None:
+    first, second = plan_of(tmp_path, index="a,b").jobs
+    leave(first, "ok")
+    leave(second, "ok")
+    write_result(second.folder, Result(status="ok", windows=[{"status": "failed", "folder": folder}]))
+    assert names(plan_again(tmp_path, False, index="a,b").waiting) == []
+    assert names(plan_again(tmp_path, True, index="a,b").waiting) == ["b"] * is_own
+
+
 def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
     (job, *_) = plan_of(tmp_path, embedding_dim="16,32").jobs
     leave(job, "ok")

@@ -8,7 +8,7 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 
 from twotower.config.errors import InputError
 from twotower.runs.folder_name import trial_name
-from twotower.runs.result import Result
+from twotower.runs.result import Result, write_result
 from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search import Search, make_pruning_callback
 from twotower.sweeps.sweep import Job
@@ -129,6 +129,18 @@ def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
     plan.ended(again, result_of(again))
     assert found(plan)["states"] == {"complete": 3}
     assert plan.next([]) is None
+
+
+def test_a_trial_whose_window_failed_is_retried(tmp_path: Path) -> None:
+    search = RandomSearch.Config(num_trials=2)
+    first, second = run(plan_of(search, tmp_path))
+    second.folder.mkdir(parents=True)
+    window = {"status": "failed", "folder": "windows/1"}
+    write_result(second.folder, result_of(second).update(windows=[window]))
+    assert plan_of(search, tmp_path).next([]) is None
+    plan = plan_of(search, tmp_path, retry_failed=True)
+    assert [job.name for job in plan.done_before()] == [first.name]
+    assert [job.name for job in run(plan)] == [second.name]  # once, although its result is the same
 
 
 def test_a_search_without_varied_keys_is_refused(tmp_path: Path) -> None:
