@@ -1,16 +1,20 @@
 """Atomic writes of files and folders."""
 
+import contextlib
+import glob
 import hashlib
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
-"""Temporary names of files and folders that are being written or removed."""
+from filelock import FileLock
+
+TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old|\.lock)?)")
+"""Temporary names of files and folders that are being written or removed, and of their locks."""
+UUID = "?" * 32
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -34,21 +38,38 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def temporary_folder(final: Path) -> Iterator[Path]:
-    """Yield an empty folder next to `final`; it is deleted at the end unless it was moved."""
+    """Yield an empty folder next to `final`; it is deleted at the end unless it was moved.
+
+    It is locked. Those of killed processes for the same `final` are deleted.
+    """
+    clear_killed(final.parent, glob.escape(final.name))
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(f"{folder}.lock")
+    with FileLock(lock):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def clear_killed(parent: Path, name: str = "*") -> None:
+    """Delete temporary folders of killed processes, for the names that match a glob pattern."""
+    for lock in parent.glob(f".{name}.{UUID}.lock"):
+        with contextlib.suppress(OSError), FileLock(lock, timeout=0):  # the process that has it is running
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
     """Sync a finished folder and move it to its final name on the same file system.
 
-    An existing folder is replaced; the name does not exist for a moment.
+    An existing folder is replaced; the name does not exist for a moment. Replaced folders that killed
+    processes left are deleted.
     """
     _sync_folder(temporary)
     old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")
@@ -56,7 +77,8 @@ def replace_folder(temporary: Path, final: Path) -> None:
         final.rename(old)
     temporary.rename(final)
     _sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    for old in final.parent.glob(f".{glob.escape(final.name)}.{UUID}.old"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def publish_folder(temporary: Path, final: Path) -> bool:

@@ -88,7 +88,9 @@ def write_in_parts(
                 if not _is_whole(path):
                     table = make(number)
                     write_atomically(path, partial(pq.write_table, table, write_page_checksum=True))
-            write_atomically(out, lambda path: _join(folder, num_parts, text, path))
+            whole = folder / f"whole{PARQUET}"
+            write_atomically(whole, lambda path: _join(folder, num_parts, text, path))
+            write_atomically(out, whole.rename)
     shutil.rmtree(folder)
     return int(pq.read_metadata(out).num_rows)
 

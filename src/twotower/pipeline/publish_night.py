@@ -17,7 +17,7 @@ from twotower.config.problems import nearest
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.spec import TARGET
 from twotower.evaluation.user_values import bootstrap_interval, metric_name
-from twotower.files.atomic import write_text_atomically
+from twotower.files.atomic import clear_killed, write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
@@ -50,6 +50,7 @@ def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
     nights, changes, metric = Path(settings["nights"]), settings["changes"], settings["metric"]
     trusted = settings["trusted_packages"]
     with stoppable(lambda: STOPPED), lock_folder(nights, "night"):
+        clear_killed(nights)  # each night writes to another name
         served = service.run()
         print(f"served     {served}")
         old = Run.open(served, trusted)

@@ -1,6 +1,12 @@
+import os
+import shutil
+import signal
+
 import pytest
+from forks import Fork
 
 from twotower.files.atomic import (
+    clear_killed,
     clear_temporaries,
     publish_folder,
     replace_folder,
@@ -46,6 +52,55 @@ def test_a_folder_in_the_way(tmp_path, move, expected):
     assert names(tmp_path) == ["final"]
 
 
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_during(write, folder):
+    assert Fork(write, folder / "said").wait() == -signal.SIGKILL
+    (folder / "said").unlink()
+
+
+def test_the_next_write_deletes_the_folder_of_a_killed_process_and_no_other(tmp_path):
+    final, other = tmp_path / "final[1].index", tmp_path / "other"
+
+    def write(path):
+        with temporary_folder(path) as folder:
+            (folder / "half").touch()
+            die()
+
+    def folders():
+        return {name for name in names(tmp_path) if not name.endswith(".lock")}
+
+    kill_during(lambda: write(other), tmp_path)
+    (of_other,) = folders()
+    kill_during(lambda: write(final), tmp_path)
+    assert len(names(tmp_path)) == 4  # two folders with a lock each
+    with temporary_folder(final) as running, temporary_folder(final) as second:
+        assert folders() == {running.name, second.name, of_other}
+        clear_killed(tmp_path)
+        assert folders() == {running.name, second.name}
+    assert names(tmp_path) == []
+
+
+def test_the_next_write_deletes_a_folder_that_a_killed_process_has_replaced(tmp_path, monkeypatch):
+    final = tmp_path / "final"
+
+    def write():
+        with temporary_folder(final) as temporary:
+            replace_folder(temporary, final)
+
+    def write_and_die():
+        monkeypatch.setattr(shutil, "rmtree", die)
+        write()
+
+    write()
+    kill_during(write_and_die, tmp_path)
+    assert sorted(name[-4:] for name in names(tmp_path)) == [".old", "inal", "lock"]
+    write()
+    assert names(tmp_path) == ["final"]
+
+
 def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):
     temporaries = []
 
@@ -61,6 +116,7 @@ def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):
     (tmp_path / f".bundle.{'0' * 32}").mkdir()
     (tmp_path / f".bundle.{'0' * 32}" / temporaries[0].name).write_text("half")
     (tmp_path / f".bundle.{'0' * 32}.old").mkdir()
+    (tmp_path / f".bundle.{'0' * 32}.lock").touch()
     for name in (".run.lock", ".run.owner.json", "last.ckpt", f"{'0' * 32}.txt"):
         (tmp_path / name).write_text("")
     clear_temporaries(tmp_path)

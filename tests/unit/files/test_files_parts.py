@@ -63,6 +63,19 @@ def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
 
 
+def test_nothing_is_left_of_a_file_whose_parts_a_killed_process_joined(tmp_path, monkeypatch):
+    out = tmp_path / "out.parquet"
+
+    def work():
+        monkeypatch.setattr(pq, "read_table", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        write_in_parts(out, PLAN, 2, squares)
+
+    assert Fork(work, tmp_path / "said").wait() == -signal.SIGKILL
+    (tmp_path / "said").unlink()
+    assert write_in_parts(out, PLAN, 2, broken_at(0)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
 def test_an_incomplete_part_is_written_again(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):

@@ -1,11 +1,15 @@
 """The gate by hand: the paired test over the same users, what it lets pass and what it refuses."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from forks import Fork
 
 from twotower.config.errors import InputError
+from twotower.files.part_files import new_folder
 from twotower.files.plain_values import yaml_text
 from twotower.pipeline.publish_night import evaluate_gate, merged, nightly
 from twotower.runs.result import Result, write_result
@@ -96,9 +100,24 @@ def test_changes_of_another_class_replace_its_keys():
     assert merged(None, {"_target_": "a.Flat"}) == {"_target_": "a.Flat"}
 
 
+def settings_in(nights):
+    return {"nights": str(nights), "changes": {}, "metric": None, "trusted_packages": []}
+
+
 def test_a_hidden_test_split_has_no_gate_unless_the_new_window_is_read(tmp_path):
     folder = run(tmp_path / "old", [1.0])
     (folder / "config.yaml").write_text(yaml_text({"test": "hidden"}))
-    settings = {"nights": str(tmp_path), "changes": {}, "metric": None, "trusted_packages": []}
     with pytest.raises(InputError, match="test=read evaluates them there"):
-        nightly(settings, SimpleNamespace(run=lambda: folder))
+        nightly(settings_in(tmp_path), SimpleNamespace(run=lambda: folder))
+
+
+def test_a_night_deletes_what_a_killed_night_has_exported(tmp_path):
+    def export():
+        with new_folder(tmp_path / "nights" / "2026-05-30"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert Fork(export, tmp_path / "said").wait() == -signal.SIGKILL
+    assert len(list((tmp_path / "nights").iterdir())) == 2
+    with pytest.raises(InputError, match="not a run"):
+        nightly(settings_in(tmp_path / "nights"), SimpleNamespace(run=lambda: tmp_path))
+    assert [path.name for path in (tmp_path / "nights").iterdir()] == [".night.lock"]
