@@ -5,6 +5,7 @@ Parquet is read with its Arrow types, because pandas metadata may be wrong and h
 
 import glob
 import gzip
+import logging
 import re
 import warnings
 import zlib
@@ -24,10 +25,12 @@ from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
 from twotower.data.tables import missing_columns
 
+LOG = logging.getLogger("twotower")
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
+WHOLE_OR_ZERO = r"(?<=\d)\.0*$|^-(?=[0.]+$)"  # the ending of 1.0, the sign of -0
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
 MAX_REASON = 300  # characters
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
@@ -281,10 +284,11 @@ def _read_csv(
     return frame, np.concatenate([is_filled for _, is_filled in parts])
 
 
-def typed(values: pd.Series) -> pd.Series:
+def typed(values: pd.Series, source_path: str | None = None) -> pd.Series:
     """Return a text column as numbers if each value is a number; whole numbers with gaps stay whole.
 
-    Codes like 007 and whole numbers beyond 64 bits stay text.
+    Codes like 007 and whole numbers beyond 64 bits stay text. So does a column with two texts of one number,
+    such as the versions 1.1 and 1.10, with a warning if `source_path` names the file; 1.0 equals 1.
     """
     present = values.dropna()
     if present.str.fullmatch(r"-?0\d+").any():
@@ -300,7 +304,18 @@ def typed(values: pd.Series) -> pd.Series:
         whole = pd.Series(pd.NA, index=values.index, dtype="Int64")
         whole[values.notna().to_numpy()] = numbers.to_numpy()  # by position: lines of several files repeat
         return whole
-    return pd.to_numeric(values)
+    texts = pd.Series(present.unique()).str.replace(WHOLE_OR_ZERO, "", regex=True).drop_duplicates()
+    distinct = pd.to_numeric(texts)
+    if not (repeats := distinct[distinct.duplicated()]).size:
+        return pd.to_numeric(values)
+    if source_path is not None:
+        one, other = texts[distinct == repeats.iloc[0]].iloc[:2]
+        LOG.warning(
+            "%s: column %r is read as text, because %r and %r are the same number; if it holds quantities, "
+            "write equal numbers in the same way",
+            *(source_path, values.name, one, other),
+        )
+    return values
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

@@ -55,6 +55,38 @@ def test_csv(files):
     }
 
 
+@pytest.mark.parametrize(
+    ("values", "one", "other"),
+    [
+        (["1.1", "1.10", "2"], "1.1", "1.10"),
+        (["12E3", "3.5", "", "12000"], "12E3", "12000"),
+        (
+            ["0.12345678901234567", "0.123456789012345670001"],
+            "0.12345678901234567",
+            "0.123456789012345670001",
+        ),
+    ],
+)
+def test_codes_that_are_one_number_stay_text_with_a_warning(files, caplog, values, one, other):
+    items = "item_id,code,price\n" + "".join(f"{n},{value},{n}.50\n" for n, value in enumerate(values))
+    tables = files(items=items).load()
+    assert tables.items["code"].fillna("").tolist() == values
+    assert tables.items["price"].iloc[0] == 0.5
+    (message,) = caplog.messages
+    assert message == (
+        f"items.csv: column 'code' is read as text, because {one!r} and {other!r} are the same number; if it "
+        "holds quantities, write equal numbers in the same way"
+    )
+
+
+def test_numbers_of_several_writers_stay_numbers(files, caplog):
+    items = "item_id,price\n" + "".join(
+        f"{n},{value}\n" for n, value in enumerate(("1", "1.0", "-0.0", "0", "2.5"))
+    )
+    assert files(items=items).load().items["price"].tolist() == [1, 1, 0, 0, 2.5]
+    assert not caplog.messages
+
+
 def test_without_tables_the_entities_are_those_of_the_interactions(files):
     tables = check_tables(files().load())
     assert tables.users["user_id"].tolist() == [7, 8]

@@ -34,7 +34,7 @@ class TableFiles(Source):
     """Interactions, users and items from CSV (`.csv`, `.tsv`, also `.gz`) or Parquet files.
 
     In CSV the ids of a column are whole numbers if all of them are, in every file; otherwise text. Columns of
-    users and items become numbers if every value is a number, and stay text otherwise.
+    users and items become numbers if every value is a number, written in one way, and stay text otherwise.
     """
 
     class Config(Source.Config):
@@ -247,7 +247,7 @@ class TableFiles(Source):
             if name in (config.tag_columns or []):
                 frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
             elif not is_parquet(paths[0]) and name != config.item_label:
-                frame[name] = typed(frame[name])
+                frame[name] = typed(frame[name], _display_path(list(map(str, paths))))
         return frame, starts
 
     def _split_tags(self, value: Any) -> Any:
