@@ -29,7 +29,6 @@ LOG = logging.getLogger("twotower")
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
-FIRST_LINE = 2  # of the data: line 1 is the header
 WHOLE_OR_ZERO = r"(?<=\d)\.0*$|^-(?=[0.]+$)"  # the ending of 1.0, the sign of -0
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
 MAX_REASON = 300  # characters
@@ -204,7 +203,6 @@ def read_file(path: Path, columns: Sequence[str], separator: str, ids: Collectio
         frame, is_filled = _read_csv(path, names, columns, separator)
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
-    frame.index = pd.RangeIndex(FIRST_LINE, FIRST_LINE + len(frame), name="line")
     frame = frame.iloc[: int(is_filled.nonzero()[0].max(initial=-1)) + 1]
     return frame.assign(
         **{name: frame[name].mask(frame[name].isin([""] if name in ids else MISSING)) for name in columns}
@@ -273,15 +271,29 @@ def parse_csv(path: Path, names: Sequence[str], separator: str, **options: Any) 
 def _read_csv(
     path: Path, names: list[str], columns: Sequence[str], separator: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return some columns, and which lines have a value in any column, bool [n]."""
+    """Return some columns with the index "line", and which rows have a value in any column, bool [n]."""
     positions = [names.index(name) for name in columns]  # not `usecols`, which accepts lines with more fields
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         with parse_csv(path, names, separator, chunksize=CHUNK_ROWS) as chunks:
-            parts = [(chunk[positions], (chunk != "").any(axis=1).to_numpy()) for chunk in chunks]
-    frame: pd.DataFrame = pd.concat([part for part, _ in parts])
-    frame = frame.set_axis(pd.Index(list(columns), dtype=object), axis=1)
-    return frame, np.concatenate([is_filled for _, is_filled in parts])
+            parts = [
+                (chunk[positions], (chunk != "").any(axis=1).to_numpy(), _num_lines(chunk))
+                for chunk in chunks
+            ]
+    frames, is_filled, num_lines = map(list, zip(*parts, strict=True))
+    frame: pd.DataFrame = pd.concat(frames).set_axis(pd.Index(list(columns), dtype=object), axis=1)
+    first, lines = 2 + "".join(names).count("\n"), np.concatenate(num_lines)  # the header is line 1
+    frame.index = pd.Index(first + np.cumsum(lines) - lines, name="line")
+    return frame, np.concatenate(is_filled)
+
+
+def _num_lines(rows: pd.DataFrame) -> np.ndarray:
+    """Return the number of lines of each row, int64 [n]: 1 and the line breaks within its fields."""
+    lines = np.ones(len(rows), dtype=np.int64)
+    for name in rows:
+        if rows[name].str.contains("\n", regex=False).any():
+            lines += rows[name].str.count("\n").to_numpy()
+    return lines
 
 
 def typed(values: pd.Series, source_path: str | None = None) -> pd.Series:

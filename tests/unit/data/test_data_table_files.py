@@ -169,6 +169,10 @@ BAD_VALUES = {
         {"log": HEAD + "1,2,90000\n", "timestamp_unit": "iso"},
         "'timestamp', line 2: .*ISO 8601.*'90000'",
     ),
+    "line breaks in quotes": (
+        {"log": 'user_id,item_id,timestamp,"no\nte"\n1,2,90000,"a\r\n\r\nb"\n1,"2\n",x,"a\nb"\n'},
+        "interactions.csv: column 'timestamp', line 6: .*'x'",
+    ),
     "own name": ({"log": "who,item_id,timestamp\n,2,90000\n", "user_column": "who"}, "column 'who', line 2"),
     "ragged": ({"log": HEAD + "1,2,90000\n1,2,3,4,5\n"}, "interactions.csv: cannot be read as CSV: .*line 3"),
 }
