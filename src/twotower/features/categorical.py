@@ -43,11 +43,17 @@ class Categorical(EmbeddedFeature):
         return [not is_value(value) for value in values]
 
     def _learn(self, values: pd.Series) -> State:
-        return self.State.fit(values.dropna(), self.config.min_count)
+        return self.State.fit(_shortest_decimals(values.dropna()), self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
         return self.state.extended(self._learn(values))
 
     def _encode(self, values: pd.Series) -> Tensor:
-        rows = np.fromiter(map(self.state.row, values), np.int64, count=len(values))
+        rows = np.fromiter(map(self.state.row, _shortest_decimals(values)), np.int64, count=len(values))
         return torch.from_numpy(rows[:, None])
+
+
+def _shortest_decimals(values: pd.Series) -> pd.Series:
+    """Return values, float32 and float16 as their shortest decimals: 0.1 as in JSON, not 0.10000000149."""
+    is_short = str(values.dtype).lower() in ("float16", "float32")  # also the nullable Float32
+    return values.astype("str").astype(np.float64) if is_short else values

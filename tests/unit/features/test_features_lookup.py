@@ -32,6 +32,17 @@ def test_one_is_one_in_any_numeric_type_but_not_in_text() -> None:
     assert feature.encode(pd.Series([1.0, np.nan, 7.0])).flatten().tolist() == [1, 0, 2]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "Float32", "float64"])
+def test_decimals_of_a_table_are_those_of_requests(dtype: str) -> None:
+    feature = Categorical(Categorical.Config(column="size", dim=4))
+    column = pd.Series([2.5, 0.1, None, 7], dtype=dtype)
+    feature.fit(column)
+    assert feature.state.values == [0.1, 2.5, 7]
+    assert feature.encode(column).flatten().tolist() == [2, 1, 0, 3]
+    assert feature.encode([2.5, 0.1, None, 7]).flatten().tolist() == [2, 1, 0, 3]
+    assert feature.encode(column.iloc[:0]).shape == (0, 1)
+
+
 def test_id_dropout_reaches_the_unknown_row_in_training_only() -> None:
     encoder = LookupEncoder(num_rows=3, dim=4, dropout=0.5)
     rows = torch.ones(1000, 1, dtype=torch.int64)
