@@ -60,7 +60,7 @@ def build_dataset(
     ErrorCollector("the data", (message for _, message in source.config.problems())).raise_if_any()
     content = content or source.fingerprint()
     final = cache_root / cache_key(source, split, content)
-    stored = None if rebuild else _open_dataset(final)
+    stored = None if rebuild else _open_dataset(final, source)
     if stored is not None:
         _check_needs(stored, needs)
         return stored
@@ -82,10 +82,10 @@ def build_dataset(
         if replaces:
             with lock_folder(cache_root, "cache", PATIENCE_SECONDS):  # another process may replace it, too
                 replace_folder(temporary, final)
-                dataset = _open_dataset(final)
+                dataset = _open_dataset(final, source)
         else:
             publish_folder(temporary, final)
-            dataset = _open_dataset(final)
+            dataset = _open_dataset(final, source)
     assert dataset is not None
     return dataset
 
@@ -153,8 +153,11 @@ def _write_dataset(
     (folder / META).write_text(json.dumps(meta, indent=1))
 
 
-def _open_dataset(folder: Path) -> RetrievalDataset | None:
-    """Open a stored data set; None if a file is missing or damaged."""
+def _open_dataset(folder: Path, source: Source) -> RetrievalDataset | None:
+    """Open a stored data set; None if a file is missing or damaged.
+
+    Its paths are those of `source`, because equal files in another folder are the same data set.
+    """
     meta = _read_meta(folder)
     try:
         if meta is None or any(file_sha256(folder / name) != each for name, each in meta["files"].items()):
@@ -164,7 +167,11 @@ def _open_dataset(folder: Path) -> RetrievalDataset | None:
     user_table = pd.read_parquet(folder / "users.parquet")
     item_table = pd.read_parquet(folder / "items.parquet")
     contexts = folder / "context.parquet"
-    names, fields = meta["histories"], meta["fields"]
+    names, fields = meta["histories"], dict(meta["fields"])
+    if paths := source.source_paths():
+        fields["source_paths"] = {
+            key: paths.get(key, paths["interactions"]) for key in fields["source_paths"]
+        }
     histories = {
         name: _open_history(folder / f"history_{name}", len(item_table))
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}

@@ -139,6 +139,21 @@ def test_the_fingerprint_follows_content_not_place(files, tmp_path):
     assert files(timestamp_unit="ms").fingerprint() != first
 
 
+def test_a_stored_data_set_names_the_files_of_this_run(files, tmp_path):
+    (tmp_path / "other").mkdir()
+    log = HEAD + "".join(f"{user},{item},90000\n" for user in (1, 2) for item in range(4))
+    for name, text in {"interactions": log, "items": "item_id\n0\n"}.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        (tmp_path / "other" / f"{name}.csv").write_text(text)
+    split = LeaveOneOut(LeaveOneOut.Config())
+    for folder in ("", "other/"):
+        paths = {table: f"{folder}{table}.csv" for table in ("interactions", "items")}
+        settings = {f"{table}_path": path for table, path in paths.items()}
+        dataset = build_dataset(TableFiles(TableFiles.Config(**settings)), split, tmp_path / "cache")
+        assert dataset.source_paths == paths | {"users": paths["interactions"]}
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 HEAD = "user_id,item_id,timestamp\n"
 BAD_VALUES = {
     "decimal ids": (

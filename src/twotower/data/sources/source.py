@@ -87,6 +87,10 @@ class Source(Component, ABC):
         """
         return [path for path in map(Path, _texts(self.config.spec())) if path.is_file()]
 
+    def source_paths(self) -> Mapping[str, str]:
+        """Return `Tables.source_paths` without reading, if the fingerprint does not cover paths; else {}."""
+        return {}
+
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files."""
         return fingerprint_values([self.config.spec(), [file_sha256(path) for path in self.files()]])

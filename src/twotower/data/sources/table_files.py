@@ -211,7 +211,7 @@ class TableFiles(Source):
         errors.raise_if_any()
         return Tables(
             **frames,
-            source_paths={table: _display_path(setting) for table, setting in config.settings().items()},
+            source_paths=self.source_paths(),
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
@@ -225,6 +225,10 @@ class TableFiles(Source):
     def files(self) -> list[Path]:
         """Return the files of all tables."""
         return [path for paths in self.config.table_paths().values() for path in paths]
+
+    def source_paths(self) -> Mapping[str, str]:
+        """Return table -> its files as messages name them."""
+        return {table: _display_path(setting) for table, setting in self.config.settings().items()}
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files, without their paths."""
