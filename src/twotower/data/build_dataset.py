@@ -258,7 +258,9 @@ def _write_table(table: pd.DataFrame, path: Path, source_path: str) -> str:
             f"{source_path}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
             "kind; make them all numbers (of 64 bits), all text, or all lists"
         ) from error
-    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    # `take` writes zeros under missing values, where the reader of a file has left other bytes.
+    columns = columns.take(np.arange(len(columns))).combine_chunks()
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, columns.schema) as writer:
         writer.write_table(columns)

@@ -12,6 +12,7 @@ from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.sources.synthetic import Synthetic
+from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
@@ -171,6 +172,21 @@ def test_a_data_set_is_known_by_its_values_alone(tmp_path):
         for source in (Given(BY_HAND[1:]), Given(BY_HAND, items), Given([*BY_HAND[:-1], (30, "b", 99 * DAY)]))
     ]
     assert len({*same, *others}) == 4
+
+
+def test_a_data_set_does_not_depend_on_the_writer_of_its_missing_values(tmp_path):
+    codes = pd.Series([5, None, 7, None], dtype="Int64")
+    items = pd.DataFrame({"item_id": ["c", "a", "b", "never"], "code": codes, "price": codes / 2})
+    Given(BY_HAND).load().interactions.to_csv(tmp_path / "log.csv", index=False)
+    items.to_csv(tmp_path / "items.csv", index=False)
+    for use_dictionary in (True, False):
+        items.to_parquet(tmp_path / f"{use_dictionary}.parquet", index=False, use_dictionary=use_dictionary)
+    prints = set()
+    for name in ("items.csv", "True.parquet", "False.parquet"):
+        paths = {"interactions_path": str(tmp_path / "log.csv"), "items_path": str(tmp_path / name)}
+        source, split = TableFiles(TableFiles.Config(**paths)), Temporal(Temporal.Config(test=10, valid=10))
+        prints.add(build_dataset(source, split, tmp_path / "cache").fingerprint)
+    assert len(prints) == 1
 
 
 def test_other_code_builds_again_and_equal_values_are_the_same_data(tmp_path, monkeypatch):
