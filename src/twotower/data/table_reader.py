@@ -5,7 +5,6 @@ Parquet is read with its Arrow types, because pandas metadata may be wrong and h
 
 import glob
 import gzip
-import logging
 import re
 import warnings
 import zlib
@@ -25,7 +24,6 @@ from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
 from twotower.data.tables import missing_columns
 
-LOG = logging.getLogger("twotower")
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
@@ -296,11 +294,10 @@ def _num_lines(rows: pd.DataFrame) -> np.ndarray:
     return lines
 
 
-def typed(values: pd.Series, source_path: str | None = None) -> pd.Series:
+def typed(values: pd.Series) -> pd.Series:
     """Return a text column as numbers if each value is a number; whole numbers with gaps stay whole.
 
-    Codes like 007 and whole numbers beyond 64 bits stay text. So does a column with two texts of one number,
-    such as the versions 1.1 and 1.10, with a warning if `source_path` names the file; 1.0 equals 1.
+    Codes like 007 and whole numbers beyond 64 bits stay text.
     """
     present = values.dropna()
     if present.str.fullmatch(r"-?0\d+").any():
@@ -316,18 +313,17 @@ def typed(values: pd.Series, source_path: str | None = None) -> pd.Series:
         whole = pd.Series(pd.NA, index=values.index, dtype="Int64")
         whole[values.notna().to_numpy()] = numbers.to_numpy()  # by position: lines of several files repeat
         return whole
-    texts = pd.Series(present.unique()).str.replace(WHOLE_OR_ZERO, "", regex=True).drop_duplicates()
-    distinct = pd.to_numeric(texts)
-    if not (repeats := distinct[distinct.duplicated()]).size:
-        return pd.to_numeric(values)
-    if source_path is not None:
-        one, other = texts[distinct == repeats.iloc[0]].iloc[:2]
-        LOG.warning(
-            "%s: column %r is read as text, because %r and %r are the same number; if it holds quantities, "
-            "write equal numbers in the same way",
-            *(source_path, values.name, one, other),
-        )
-    return values
+    return pd.to_numeric(values)
+
+
+def texts_of_one_number(values: pd.Series) -> list[str]:
+    """Return two texts of the same number among texts of numbers, such as 1.1 and 1.10; [] if all differ.
+
+    Then they may be codes, such as versions. 1 and 1.0 are no such texts, nor are 0 and -0.
+    """
+    texts = pd.Series(values.dropna().unique()).str.replace(WHOLE_OR_ZERO, "", regex=True).drop_duplicates()
+    numbers = pd.to_numeric(texts)
+    return texts[numbers.isin(numbers[numbers.duplicated()].iloc[:1])].iloc[:2].tolist()
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

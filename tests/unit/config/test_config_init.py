@@ -697,6 +697,17 @@ def test_codes_and_quantities(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert targets == {"item_id": "Id"} | {name: kind for name, (kind, _) in KINDS.items() if kind}
 
 
+def test_decimals_with_two_texts_of_one_number_are_codes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, seconds = drawn("user", "item", 60)
+    columns = dict.fromkeys(("version", "price"), np.resize(["1.1", "1.10", "1.2"], 60))
+    init({"log.csv": log.assign(ts=seconds), "items.csv": pd.DataFrame({"item": range(1, 61), **columns})})
+    printed = capsys.readouterr().out
+    assert "of item, version: Categorical   (codes: 1.1 and 1.10 are among them)" in printed
+    assert "of item, price: Numeric   (a quantity: 'price' in its name)" in printed
+
+
 EVEN = RNG.integers(0, 2, NUM_ROWS)
 WORDS = np.array(["phone", "desktop"])[EVEN]
 CLEAR: dict[str, tuple[dict[str, Any], str, str]] = {

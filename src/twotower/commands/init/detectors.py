@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.commands.init.sample import ID_WORDS, Column
+from twotower.data.table_reader import texts_of_one_number
 from twotower.data.text_lists import list_in_text
 from twotower.data.times import LATEST, YEAR, parsed_dates
 
@@ -243,6 +244,8 @@ def _numbers(column: Column) -> Kind | None:
     if (numbers := column.numbers) is None:
         return None
     called, word = _called(column)
+    if called != "quantity" and column.is_text and (texts := texts_of_one_number(column.values)):
+        return _categories(len(column.distinct), f"codes: {' and '.join(texts)} are among them")
     reason = f"a quantity: {word!r} in its name" if called == "quantity" else "numbers"
     if numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9):
         return Kind(f"{reason}; they span magnitudes", "numeric.Numeric", {"transform": "log1p"})

@@ -1,5 +1,6 @@
 """Tables of the user: files of interactions, and optional files of users and items."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from twotower.data.table_reader import (
     read_table,
     table_paths,
     table_problems,
+    texts_of_one_number,
     typed,
 )
 from twotower.data.tables import ENTITIES, ITEM_ID, ROLES, TIMESTAMP, USER_ID, Tables, missing_columns
@@ -25,6 +27,7 @@ from twotower.data.times import TimestampUnit
 from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import fingerprint_values
 
+LOG = logging.getLogger("twotower")
 SETTINGS = {role: f"{role.removesuffix('_id')}_column" for role in ROLES}
 """Name in `Tables` -> the setting that names the column of the interactions, such as `user_column`."""
 NOT_IN_FINGERPRINT = frozenset({"interactions_path", "users_path", "items_path"})
@@ -251,8 +254,20 @@ class TableFiles(Source):
             if name in (config.tag_columns or []):
                 frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
             elif not is_parquet(paths[0]) and name != config.item_label:
-                frame[name] = typed(frame[name], _display_path(list(map(str, paths))))
+                frame[name] = self._typed(frame[name], paths)
         return frame, starts
+
+    def _typed(self, values: pd.Series, paths: Sequence[Path]) -> pd.Series:
+        """Return a feature of CSV as numbers if it holds quantities; warns if it may hold codes."""
+        numbers = typed(values)
+        if not pd.api.types.is_float_dtype(numbers.dtype) or not (texts := texts_of_one_number(values)):
+            return numbers
+        LOG.warning(
+            "%s: column %r is read as text, because %r and %r are the same number; if it holds quantities, "
+            "write equal numbers in the same way",
+            *(_display_path(list(map(str, paths))), values.name, *texts),
+        )
+        return values
 
     def _split_tags(self, value: Any) -> Any:
         """Return the tags of a text; lists and missing values stay as they are."""
