@@ -199,7 +199,8 @@ def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
 
 
 def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_time(run: Path) -> None:
-    asked = checked("train", [*SMALL, "metrics.ks=[5,20]", "baselines.minutes=1e-9"])
+    limits = ["baselines.minutes=1e-9", "baselines.item_knn.max_items=1"]
+    asked = checked("train", [*SMALL, "metrics.ks=[5,20]", *limits])
     before = set(run.parent.iterdir())
     assert reevaluate(run, {key: asked[key] for key in ("metrics", "baselines")}) == 0
     folder, again = derived(run, before)
@@ -215,7 +216,10 @@ def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_t
     assert again["baselines"] == {}
     assert set(again["baselines_skipped"]) == set(first["baselines"])
     said = "baselines that did not fit into baselines.minutes=1e-09: popularity, recent_popularity, ease"
-    assert said in (folder / "train.log").read_text()
+    log = (folder / "train.log").read_text()
+    assert said in log
+    assert re.search(r"baseline item_knn left out: \d+ items are above max_items = 1", log)
+    assert log.count(" left out:") == 1
 
 
 def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -> None:

@@ -78,6 +78,8 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     else:
         reports = tune(runner, baselines.by_name, metric)
         log_tuning(reports, metric, baselines.minutes)
+    for name in sorted(reports.skipped.keys() - set(reports.out_of_time)):
+        LOG.info("baseline %s left out: %s", name, reports.skipped[name])
     return ValidatedBaselines(reports, budget.left(), _measure_power(job, reports.reports))
 
 

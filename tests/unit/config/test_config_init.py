@@ -391,6 +391,16 @@ def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert kinds == {"item_id": "Id", **words, **dict.fromkeys(("sizes", "path", "labels"), "Tags")}
 
 
+def test_with_more_items_than_can_all_be_negatives_the_command_samples_them(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
+    for num_items, expected in ((50_000, []), (50_001, ["negatives=mixed"])):
+        pd.DataFrame({"item": np.arange(num_items)}).to_csv(here / "items.csv", index=False)
+        assert answer(["log.csv", "items.csv", "--name", "shop", "--overwrite"]) == 0
+        assert [word for word in next_of(capsys.readouterr().out) if "negatives" in word] == expected
+
+
 def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
 

@@ -227,7 +227,10 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
 
 
 def _overrides(split: str, num_items: int) -> list[str]:
-    """Return the recipe of a split, and overrides for fewer items than the longest list of the metrics."""
+    """Return the recipe of a split, and overrides for few items and for many.
+
+    Few: fewer than the longest list of the metrics. Many: more than the negatives of the recipe permit.
+    """
     overrides = [f"experiment={EXPERIMENTS[split]}"] if split in EXPERIMENTS else []
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
@@ -236,6 +239,8 @@ def _overrides(split: str, num_items: int) -> list[str]:
         overrides.append(f"metrics.ks=[{','.join(map(str, ks))}]")
         if not any(monitor.endswith(f"_at_{k}") for k in ks):
             overrides.append(f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}")
+    if num_items > settings["negatives"].get("max_items", num_items):
+        overrides.append("negatives=mixed")
     return overrides
 
 
