@@ -19,6 +19,7 @@ from tiny_runs import TINY
 
 from service import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
 from twotower.commands.conf import CONF
+from twotower.features.row_wise_table import is_torchrec_installed
 from twotower.pipeline import stages
 
 SCRIPT = CONF.parent / "scripts" / "train.py"
@@ -66,6 +67,15 @@ def torchrun(rank: int, port: int, plan: Sequence[str]) -> subprocess.Popen[str]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def train_on_two_machines(*plan: str) -> list[str]:
+    """Train with two torchruns; returns what each printed."""
+    port = free_port()
+    nodes = [torchrun(rank, port, [*plan, "trainer.num_nodes=2"]) for rank in range(2)]
+    said = [node.communicate(timeout=300)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    return said
+
+
 @pytest.mark.slow
 def test_torchrun_trains_on_two_machines(tmp_path: Path) -> None:
     whole = [
@@ -74,13 +84,23 @@ def test_torchrun_trains_on_two_machines(tmp_path: Path) -> None:
         "metrics.importance_repeats=1",
         "trainer.refit=true",
     ]
-    plan, port = [*TINY, *whole, "trainer.num_nodes=2", f"output_root={tmp_path}"], free_port()
-    nodes = [torchrun(rank, port, plan) for rank in range(2)]
-    said = [node.communicate(timeout=300)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
+    said = train_on_two_machines(*TINY, *whole, f"output_root={tmp_path}")
     assert result_of(tmp_path)["status"] == "ok"
     assert "run folder" in said[0]
     assert "run folder" not in said[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_torchrec_installed(), reason="needs torchrec and fbgemm-gpu-cpu")
+def test_two_machines_divide_tables_and_train_the_towers_of_one(tmp_path: Path) -> None:
+    tables = [f"features.{key}.row_wise=true" for key in ("user.user_id", "item.item_id")]
+    plan = [*TINY, "features=ids", *tables, "optimizer=rowwise_adagrad", *EXACT]
+    assert run_script("train", *plan, f"output_root={tmp_path / 'alone'}").returncode == 0
+    train_on_two_machines(*plan, f"output_root={tmp_path / 'two'}")
+    alone, two = (result_of(tmp_path / name) for name in ("alone", "two"))
+    for name, curve in alone["curves"].items():
+        if name.startswith(("train/epoch_loss", "valid/")):
+            assert two["curves"][name] == pytest.approx(curve, rel=1e-5), name
 
 
 @pytest.mark.slow
