@@ -122,10 +122,15 @@ def test_a_failed_window_is_named_and_there_is_no_mean(
     result = result_in(folder)
     assert (result["status"], result["windows_summary"]) == ("ok", {})
     assert [each["status"] for each in result["windows"]] == ["failed", "ok", "ok"]
-    before = curves(folder)
+    before, earlier, bundle = curves(folder), result, Path(folder, "bundle").stat().st_ctime_ns
     assert run_command("train", f"resume={folder}").returncode == 0
     assert started == ["2", "1", "1"]
+    assert Path(folder, "bundle").stat().st_ctime_ns == bundle
     result = result_in(folder)
+    assert result["metrics"] == earlier["metrics"]
+    assert set(earlier["warnings"]) - set(result["warnings"]) == {
+        text for text in earlier["warnings"] if "window 1 of 3 failed" in text
+    }
     assert [each["status"] for each in result["windows"]] == ["ok", "ok", "ok"]
     assert "valid/recall_at_20" in result["windows_summary"]["metrics"]
     assert curves(folder) == before

@@ -17,10 +17,12 @@ from twotower.runs.windows import summarize_windows, window_entry
 
 LOG = logging.getLogger("twotower")
 WINDOWS = "windows"
+NO_MEAN = "failed, so there is no mean"
+"""Part of the warning of a window that failed."""
 
 
 def train_older_windows(
-    job: RunContext, newest: Mapping[str, Any], run_job: Callable[[Mapping[str, Any]], int]
+    job: RunContext, newest: Result, run_job: Callable[[Mapping[str, Any]], int]
 ) -> dict[str, Any]:
     """Train the older windows, the latest first; return the parts `windows` and `windows_summary`.
 
@@ -31,10 +33,7 @@ def train_older_windows(
     *older, last = job.config.split.windows() or (0,)
     if not last or isinstance(job.config, WarmStartRunConfig):
         return {}
-    run = job.run
-    timing = {"total_seconds": round(run.seconds(), 3)}
-    so_far = run.partial_result.update(**{**newest, "status": "ok", "timing": timing})
-    entries = [window_entry(last, ".", so_far)]
+    run, entries = job.run, [window_entry(last, ".", newest)]
     for window in reversed(older):
         folder = run.folder / WINDOWS / str(window)
         result = read_result_or_failure(folder)
@@ -44,9 +43,7 @@ def train_older_windows(
         entries.insert(0, window_entry(window, f"{WINDOWS}/{window}", result))
         if not result.finished:
             remedy = f"twotower train resume={shlex.quote(str(run.folder))} trains it again"
-            LOG.warning(
-                "window %d of %d failed, so there is no mean: %s; %s", window, last, result.error, remedy
-            )
+            LOG.warning("window %d of %d %s: %s; %s", window, last, NO_MEAN, result.error, remedy)
     kind = job.config.trainer.monitor.rpartition("/")[2]
     return {"windows": entries, "windows_summary": summarize_windows(entries, kind)}
 

@@ -212,8 +212,9 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
 
 
 def report_result(job: RunContext, result: Result) -> None:
-    """Write the result of a run, log it to the trackers, and print it."""
-    result = result.update(warnings=job.run.warnings) if job.run.warnings else result
+    """Write the result of a run with the warnings of this process, log it to the trackers, and print it."""
+    if job.run.warnings:
+        result = result.update(warnings=[*result.warnings, *job.run.warnings])
     job.board.result(result)
     job.tracker.status = result.status
     job.tracker.log(result.final_figures())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.exits import DONE, stoppable
+from twotower.config.exits import DONE, INDEX_REJECTED, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import targets
@@ -18,7 +18,7 @@ from twotower.parallel.launched import check_launcher, launched_rank, launched_s
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import from_first
 from twotower.pipeline.follow import follow, follow_launcher
-from twotower.pipeline.older_windows import train_older_windows
+from twotower.pipeline.older_windows import NO_MEAN, train_older_windows
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
@@ -34,7 +34,7 @@ from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
 from twotower.runs.fingerprint import override_key
-from twotower.runs.result import read_finished_result, read_result
+from twotower.runs.result import Result, read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
@@ -93,6 +93,8 @@ def resume(
         _check_processes(config)
         if (now := yaml_text(run.settings)) != before:  # result and bundle have the changed settings
             write_text_atomically(folder / CONFIG, now)
+        if (finished := run.finished_result()) is not None:
+            return _retry_windows(run, config, finished)
         return _train(run, config, epoch_callback)
 
 
@@ -226,8 +228,19 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         if equal is None:  # may take long: the bundle is written already
             baselines = baselines or validate_baselines(job, trained.model.items)
             result |= evaluate_baselines(job, trained.model.items, baselines)
-        result |= train_older_windows(job, result, run_job)
+        timing = {"total_seconds": round(run.seconds(), 3)}
+        newest = run.partial_result.update(**{**result, "status": "ok", "timing": timing})
+        result |= train_older_windows(job, newest, run_job)
         return finish(job, indexed, result)
+
+
+def _retry_windows(run: Run, config: RunConfig, finished: Result) -> int:
+    """Train the older windows of a finished run that failed; nothing else of it changes."""
+    with open_run(run, config.with_epoch_monitor(), finished) as job:
+        windows = train_older_windows(job, finished, run_job)
+        kept = [text for text in finished.warnings if NO_MEAN not in text]
+        report_result(job, finished.update(**windows, warnings=kept))
+    return DONE if finished.status == "ok" else INDEX_REJECTED
 
 
 def _check_processes(config: RunConfig) -> None:

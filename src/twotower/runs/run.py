@@ -109,27 +109,36 @@ class Run:
                 f"{self.folder}: this run has ended ({result.status}); there is nothing to resume"
             )
 
+    def finished_result(self) -> Result | None:
+        """Return the result of the run if it has finished, although an older window may have failed."""
+        result = read_result_or_failure(self.folder)
+        return result if result is not None and result.finished else None
+
     @contextlib.contextmanager
     def record(self, screen: logging.Handler, remedy: str = RESUME_HINT) -> Iterator[None]:
         """Lock the folder, log to `train.log`, and log lines of `twotower` to the screen.
 
-        If the body raises, a `result.json` with the status `failed` is written and the error propagates.
+        If the body raises, a `result.json` with the status `failed` is written and the error propagates; that
+        of a finished run, of which an older window failed, is kept.
         Raises InputError if another process uses this run, or the run has ended. `remedy` is the message
         after SIGTERM or Ctrl-C, with `{}` for the folder.
         """
 
         def stop_message() -> str:
-            if (self.folder / RESULT).is_file():
+            result = read_result_or_failure(self.folder)
+            if result is not None and not result.has_failed:
                 return f"{self.folder} has already ended"
             return remedy.format(shlex.quote(str(self.folder)))
 
         try:
             with lock_folder(self.folder, "run", ORPHAN_SECONDS), stoppable(stop_message):
                 self.refuse_if_ended()
+                is_finished = self.finished_result() is not None
                 clear_temporaries(self.folder)
                 self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
                 with _logging_to(self.folder / TRAIN_LOG, screen, self.warning_records):
-                    (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
+                    if not is_finished:
+                        (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
                     try:
                         yield
                     except Stopped as stopped:
@@ -137,8 +146,9 @@ class Run:
                         raise
                     except Exception as error:
                         LOG.exception("the run failed", extra={"for_file": True})
-                        reason = f"{type(error).__name__}: {error}"
-                        write_result(self.folder, self.partial_result.ended("failed", error=reason))
+                        if not is_finished:
+                            reason = f"{type(error).__name__}: {error}"
+                            write_result(self.folder, self.partial_result.ended("failed", error=reason))
                         raise
         except InputError:
             if not self.keep_after_input_error and not (self.folder / CHECKPOINTS).exists():

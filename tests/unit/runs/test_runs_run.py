@@ -77,6 +77,15 @@ def test_a_run_is_resumed_if_an_older_window_failed(run: Run) -> None:
         run.refuse_if_ended()
 
 
+def test_a_finished_run_keeps_its_result_if_the_training_of_a_window_fails(run: Run) -> None:
+    window = {"status": "failed", "folder": "windows/1"}
+    finished = Result(status="ok", windows=[window], metrics={"test/recall_at_20": 0.1})
+    write_result(run.folder, finished)
+    with pytest.raises(RuntimeError), run.record(logging.NullHandler()):
+        raise RuntimeError("no such luck")
+    assert read_result(run.folder).metrics == finished.metrics
+
+
 def test_temporary_files_of_a_killed_process_are_deleted(run: Run) -> None:
     (run.folder / "checkpoints" / "fit").mkdir(parents=True)
     (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")
