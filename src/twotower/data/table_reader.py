@@ -319,7 +319,7 @@ def typed(values: pd.Series) -> pd.Series:
 def texts_of_one_number(values: pd.Series) -> list[str]:
     """Return two texts of the same number among texts of numbers, such as 1.1 and 1.10; [] if all differ.
 
-    Then they may be codes, such as versions. 1 and 1.0 are no such texts, nor are 0 and -0.
+    Then they may be codes, such as versions. `1` and `1.0` count as one text, as do `0` and `-0`.
     """
     texts = pd.Series(values.dropna().unique()).str.replace(WHOLE_OR_ZERO, "", regex=True).drop_duplicates()
     numbers = pd.to_numeric(texts)

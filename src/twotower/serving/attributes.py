@@ -311,7 +311,9 @@ def plain(value: Any) -> Any:
     """Return a raw value as a JSON value; None if it is missing or not finite."""
     if isinstance(value, np.ndarray | list | tuple | set | frozenset):
         return [plain(each) for each in value]
-    if isinstance(value, np.generic):
+    if isinstance(value, np.floating):
+        value = float(str(value))  # the shortest decimals: 0.1, not the float32 nearest to it
+    elif isinstance(value, np.generic):
         value = value.item()
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None

@@ -716,6 +716,7 @@ def test_decimals_with_two_texts_of_one_number_are_codes(
     printed = capsys.readouterr().out
     assert "of item, version: Categorical   (codes: 1.1 and 1.10 are among them)" in printed
     assert "of item, price: Numeric   (a quantity: 'price' in its name)" in printed
+    assert yaml.safe_load(yaml_of("data"))["text_columns"] == ["version"]
 
 
 EVEN = RNG.integers(0, 2, NUM_ROWS)

@@ -1,4 +1,5 @@
 import gzip
+import logging
 
 import pandas as pd
 import pytest
@@ -67,16 +68,36 @@ def test_csv(files):
         ),
     ],
 )
-def test_codes_that_are_one_number_stay_text_with_a_warning(files, caplog, values, one, other):
+def test_codes_that_are_one_number_are_named_and_may_stay_text(files, caplog, values, one, other):
+    caplog.set_level(logging.INFO, "twotower")
     items = "item_id,code,price\n" + "".join(f"{n},{value},{n}.50\n" for n, value in enumerate(values))
-    tables = files(items=items).load()
-    assert tables.items["code"].fillna("").tolist() == values
-    assert tables.items["price"].iloc[0] == 0.5
+    numbers = files(items=items).load().items["code"]
+    assert numbers.isna().tolist() == [not value for value in values]
+    assert numbers.dtype == float
     (message,) = caplog.messages
     assert message == (
-        f"items.csv: column 'code' is read as text, because {one!r} and {other!r} are the same number; if it "
-        "holds quantities, write equal numbers in the same way"
+        f"items.csv: {one!r} and {other!r} of column 'code' are one number; if they are codes, add it to "
+        "data.text_columns"
     )
+    tables = files(items=items, text_columns=["code"]).load()
+    assert tables.items["code"].fillna("").tolist() == values
+    assert tables.items["price"].iloc[0] == 0.5
+    assert len(caplog.messages) == 1
+
+
+def test_numbers_of_parquet_cannot_be_text(files, tmp_path):
+    pd.DataFrame({"item_id": ["A1", "007"], "code": [1.1, 2.0]}).to_parquet(tmp_path / "items.parquet")
+    source = files(items_path="items.parquet", text_columns=["code"])
+    with pytest.raises(
+        InputError, match=r"text_columns: items\.parquet: column 'code' holds numbers; save it"
+    ):
+        source.load()
+
+
+def test_a_text_column_that_is_not_read_is_refused(files):
+    problems = files(items="item_id,code\n1,1.1\n", text_columns=["cod"]).config.problems()
+    (message,) = [message for key, message in problems if key == "text_columns"]
+    assert "'code'" in message
 
 
 def test_numbers_of_several_writers_stay_numbers(files, caplog):

@@ -9,7 +9,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
-from twotower.serving.attributes import MAX_FACET_VALUES, Attributes, Numbers
+from twotower.serving.attributes import MAX_FACET_VALUES, Attributes, Numbers, plain
 
 TABLE = pd.DataFrame(
     {
@@ -151,6 +151,7 @@ def test_raw_values_are_plain(attributes):
         "since": "2020-01-01 00:00:00",
     }
     assert type(first["stock"]) is int
+    assert plain(np.float32(0.1)) == plain(np.float16(0.1)) == 0.1
     attributes._records.append({"title": "new", "stock": np.float64(np.inf)})
     assert attributes.of(5) == dict.fromkeys(TABLE.columns) | {"title": "new"}
 

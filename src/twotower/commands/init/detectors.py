@@ -172,6 +172,8 @@ class Kind(NamedTuple):
     """Class in `twotower.features`; empty if the column is left out."""
     settings: Mapping[str, Any] = MappingProxyType({})
     """Further keys of its YAML."""
+    is_text: bool = False
+    """Whether the column stays text although it holds numbers (`data.text_columns`)."""
 
 
 def infer_kind(column: Column) -> Kind:
@@ -245,7 +247,8 @@ def _numbers(column: Column) -> Kind | None:
         return None
     called, word = _called(column)
     if called != "quantity" and column.is_text and (texts := texts_of_one_number(column.values)):
-        return _categories(len(column.distinct), f"codes: {' and '.join(texts)} are among them")
+        reason = f"codes: {' and '.join(texts)} are among them"
+        return _categories(len(column.distinct), reason)._replace(is_text=True)
     reason = f"a quantity: {word!r} in its name" if called == "quantity" else "numbers"
     if numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9):
         return Kind(f"{reason}; they span magnitudes", "numeric.Numeric", {"transform": "log1p"})

@@ -167,6 +167,9 @@ def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> 
     settings |= roles.settings
     if context := [column for column in roles.context if kinds["context"][column].target]:
         settings["context_columns"] = context, "what a request is made in; remove what requests do not know"
+    groups = [found for group, found in kinds.items() if group != "offered"]
+    if texts := [name for found in groups for name, kind in found.items() if kind.is_text]:
+        settings["text_columns"] = texts, "codes, of which some are the same number"
     for name in kinds.get("item", ()):
         column = tables["items"].columns[name]
         if column.is_text and column.has_word(DISPLAY_WORDS) and not column.is_key:
@@ -231,6 +234,8 @@ def _overrides(split: str, num_items: int) -> list[str]:
 
     Few: fewer than the longest list of the metrics. Many: more than the negatives of the recipe permit.
     """
+    from twotower.negatives.sampler import NegativeSampler  # imports torch
+
     overrides = [f"experiment={EXPERIMENTS[split]}"] if split in EXPERIMENTS else []
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
@@ -239,7 +244,8 @@ def _overrides(split: str, num_items: int) -> list[str]:
         overrides.append(f"metrics.ks=[{','.join(map(str, ks))}]")
         if not any(monitor.endswith(f"_at_{k}") for k in ks):
             overrides.append(f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}")
-    if num_items > settings["negatives"].get("max_items", num_items):
+    negatives = NegativeSampler.Config.from_spec(settings["negatives"], "negatives")
+    if [*negatives.problems(num_items=num_items)]:
         overrides.append("negatives=mixed")
     return overrides
 

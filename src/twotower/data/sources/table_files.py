@@ -37,7 +37,7 @@ class TableFiles(Source):
     """Interactions, users and items from CSV (`.csv`, `.tsv`, also `.gz`) or Parquet files.
 
     In CSV the ids of a column are whole numbers if all of them are, in every file; otherwise text. Columns of
-    users and items become numbers if every value is a number, written in one way, and stay text otherwise.
+    users, items and contexts become numbers if every value is a number, and stay text otherwise.
     """
 
     class Config(Source.Config):
@@ -77,6 +77,9 @@ class TableFiles(Source):
         """Columns of users or items that hold several values in one text."""
         tag_separator: str = "|"
         """Separator of these values."""
+        text_columns: list[str] | None = None
+        """Columns of users, items or contexts in CSV that stay text although they hold numbers: codes such as
+        1.1 and 1.10."""
         item_label: str | None = None
         """Column of items with the display name of an item."""
         separator: Separator = ","
@@ -111,6 +114,7 @@ class TableFiles(Source):
                 labels = [self.item_label] if self.item_label else []
                 for key, present, names in (
                     ("tag_columns", set().union(*read.values()), self.tag_columns or []),
+                    ("text_columns", set().union(*read.values()), self.text_columns or []),
                     ("item_label", read["items"], labels),
                 ):
                     problem = missing_columns(sorted(present), names)
@@ -253,21 +257,25 @@ class TableFiles(Source):
         for name in features:
             if name in (config.tag_columns or []):
                 frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
+            elif name in (config.text_columns or []):
+                if pd.api.types.is_numeric_dtype(frame[name]):
+                    shown = _display_path(list(map(str, paths)))
+                    raise InputError(
+                        f"data.text_columns: {shown}: column {name!r} holds numbers; save it as text"
+                    )
             elif not is_parquet(paths[0]) and name != config.item_label:
                 frame[name] = self._typed(frame[name], paths)
         return frame, starts
 
     def _typed(self, values: pd.Series, paths: Sequence[Path]) -> pd.Series:
-        """Return a feature of CSV as numbers if it holds quantities; warns if it may hold codes."""
+        """Return a feature of CSV as numbers if each value is one; names texts that become one number."""
         numbers = typed(values)
-        if not pd.api.types.is_float_dtype(numbers.dtype) or not (texts := texts_of_one_number(values)):
-            return numbers
-        LOG.warning(
-            "%s: column %r is read as text, because %r and %r are the same number; if it holds quantities, "
-            "write equal numbers in the same way",
-            *(_display_path(list(map(str, paths))), values.name, *texts),
-        )
-        return values
+        if pd.api.types.is_float_dtype(numbers.dtype) and (texts := texts_of_one_number(values)):
+            LOG.info(
+                "%s: %r and %r of column %r are one number; if they are codes, add it to data.text_columns",
+                *(_display_path(list(map(str, paths))), *texts, values.name),
+            )
+        return numbers
 
     def _split_tags(self, value: Any) -> Any:
         """Return the tags of a text; lists and missing values stay as they are."""
