@@ -30,7 +30,7 @@ CASES = cases()
 
 @st.composite
 def logs(draw):
-    """Draw interactions of three weeks; a user's are all over them, or on three days."""
+    """Draw interactions of users who stay for three days, or for three weeks."""
     last_day = draw(st.sampled_from([2, 19]))
     rows = draw(
         st.lists(

@@ -19,7 +19,7 @@ RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")
 """Keys whose value is the folder of a run."""
 VERBATIM = ("run", "bundle", "note")
 PATHS = ("out", "parts", "shards", "queries")
-"""Keys of paths that commands print, with the folder that was typed."""
+"""Keys whose value is a path that messages repeat in a command."""
 
 
 def resolve_overrides(overrides: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
-from twotower.data.audit import audit
+from twotower.data.audit import WARNING, audit
 from twotower.data.blocks import blocks, map_array
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.interaction_parts import InteractionParts
@@ -169,9 +169,10 @@ def _open_dataset(folder: Path, source: Source) -> RetrievalDataset | None:
     contexts = folder / "context.parquet"
     names, fields = meta["histories"], dict(meta["fields"])
     if paths := source.source_paths():
-        fields["source_paths"] = {
-            key: paths.get(key, paths["interactions"]) for key in fields["source_paths"]
-        }
+        log, before = paths["interactions"], fields["source_paths"]
+        fields["source_paths"] = {key: paths.get(key, log) for key in before}
+        if warning := fields["audit"].get(WARNING):  # it begins with the path of the log
+            fields["audit"] |= {WARNING: log + warning.removeprefix(before["interactions"])}
     histories = {
         name: _open_history(folder / f"history_{name}", len(item_table))
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}

@@ -6,15 +6,18 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old|\.lock)?)")
+TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old|\.[0-9a-f]{8}\.lock)?)")
 """Temporary names of files and folders that are being written or removed, and of their locks."""
-UUID = "?" * 32
+UUID, HOST = "?" * 32, hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+"""Pattern of a random name; part of the locks of this machine, since some shared file systems do not tell a
+machine about the locks of others."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -42,12 +45,12 @@ def write_text_atomically(path: Path, text: str) -> None:
 def temporary_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder next to `final`; it is deleted at the end unless it was moved.
 
-    It is locked. Those of killed processes for the same `final` are deleted.
+    It is locked. Folders that killed processes of this machine left for `final` are deleted.
     """
     clear_killed(final.parent, glob.escape(final.name))
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     final.parent.mkdir(parents=True, exist_ok=True)
-    lock = Path(f"{folder}.lock")
+    lock = Path(f"{folder}.{HOST}.lock")
     with FileLock(lock):
         folder.mkdir()
         try:
@@ -58,10 +61,10 @@ def temporary_folder(final: Path) -> Iterator[Path]:
 
 
 def clear_killed(parent: Path, name: str = "*") -> None:
-    """Delete temporary folders of killed processes, for the names that match a glob pattern."""
-    for lock in parent.glob(f".{name}.{UUID}.lock"):
+    """Delete temporary folders of killed processes of this machine, for names that match a glob pattern."""
+    for lock in parent.glob(f".{name}.{UUID}.{HOST}.lock"):
         with contextlib.suppress(OSError), FileLock(lock, timeout=0):  # the process that has it is running
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            shutil.rmtree(lock.with_suffix("").with_suffix(""), ignore_errors=True)
             lock.unlink(missing_ok=True)
 
 

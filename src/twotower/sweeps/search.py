@@ -78,6 +78,8 @@ class Search(Sweep):
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
         self.started: set[str] = set()
+        self.retried = {name for name, trial in self.study.latest().items() if self._is_retried(trial)}
+        """Jobs of finished trials that run again."""
 
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
@@ -88,10 +90,13 @@ class Search(Sweep):
         return [self._job(trial) for trial in self.study.latest().values() if self._is_done(trial)]
 
     def _is_done(self, trial: "FrozenTrial") -> bool:
+        return trial.state.is_finished() and trial.user_attrs["job"] not in self.retried
+
+    def _is_retried(self, trial: "FrozenTrial") -> bool:
         if not trial.state.is_finished() or not self.context.retry_failed:
-            return trial.state.is_finished()
+            return False
         result = read_result_or_failure(self.context.folder / trial.user_attrs["job"])
-        return trial.state.name != "FAIL" and not self.context.is_retried(result)
+        return trial.state.name == "FAIL" or self.context.is_retried(result)
 
     @property
     def num_jobs(self) -> int:

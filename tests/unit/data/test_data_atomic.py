@@ -75,12 +75,14 @@ def test_the_next_write_deletes_the_folder_of_a_killed_process_and_no_other(tmp_
     kill_during(lambda: write(other), tmp_path)
     (of_other,) = folders()
     kill_during(lambda: write(final), tmp_path)
-    assert len(names(tmp_path)) == 4  # two folders with a lock each
+    of_another_machine = tmp_path / f".{final.name}.{'0' * 32}.00000000.lock"
+    of_another_machine.touch()
+    assert len(names(tmp_path)) == 5  # two folders with a lock each
     with temporary_folder(final) as running, temporary_folder(final) as second:
         assert folders() == {running.name, second.name, of_other}
         clear_killed(tmp_path)
         assert folders() == {running.name, second.name}
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [of_another_machine.name]
 
 
 def test_the_next_write_deletes_a_folder_that_a_killed_process_has_replaced(tmp_path, monkeypatch):
@@ -116,7 +118,7 @@ def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):
     (tmp_path / f".bundle.{'0' * 32}").mkdir()
     (tmp_path / f".bundle.{'0' * 32}" / temporaries[0].name).write_text("half")
     (tmp_path / f".bundle.{'0' * 32}.old").mkdir()
-    (tmp_path / f".bundle.{'0' * 32}.lock").touch()
+    (tmp_path / f".bundle.{'0' * 32}.{'0' * 8}.lock").touch()
     for name in (".run.lock", ".run.owner.json", "last.ckpt", f"{'0' * 32}.txt"):
         (tmp_path / name).write_text("")
     clear_temporaries(tmp_path)

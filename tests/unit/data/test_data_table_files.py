@@ -172,6 +172,7 @@ def test_a_stored_data_set_names_the_files_of_this_run(files, tmp_path):
         settings = {f"{table}_path": path for table, path in paths.items()}
         dataset = build_dataset(TableFiles(TableFiles.Config(**settings)), split, tmp_path / "cache")
         assert dataset.source_paths == paths | {"users": paths["interactions"]}
+        assert dataset.audit["warning"].startswith(f"{paths['interactions']}: the first target of 2 of 2 ")
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
