@@ -33,6 +33,7 @@ from twotower.evaluation.evaluate_towers import encode_catalogue, encode_users
 from twotower.evaluation.top_k import exact_top_k
 from twotower.index.ivf_pq import IVFPQ
 from twotower.parallel.processes import processes
+from twotower.parallel.ranks import gather_rows, sum_over_ranks
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.stages import load_dataset
 from twotower.towers.history.mean_pooling import MeanPooling
@@ -60,9 +61,27 @@ DEFAULT = ("initialization=random", "user_tower.widths=[]", "item_tower.widths=[
 GRID = ((2048, 1024), (1024, 2048), (512, 2560), (256, 256), (256, 8192), (4096, 128), (4096, 8192))
 """Batch and negatives of the trainings of one process that the work of a step is fitted to."""
 WARM_UP = 10
-SIZES = (2**14, 2**18, 2**22)
+SIZES, ROWS = (2**14, 2**18, 2**22), (1_000, 4_000, 16_000)
+"""Bytes of dense tensors, and rows of sparse ones, whose exchange is timed."""
 BYTES_SENT = struct.Struct("<Q"), 200
 """Where `tcpi_bytes_sent` is in Linux's `struct tcp_info`."""
+BUSY = f"""
+import sys, time, torch
+torch.set_num_threads(1)
+table, users, items = (torch.randn(number, {DIM}) for number in (20_000, {BATCH}, {NEGATIVES}))
+rows = torch.randint(20_000, ({BATCH}, {LENGTH}))
+def work():
+    table[rows].mean(1)
+    (users @ items.T).softmax(1).T @ users
+work()
+print("ready", flush=True)
+end, count = time.monotonic() + float(sys.stdin.readline()), 0
+while time.monotonic() < end:
+    work()
+    count += 1
+print(count)
+"""
+"""Program that waits for a number of seconds, and prints how often it computed for so long."""
 Figures = dict[str, Any]
 
 
@@ -239,11 +258,21 @@ def profiled_training(folder: Path, overrides: Sequence[str], size: int, num_ste
 
 
 def obtained_cores(size: int, seconds: float = 3.0) -> float:
-    """Return how many cores `size` busy processes obtain, next to the other work of the machine."""
-    spin = f"import time; end = time.monotonic() + {seconds}\nwhile time.monotonic() < end: sum(range(1000))"
-    command = [sys.executable, "-S", "-c", f"{spin}\nprint(time.process_time())"]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(size)]
-    return sum(float(child.communicate()[0]) for child in children) / seconds
+    """Return how many times the work of one process `size` processes do at once, without exchanges."""
+    return _num_loops(size, seconds) / _num_loops(1, seconds) if size > 1 else 1.0
+
+
+def _num_loops(size: int, seconds: float) -> int:
+    """Return how often `size` processes compute what resembles a training step, all of them together."""
+    command = [sys.executable, "-c", BUSY]
+    start = partial(subprocess.Popen, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    children: list[Any] = [start() for _ in range(size)]
+    for child in children:
+        child.stdout.readline()
+    for child in children:
+        child.stdin.write(f"{seconds}\n")
+        child.stdin.flush()
+    return sum(int(child.communicate()[0]) for child in children)
 
 
 def line(columns: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
@@ -267,32 +296,41 @@ def median_seconds(function: Callable[[], object], count: int, clock: Callable[[
 def exchanges(found: dict[str, float]) -> None:
     """Time the exchanges of a training at several sizes; every process calls it, rank 0 reads `found`.
 
-    Seconds are those by the clock, with the time in which a process waits: measure on a quiet machine.
+    Seconds are those by the clock, with the time in which a process waits: measure on a quiet machine. As in
+    a training, tensors are new, and each process has computed before.
     """
-    size, clock = dist.get_world_size(), time.perf_counter
+    size, rows = dist.get_world_size(), torch.randint(20_000, (BATCH, LENGTH))
+    table, users, items = (torch.randn(number, DIM) for number in (20_000, BATCH, NEGATIVES))
 
-    def timed(function: Callable[[], object]) -> float:
-        dist.barrier()
-        return median_seconds(function, 15, clock)
+    def timed(new: Callable[[], torch.Tensor], function: Callable[[torch.Tensor], object]) -> float:
+        taken = []
+        for _ in range(16):
+            table[rows].mean(1)
+            (users @ items.T).softmax(1).T @ users
+            values = new()
+            dist.barrier()
+            began = time.perf_counter()
+            function(values)
+            taken.append(time.perf_counter() - began)
+        return statistics.median(taken[1:])
 
-    seconds, dense = [], []
-    for number in SIZES:
-        values = torch.zeros(number // 4)
-        dense.append(timed(lambda values=values: dist.all_reduce(values)))  # type: ignore[misc]
-        received = [torch.zeros(number // 4 // size) for _ in range(size)]
-        own = torch.zeros(number // 4 // size)
-        seconds.append(timed(lambda r=received, own=own: dist.all_gather(r, own)))  # type: ignore[misc]
-    small = torch.zeros(1)
-    latency, reduce_byte = line([[1.0] * len(SIZES), SIZES], dense)
-    _, gather_byte = line([[1.0] * len(SIZES), SIZES], seconds)
-    rows, sparse, table = (1_000, 4_000, 16_000), [], 1_000_000
-    for number in rows:
-        chosen = torch.randint(table, (1, number))
-        gradient = torch.sparse_coo_tensor(chosen, torch.zeros(number, DIM), (table, DIM)).coalesce()
-        sparse.append(timed(lambda g=gradient: dist.all_reduce(g.clone())))  # type: ignore[misc]
-    sparse_fixed, sparse_row = line([[1.0] * len(rows), rows], sparse)
+    def dense(number: int) -> torch.Tensor:
+        return torch.randn(number // (4 * DIM), DIM)
+
+    def sparse(number: int, of: int = 1_000_000) -> torch.Tensor:
+        gradient = torch.sparse_coo_tensor(
+            torch.randint(of, (1, number)), torch.randn(number, DIM), (of, DIM), check_invariants=False
+        )
+        return gradient.coalesce()
+
+    reduced = [timed(partial(dense, number), sum_over_ranks) for number in SIZES]
+    gathered = [timed(partial(dense, number // size), gather_rows) for number in SIZES]
+    added = [timed(partial(sparse, number), dist.all_reduce) for number in ROWS]
+    latency, reduce_byte = line([[1.0] * len(SIZES), SIZES], reduced)
+    _, gather_byte = line([[1.0] * len(SIZES), SIZES], gathered)
+    sparse_fixed, sparse_row = line([[1.0] * len(ROWS), ROWS], added)
     found |= {
-        "small": timed(lambda: dist.all_reduce(small)),
+        "small": timed(lambda: torch.zeros(1), dist.all_reduce),
         "dense": latency,
         "dense_byte": reduce_byte,
         "gather_byte": gather_byte,
