@@ -108,12 +108,12 @@ def test_two_machines_divide_tables_and_train_the_towers_of_one(tmp_path: Path) 
 def test_slurm_starts_a_task_for_each_process(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'twotower[slurm]'")
     launcher = ["launcher=slurm", "launcher.cluster=local", "launcher.cpus_per_task=1", "launcher.mem_gb=2"]
-    plan = [*TINY, "trainer.devices=1,2", "trainer.refit=false", f"output_root={tmp_path}"]
-    done = run_command("train", "-m", *plan, *launcher)
+    plan = [*TINY, "seeds=2", "trainer.devices=2", "trainer.refit=false", f"output_root={tmp_path}"]
+    done = run_command("train", *plan, *launcher)
     assert done.returncode == 0, done.stderr
     results = [json.loads(path.read_text()) for path in tmp_path.glob("default/*/*/result.json")]
     assert [each["status"] for each in results] == ["ok", "ok"]
-    assert len(list(tmp_path.glob("default/*/.submitit/*_1_log.out"))) == 1  # of rank 1
+    assert len(list(tmp_path.glob("default/*/.submitit/*_1_log.out"))) == 2  # of rank 1
 
 
 @pytest.mark.slow
