@@ -95,8 +95,8 @@ class Search(Sweep):
     def _is_retried(self, trial: "FrozenTrial") -> bool:
         if not trial.state.is_finished() or not self.context.retry_failed:
             return False
-        result = read_result_or_failure(self.context.folder / trial.user_attrs["job"])
-        return trial.state.name == "FAIL" or self.context.is_retried(result)
+        folder = self.context.folder / trial.user_attrs["job"]
+        return trial.state.name == "FAIL" or self.context.is_retried(read_result_or_failure(folder))
 
     @property
     def num_jobs(self) -> int:
