@@ -58,7 +58,7 @@ def signals_as_they_were() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed() -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # of the CPU alone, which is faster than `torch.manual_seed`
 
 
 @pytest.fixture(autouse=True, scope="session")
