@@ -6,12 +6,16 @@ Shapes: n_r rows of rank r.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+ALIGNMENT = 8
+"""Bytes of the largest element; a view of bytes as elements begins at a multiple of their size."""
 
 
 def world_size() -> int:
@@ -57,15 +61,15 @@ class Share(NamedTuple):
 
 def gather_rows(rows: Tensor) -> Tensor:
     """Concatenate the rows [n_r, ...] of all ranks, in order; the gradient returns to the rank of a row."""
+    return gather_each(rows)[0]
+
+
+def gather_each(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return `gather_rows` of each tensor; all are sent in one exchange, which is faster than several."""
     if world_size() == 1:
-        return rows
-    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+        return tensors
+    gathered: tuple[Tensor, ...] = _GatherRows.apply(*tensors)  # type: ignore[no-untyped-call]
     return gathered
-
-
-def first_row(number: int) -> int:
-    """Return the number of rows of the ranks before this one, which has `number` rows."""
-    return sum(_numbers(number, torch.device("cpu"))[: rank()])
 
 
 def log_sum_over_ranks(values: Tensor) -> Tensor:
@@ -117,23 +121,44 @@ def _gathered(values: Tensor) -> list[Tensor]:
     return received
 
 
-def _numbers(number: int, device: torch.device) -> list[int]:
-    """Return the number of each rank."""
-    numbers: list[int] = torch.cat(_gathered(torch.tensor([number], device=device))).tolist()
-    return numbers
+def _places(numbers: Sequence[int], tensors: Sequence[Tensor]) -> list[slice]:
+    """Return where rows of each tensor are among the bytes of a rank; each place is aligned."""
+    places, begin = [], 0
+    for number, each in zip(numbers, tensors, strict=True):
+        end = begin + number * math.prod(each.shape[1:]) * each.itemsize
+        places.append(slice(begin, end))
+        begin = -(-end // ALIGNMENT) * ALIGNMENT
+    return places
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = _numbers(len(rows), rows.device)
-        # All ranks send equally many rows; the rest is padding.
-        padded = rows.new_zeros(max(counts), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        begin = sum(counts[: rank()])
-        ctx.own = slice(begin, begin + len(rows))
-        return torch.cat([each[:count] for each, count in zip(_gathered(padded), counts, strict=True)])
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        device = tensors[0].device
+        counts = torch.stack(_gathered(torch.tensor([*map(len, tensors)], device=device)))  # [ranks, T]
+        places = [_places(numbers, tensors) for numbers in counts.tolist()]
+        # All ranks send equally many bytes; the rest is padding.
+        sent = torch.zeros(max(each[-1].stop for each in places), dtype=torch.uint8, device=device)
+        for place, each in zip(places[rank()], tensors, strict=True):
+            sent[place] = each.contiguous().flatten().view(torch.uint8)
+        received, found, ends = _gathered(sent), [], counts.cumsum(0)[[rank(), -1]].tolist()
+        for each, total, *of_ranks in zip(tensors, ends[1], *places, strict=True):
+            rows = [
+                content[place].view(each.dtype) for content, place in zip(received, of_ranks, strict=True)
+            ]
+            found.append(torch.cat(rows).view(total, *each.shape[1:]))
+        ctx.own = [slice(end - len(each), end) for end, each in zip(ends[0], tensors, strict=True)]
+        constant = [each for each, needs in zip(found, ctx.needs_input_grad, strict=True) if not needs]
+        ctx.mark_non_differentiable(*constant)
+        return tuple(found)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return sum_over_ranks(gradients[0].contiguous())[ctx.own]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        needed = [each for each, needs in zip(gradients, ctx.needs_input_grad, strict=True) if needs]
+        total = torch.cat([each.flatten() for each in needed])
+        dist.all_reduce(total)
+        sums = iter(total.split([each.numel() for each in needed]))
+        return tuple(
+            next(sums).view_as(each)[own].to(each.dtype) if needs else None
+            for each, own, needs in zip(gradients, ctx.own, ctx.needs_input_grad, strict=True)
+        )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from twotower.parallel.ranks import gather_rows
+from twotower.parallel.ranks import gather_each
 from twotower.scoring.link import link
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
@@ -112,17 +112,20 @@ class Logits:
 
     def of_all_ranks(self) -> "Logits":
         """Return the logits of the users of all processes with the negatives of this one."""
-        users = self.positive_to_user
-        if users is None:
-            users = torch.arange(len(self.users), device=self.users.device)
-        queries = self.query_negatives
+        to_user = self.positive_to_user
+        if to_user is None:
+            to_user = torch.arange(len(self.users), device=self.users.device)
+        queries = () if self.query_negatives is None else (self.query_negatives,)
+        positive, weights, users, to_user, *queries_of_all = gather_each(
+            self.positive, self.weights, self.users, to_user + self.shared.first_user, *queries
+        )
         return replace(
             self,
-            positive=gather_rows(self.positive),
-            weights=gather_rows(self.weights),
-            users=gather_rows(self.users),
-            query_negatives=None if queries is None else gather_rows(queries),
-            positive_to_user=gather_rows(users + self.shared.first_user),
+            positive=positive,
+            weights=weights,
+            users=users,
+            query_negatives=queries_of_all[0] if queries else None,
+            positive_to_user=to_user,
         )
 
     def by_positive(self) -> "Logits":

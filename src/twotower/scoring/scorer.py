@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.negatives.sampler import Negatives, NegativeSampler
-from twotower.parallel.ranks import first_row, gather_rows, rank, world_size
+from twotower.parallel.ranks import gather_each, gather_rows, rank, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
@@ -210,10 +210,13 @@ class Scorer(nn.Module):
             prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
         known_users, known_items, first_user = batch.known_positives, batch.known_items, 0
         if negatives.total is not None:  # a share, for the users of all processes
-            first_user = first_row(len(users))
-            known = torch.stack([known_users + first_user, known_items], 1)
-            known_users, known_items = gather_rows(known).T.contiguous()
-            prior = item_bias.log_prior_odds(gather_rows(batch.users.request_times))
+            known = torch.stack([known_users, known_items, torch.full_like(known_users, rank())], 1)
+            number = torch.tensor([len(users)], device=users.device)
+            numbers, known, times = gather_each(number, known, batch.users.request_times)
+            known_users, known_items, ranks = known.T.contiguous()
+            first_users = (numbers.cumsum(0) - numbers).to(known_users.dtype)
+            known_users, first_user = known_users + first_users[ranks], int(first_users[rank()])
+            prior = item_bias.log_prior_odds(times)
         prior = prior and prior.select(negatives.rows)
         if negatives.query_rows is not None:
             query_addend = query_addend.masked_fill(negatives.query_rows == 0, -torch.inf)

@@ -145,7 +145,7 @@ class RetrievalModule(pl.LightningModule):
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
         weight = batch.weights.sum()
-        of_all = sum_over_ranks(weight)
+        of_all = weight if sent == "users" else sum_over_ranks(weight)
         if not batch.has_weight and sent != "users":
             # Every process has a gradient of every parameter, as the others wait for it.
             trained = [*self.scorer.parameters(), *self.loss.parameters()]

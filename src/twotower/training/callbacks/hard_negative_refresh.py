@@ -9,7 +9,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_catalogue, encode_users
 from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
-from twotower.parallel.ranks import gather_rows, share
+from twotower.parallel.ranks import gather_each, share
 from twotower.scoring.batch import Batch
 from twotower.towers.two_tower import pair_scores
 from twotower.training.batches import TrainBatches
@@ -67,5 +67,5 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
             own = np.bincount(pairs[0], products, len(users)) / np.maximum(counts, 1)
             found.append((users, ranked, scores, own.astype(np.float32)))
             advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
-    columns = (gather_rows(torch.from_numpy(np.concatenate(each))) for each in zip(*found, strict=True))
-    sampler.take(interactions.num_users, *columns)
+    columns = (torch.from_numpy(np.concatenate(each)) for each in zip(*found, strict=True))
+    sampler.take(interactions.num_users, *gather_each(*columns))
