@@ -192,14 +192,20 @@ def arguments_of(launcher: str, folder: Path, environment: dict[str, str]) -> It
         cluster.communicate("", timeout=600)
 
 
+ALL = pytest.mark.skipif(
+    not os.environ.get("TWOTOWER_TEST_ALL"),
+    reason="six interpreters that load torch: set TWOTOWER_TEST_ALL=1",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["slurm", "ray"])
+@pytest.mark.parametrize("launcher", ["local", pytest.param("slurm", marks=ALL), "ray"])
 def test_the_trial_of_a_killed_worker_is_tried_again(
     launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With Ray, its node is killed; the trial goes on on the other node."""
     library = {"slurm": "submitit"}.get(launcher, launcher)
-    if importlib.util.find_spec(library) is None:
+    if launcher != "local" and importlib.util.find_spec(library) is None:
         pytest.skip(f"launcher={launcher} needs the extra: pip install 'twotower[{launcher}]'")
     if importlib.util.find_spec("optuna") is None:
         pytest.skip("sweep=tpe needs the extra: pip install 'twotower[search]'")
@@ -211,8 +217,9 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
         options = ["sweep=tpe", "sweep.num_trials=2", "sweep.pruner=none", "console=quiet", *arguments]
         words = [*SMALL_TRIALS, *options, f"output_root={tmp_path}"]
         sweep: subprocess.Popen[bytes] | forks.Fork
-        if launcher == "slurm":  # its workers are not forks
-            sweep = forks.start(forks.SCRIPTS / "train.py", *words, out=tmp_path / "out")
+        if launcher != "ray":
+            with forks.workers_are_forks():  # those of `local`
+                sweep = forks.start(forks.SCRIPTS / "train.py", *words, out=tmp_path / "out")
         else:
             with (tmp_path / "out").open("wb") as output:
                 command = [sys.executable, "-m", "twotower", "train", *words]

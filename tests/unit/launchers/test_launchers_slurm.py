@@ -28,6 +28,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SLURM_DOUBLE", str(state))
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
     monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmJob.watcher._delay_s", 0.1)  # not 2, 4, 8 s
     return state
 
 
