@@ -109,42 +109,45 @@ COMPUTE = constants(
     example_seconds=0.01,
     item_seconds=0.1,
     score_seconds=0.001,
-    forward_share=0.6,
+    backward_share=0.4,
+    sample_seconds=0.05,
     gather_seconds=0.002,
     optimizer_row_seconds=0.01,
 )
 
 
 def test_bytes_of_a_step() -> None:
-    # 120 embeddings of 16 bytes, of which each of two processes sends a half.
-    assert gathered(COMPUTE, WORKLOAD, 2).sent == 960
-    # Their gradients and 20 weights, (480 + 20) * 4 bytes, are sent once by each of two processes. A process
-    # has gradients of 500 rows of histories and 60 of items, of 16 bytes and an index of 8.
-    assert reduced(COMPUTE, WORKLOAD, 2, "replicated").sent == 2000 + 560 * 24
-    # Of four, each sends its 280 rows to three others; in shards, three quarters there and back.
-    assert reduced(COMPUTE, WORKLOAD, 4, "replicated").sent == 3000 + 280 * 24 * 3
-    assert reduced(COMPUTE, WORKLOAD, 4, "sharded").sent == 3000 + 2 * 280 * 24 * 0.75
+    # 100 users of 16 bytes, with 48 of the example and 12 of each of 10 known items; each of two sends half.
+    assert gathered(COMPUTE, WORKLOAD, 2).sent == 50 * (16 + 48 + 120)
+    # The gradients of users and logits and 20 weights, (500 + 20) * 4 bytes, are sent once by each of two. A
+    # process has gradients of 500 rows of histories, and of 60 items and 25 positives that are in the other
+    # share, of 16 bytes and an index of 8.
+    assert reduced(COMPUTE, WORKLOAD, 2, "replicated").sent == 2080 + 585 * 24
+    # Of four, each sends its 298.75 rows to three others; in shards, three quarters there and back.
+    assert reduced(COMPUTE, WORKLOAD, 4, "replicated").sent == 3120 + 298.75 * 24 * 3
+    assert reduced(COMPUTE, WORKLOAD, 4, "sharded").sent == 3120 + 2 * 298.75 * 24 * 0.75
     assert reduced(COMPUTE, WORKLOAD, 1, "replicated").sent == gathered(COMPUTE, WORKLOAD, 1).sent == 0
 
 
 def test_a_step_by_hand() -> None:
     machine, two = Machine(network=1000, latency=0), Cluster(2, 1, 16)
     step, sent = training_step(COMPUTE, WORKLOAD, machine, two, "replicated")
-    # 50 examples, 60 embedded items, 50 * 120 scores.
-    computed = 1 + 0.5 + 6 + 6
-    assert step.phases[0].work == pytest.approx(0.6 * computed)
-    assert step.phases[0].exchange == pytest.approx(0.96)
-    assert step.phases[1].exchange == pytest.approx(15.44)
-    assert step.phases[2].work == pytest.approx(0.01 * 560 * 2)  # the rows of both
+    # 50 examples, 85 embedded items, the negatives of the other 60, 100 * 60 scores.
+    embedding = 1 + 0.5 + 8.5 + 3
+    works = [0.6 * embedding, 2, 4, 0.4 * embedding, 0.01 * 585 * 2]  # the rows of both are updated
+    assert [phase.work for phase in step.phases] == pytest.approx(works)
+    assert [phase.exchange for phase in step.phases] == pytest.approx([9.2, 0, 0, 16.12, 0])
     assert step.gather == pytest.approx(0.1)
-    assert sent == 960 + 15440
-    whole = computed + 0.96 + 15.44 + 11.2
-    assert mean_step(step, two, Disturbances(), 3) == pytest.approx(whole)
+    assert sent == 9200 + 16120
+    assert mean_step(step, two, Disturbances(), 3) == pytest.approx(sum(works) + 9.2 + 16.12)
     sharded, _ = training_step(COMPUTE, WORKLOAD, machine, two, "sharded")
-    assert sharded.phases[2].work == pytest.approx(0.01 * 560)
-    # Within a machine nothing goes over the network.
-    _, inside = training_step(COMPUTE, WORKLOAD, machine, Cluster(1, 2, 16), "replicated")
-    assert inside == 0
+    assert sharded.phases[4].work == pytest.approx(0.01 * 585)
+    # Within a machine nothing goes over the network; each exchange waits twice for four processes.
+    inside, none = training_step(COMPUTE, WORKLOAD, Machine(latency=1), Cluster(1, 4, 16), "replicated")
+    assert none == 0
+    assert [phase.exchange for phase in inside.phases] == [12, 2, 2, 2, 0]
+    alone, _ = training_step(COMPUTE, WORKLOAD, Machine(latency=1), Cluster(1, 1, 16), "replicated")
+    assert [phase.exchange for phase in alone.phases] == [0] * 5
 
 
 def test_memory_decides_on_the_processes_of_a_machine() -> None:

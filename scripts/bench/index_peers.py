@@ -1,7 +1,7 @@
 """Recall against queries per second of our indexes, `index=auto` and other libraries on the same vectors.
 
     python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (minutes, a quiet core)
-    python scripts/bench/index_peers.py auto name=retail folder=vec/retail
+    python scripts/bench/index_peers.py auto name=retail folder=vec/retail       (after grid)
     <venv>/bin/python scripts/bench/index_peers.py scann name=retail folder=vec/retail
     python scripts/bench/index_peers.py equal_bytes name=retail folder=vec/retail    (after autofaiss)
     python scripts/bench/index_peers.py table
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "index_peers.jsonl"
-K, NUM_QUERIES, REPEATS, THREADS = 100, 1000, 3, 1
+K, NUM_QUERIES, REPEATS, THREADS, ROUNDS = 100, 1000, 3, 1, 5
 TARGETS = (0.9, 0.95, 0.99)
 BUDGETS = (48, 144, 272)
 """Bytes per item: codes, half-precision vectors, and full ones with what an index adds."""
@@ -77,34 +77,47 @@ def stored_bytes(index: Any) -> float:
         return (Path(folder) / "index").stat().st_size / len(index.rows)
 
 
-def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Measure kinds in cells with several numbers of cells, and exact search."""
-    import faiss
-
-    from twotower.index.check import search_grid
-    from twotower.index.ivf import IVF, find_centroids
+def configs(nlist: int) -> list[Any]:
+    """Return the kinds in cells that the grid measures with a number of cells."""
     from twotower.index.ivf_flat import IVFFlat
     from twotower.index.ivf_pq import IVFPQ
     from twotower.index.ivf_pq_fastscan import IVFPQFastScan
     from twotower.index.ivf_sq import IVFSQ
 
+    return [
+        IVFSQ.Config(nlist=nlist),
+        IVFFlat.Config(nlist=nlist),
+        IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5),
+        IVFPQFastScan.Config(nlist=nlist),
+        IVFPQ.Config(nlist=nlist, num_subquantizers=32),
+    ]
+
+
+def built(config: Any, items: np.ndarray, centroids: np.ndarray | None = None) -> Any:
+    """Build an index in cells around centroids, by default those of the grid."""
+    from twotower.index.ivf import find_centroids
+
+    if centroids is None:
+        sample = items[:: max(1, len(items) // (POINTS_PER_CELL * config.nlist))]
+        centroids = find_centroids(np.ascontiguousarray(sample), config.nlist)
+    index = config.build()
+    index.centroids = centroids
+    index.build(items, np.arange(len(items)))
+    return index
+
+
+def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure kinds in cells with several numbers of cells."""
+    import faiss
+
+    from twotower.index.check import search_grid
+
     faiss.omp_set_num_threads(THREADS)
-    rows = np.arange(len(items))
     for nlist in CELLS:
-        sample = items[:: max(1, len(items) // (POINTS_PER_CELL * nlist))]
-        centroids = find_centroids(np.ascontiguousarray(sample), nlist)
-        for config in (
-            IVFSQ.Config(nlist=nlist),
-            IVFFlat.Config(nlist=nlist),
-            IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5),
-            IVFPQFastScan.Config(nlist=nlist),
-            IVFPQ.Config(nlist=nlist, num_subquantizers=32),
-        ):
-            index = config.build()
-            assert isinstance(index, IVF)
-            index.centroids = centroids
-            index.build(items, rows)
-            size = stored_bytes(index)
+        centroids = None
+        for place, config in enumerate(configs(nlist)):
+            index = built(config, items, centroids)
+            centroids, size = index.centroids, stored_bytes(index)
             known = [0.0, 0.0]
             for search_args in search_grid(index):
                 index.set_search_args(search_args)
@@ -112,6 +125,8 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
                 known.append(recall(items, queries, least, found.rows))
                 yield {
                     "setting": f"{index.kind} {index.build_args} {search_args}",
+                    "config": [nlist, place],
+                    "search": search_args,
                     "recall": known[-1],
                     "rate": rate,
                     "bytes": size,
@@ -121,8 +136,19 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
                     break
 
 
-def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Choose, build and tune by `index=auto`; predictions are beside outcomes."""
+def best_of_grid(name: str, target: float) -> Line:
+    """Return the fastest line of the grid that reaches a recall; of a setting, the latest line counts."""
+    lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
+    latest = {
+        line["setting"]: line
+        for line in lines
+        if (line["name"], line["library"]) == (name, "grid") and "config" in line
+    }
+    return max((line for line in latest.values() if line["recall"] >= target), key=lambda line: line["rate"])
+
+
+def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Choose, build and tune by `index=auto`; with predictions, and the best of the grid in turn."""
     import faiss
 
     from twotower.evaluation.indexing import tuned_index
@@ -136,25 +162,39 @@ def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
         assert choice is not None
         best = choice.candidates[0]
         predicted = {str(args): value for args, value in best.points}
-        found, rate = timed(index.search, queries, K)
+        line = best_of_grid(name, target)
+        nlist, place = line["config"]
+        other = built(configs(nlist)[place], items)
+        other.set_search_args(line["search"])
+        rates: list[tuple[float, float]] = []
+        for _ in range(ROUNDS):
+            found, rate = timed(index.search, queries, K)
+            rates.append((rate, timed(other.search, queries, K)[1]))
+        is_predicted = best.search_args == index.search_args
         yield {
             "setting": f"target {target}: {best.name}",
             "target": target,
             "num_sampled": choice.num_sampled,
             "search": str(index.search_args),
             "recall": recall(items, queries, least, found.rows),
-            "rate": rate,
+            "rate": statistics.median(rate for rate, _ in rates),
             "latency": latency_ms(index, queries, K)[0],
             "bytes": stored_bytes(index),
             "build": index.build_seconds,
             "measuring": choice.seconds,
             "predicted": {
                 "recall": predicted.get(str(index.search_args)),
-                "rate": best.queries_per_second if best.search_args == index.search_args else None,
-                "latency": best.latency_ms if best.search_args == index.search_args else None,
+                "rate": best.queries_per_second if is_predicted else None,
+                "latency": best.latency_ms if is_predicted else None,
                 "bytes": best.bytes_per_item,
                 "build": best.build_seconds,
             },
+            "grid": {
+                "setting": line["setting"],
+                "recall": recall(items, queries, least, other.search(queries, K).rows),
+                "rate": statistics.median(rate for _, rate in rates),
+            },
+            "ratio": statistics.median(rate / of_grid for rate, of_grid in rates),
         }
 
 
@@ -253,7 +293,7 @@ def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.
         ours, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
         assert choice is not None
         rates: list[tuple[float, float]] = []
-        for _ in range(5):
+        for _ in range(ROUNDS):
             found, rate = timed(ours.search, queries, K)
             rates.append((rate, timed(theirs.search, queries, K)[1]))
         yield {
@@ -304,7 +344,7 @@ def main() -> None:
     folder = Path(arguments["folder"])
     items, queries, least = load(folder)
     libraries: dict[str, Callable[..., Iterator[Line]]] = {
-        **{"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib},
+        **{"grid": grid, "auto": partial(auto, arguments["name"]), "scann": scann, "hnswlib": hnswlib},
         **{"autofaiss": partial(autofaiss, folder), "equal_bytes": partial(equal_bytes, folder)},
     }
     for line in libraries[library](items, queries, least):
@@ -313,7 +353,8 @@ def main() -> None:
         with RESULTS.open("a") as file:
             file.write(json.dumps(written) + "\n")
         figures = f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes"
-        print(f"{figures}  {line['setting']}", flush=True)
+        ratio = f", {line['ratio']:.2f} of {line['grid']['setting']}" if "grid" in line else ""
+        print(f"{figures}  {line['setting']}{ratio}", flush=True)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class Watch:
         """Time the parts of a module, and the gathering of its batches."""
         for name in ("batch_loss", "backward", "optimizer_step"):
             setattr(module, name, self._timed(name, getattr(module, name)))
+        module.scorer.negatives = self._timed("negatives", module.scorer.negatives)
         encode, gather = module.model.encode_both, batches.epoch_batches
         tables = sparse_parameters(module.model)
 
@@ -183,9 +184,8 @@ class Watch:
         steps = np.diff(self.ends[WARM_UP - 1 :])
         cpu = {name: np.array(each[WARM_UP : self.num_steps]) for name, each in self.cpu.items()}
         whole = float(np.median(np.diff(self.cpu["end"][WARM_UP - 1 :])))
-        forward, backward, stepped, gather = (
-            float(np.median(cpu[name])) for name in ("batch_loss", "backward", "optimizer_step", "gather")
-        )
+        names = ("batch_loss", "backward", "optimizer_step", "gather", "negatives")
+        forward, backward, stepped, gather, negatives = (float(np.median(cpu[name])) for name in names)
         return {
             "median": float(np.median(steps)),
             "mean": float(steps.mean()),
@@ -195,6 +195,7 @@ class Watch:
             "optimizer": stepped - forward - backward,
             "other": whole - stepped,
             "gather": gather,
+            "negatives": negatives,
             "items": float(np.mean(self.counts["items"][WARM_UP:])),
             "rows": float(np.mean(self.counts["rows"] or [0])),
             "sent": (self.sent[1] - self.sent[0]) / (self.num_steps - WARM_UP),
@@ -351,28 +352,30 @@ def work(folder: Path, num_steps: int = 30) -> dict[str, float]:
     """Return processor seconds of the steps of one process with each batch of the grid, and their fit."""
     runs = {each: timed_training(folder, sized(*each), 1, num_steps) for each in GRID}
     found = {
-        "forward_share": statistics.median(
-            run["forward"] / (run["forward"] + run["backward"]) for run in runs.values()
-        ),
+        "sample_seconds": statistics.median(run["negatives"] / run["items"] for run in runs.values()),
         "gather_seconds": statistics.median(run["gather"] / batch for (batch, _), run in runs.items()),
         "check_candidates": runs[BATCH, NEGATIVES]["items"],
     }
     for (batch, negatives), run in runs.items():
         found[f"grid_{batch}_{negatives}"] = run["forward"] + run["backward"] + run["other"]
         found[f"items_{batch}_{negatives}"] = run["items"]
+        found[f"backward_{batch}_{negatives}"] = run["backward"]
         if batch + negatives == BATCH + NEGATIVES:
             found[f"check_rows_{batch}"] = run["rows"]
     return found | fitted_step(found)
 
 
 def fitted_step(found: Mapping[str, float]) -> dict[str, float]:
-    """Fit the seconds of a step to its examples, items and scores."""
+    """Fit the seconds of a step to its examples, items and scores, and its backward pass to the first two."""
     batches = [float(batch) for batch, _ in GRID]
     items = [found[f"items_{batch}_{negatives}"] for batch, negatives in GRID]
     scores = [batch * number for batch, number in zip(batches, items, strict=True)]
     seconds = [found[f"grid_{batch}_{negatives}"] for batch, negatives in GRID]
     names = ("step_seconds", "example_seconds", "item_seconds", "score_seconds")
-    return dict(zip(names, line([[1.0] * len(GRID), batches, items, scores], seconds), strict=True))
+    fitted = dict(zip(names, line([[1.0] * len(GRID), batches, items, scores], seconds), strict=True))
+    embedding = np.array(seconds) - fitted["score_seconds"] * np.array(scores)
+    backward = np.array([found[f"backward_{batch}_{negatives}"] for batch, negatives in GRID])
+    return fitted | {"backward_share": float(np.median(backward / embedding))}
 
 
 def optimizer_work(

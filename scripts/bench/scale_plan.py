@@ -13,9 +13,14 @@ from typing import Literal
 
 from training_simulation import Cluster, Disturbances, Phase, Step, long_training, mean_step
 
+from twotower.scoring.fused_softmax import BLOCK_BYTES
+
 FLOAT, ROW_INDEX = 4, 8
 CHECKPOINT_SHARE, CHECKPOINT_STEPS = 0.05, 200  # as `Checkpointing` and `trainer.checkpoint_every_steps`
-SMALL_EXCHANGES = 6  # counts, weights and the number of the batch
+EXAMPLE_BYTES, KNOWN_BYTES = 48, 12
+"""Sent of an example besides its user (ids, time, logit, weight, row), and of an item known to the user."""
+SMALL_EXCHANGES = 6
+"""Exchanges of a step before the logits, three of them of counts; a trace of two processes shows them."""
 SIMULATED_STEPS, SIMULATED_TRAININGS = 40, 10
 Layout = Literal["replicated", "sharded"]
 """Whether each process holds all tables and all data, as today, or a share of both, which is not built."""
@@ -27,7 +32,9 @@ class Constants:
 
     Attributes:
         step_seconds: of a training step, whatever its batch; then by example, embedded item and score.
-        forward_share: share of the forward pass in a step without the optimizer.
+        backward_share: share of the backward pass in a step without scores, whose gradients are computed in
+            the forward pass, and without the optimizer.
+        sample_seconds: of drawing negatives, by embedded item; each process draws those of the whole batch.
         gather_seconds: of a batch, by example, in another thread.
         optimizer_row_seconds: of a row of a sparse table (row-wise Adagrad); with a fixed part.
         dense_weight_seconds: of a weight of a dense table (AdamW).
@@ -45,7 +52,8 @@ class Constants:
     example_seconds: float
     item_seconds: float
     score_seconds: float
-    forward_share: float
+    backward_share: float
+    sample_seconds: float
     gather_seconds: float
     optimizer_seconds: float
     optimizer_row_seconds: float
@@ -161,20 +169,21 @@ class Exchange:
 
 
 def gathered(constants: Constants, workload: Workload, size: int) -> Exchange:
-    """Return the exchange of the embeddings of a batch's items, of which each process embeds a share."""
-    sent = workload.candidates * workload.dim * FLOAT * (size - 1) / size
+    """Return the exchange of the embeddings of a batch's users with their examples and known items."""
+    of_example = workload.dim * FLOAT + EXAMPLE_BYTES + workload.history_rows * KNOWN_BYTES
+    sent = workload.batch * of_example * (size - 1) / size
     return Exchange(sent, 2 * constants.exchange_gather_byte * sent)  # of two processes, each sent a half
 
 
 def reduced(constants: Constants, workload: Workload, size: int, layout: Layout) -> Exchange:
-    """Return the exchange of gradients: of the gathered items, of the layers, and of the tables.
+    """Return the exchange of gradients: of the gathered users, of the layers, and of the tables.
 
     Replicated tables: each process receives the rows of all others. Sharded tables: it sends each row to the
     process that holds it, and has received the row's weights in the same way.
     """
     if size == 1:
         return Exchange(0.0, 0.0)
-    dense = 2 * (workload.candidates * workload.dim + workload.dense_weights) * FLOAT * (size - 1) / size
+    dense = 2 * (workload.batch * (workload.dim + 1) + workload.dense_weights) * FLOAT * (size - 1) / size
     work = constants.exchange_dense_byte * dense
     rows, row = gradient_rows(workload, size), workload.dim * FLOAT + ROW_INDEX
     if layout == "replicated":
@@ -184,37 +193,47 @@ def reduced(constants: Constants, workload: Workload, size: int, layout: Layout)
     return Exchange(dense + sent, work + 2 * constants.exchange_gather_byte * sent)
 
 
+def embedded_items(workload: Workload, size: int) -> float:
+    """Return the items that a process embeds: its share, and its positives in the shares of others."""
+    return workload.candidates / size + workload.batch / size * (1 - 1 / size)
+
+
 def gradient_rows(workload: Workload, size: int) -> float:
     """Return the rows of tables with a gradient in one process: of its histories and of its items."""
-    return (workload.batch * workload.history_rows + workload.candidates) / size
+    return workload.batch * workload.history_rows / size + embedded_items(workload, size)
 
 
 def training_step(
     constants: Constants, workload: Workload, machine: Machine, cluster: Cluster, layout: Layout
 ) -> tuple[Step, float]:
-    """Return the step of each process, and the bytes that a machine sends in it."""
+    """Return the step of each process, and the bytes that a machine sends in it.
+
+    Each process has a share of the examples, and scores all users with a share of the items. After each phase
+    all wait for the slowest: for the users, the sums of exponentials, the gradients of users and of tables.
+    """
     size = cluster.machines * cluster.processes
-    examples = workload.batch / size
-    computed = (
+    examples, columns = workload.batch / size, workload.candidates / size
+    embedding = (
         constants.step_seconds
         + constants.example_seconds * examples
-        + constants.item_seconds * workload.candidates / size
-        + constants.score_seconds * examples * workload.candidates
+        + constants.item_seconds * embedded_items(workload, size)
+        + constants.sample_seconds * (workload.candidates - columns)
     )
+    backward = constants.backward_share * embedding
+    scores = constants.score_seconds * workload.batch * columns
     updated = gradient_rows(workload, size) * (size if layout == "replicated" else 1)
     optimized = constants.optimizer_seconds + constants.optimizer_row_seconds * updated
+    users = gathered(constants, workload, size)
+    gradients = reduced(constants, workload, size, layout)
     outside = (size - cluster.processes) / max(1, size - 1)  # of what a process sends, to other machines
-    exchanged = (
-        gathered(constants, workload, size),
-        reduced(constants, workload, size, layout),
-    )
-    sent = [each.sent * cluster.processes * outside for each in exchanged]
-    wait = machine.latency * math.ceil(math.log2(size)) * SMALL_EXCHANGES / 2 if size > 1 else 0.0
-    first, second = (each / machine.network + wait for each in sent)
-    forward = computed * constants.forward_share
+    sent = [each.sent * cluster.processes * outside for each in (users, gradients)]
+    wait = machine.latency * math.ceil(math.log2(size))
+    num_blocks = math.ceil(workload.batch * columns * FLOAT / BLOCK_BYTES)
     phases = (
-        Phase(forward + exchanged[0].work, first),
-        Phase(computed - forward + exchanged[1].work, second),
+        Phase(embedding - backward + users.work, sent[0] / machine.network + SMALL_EXCHANGES * wait),
+        Phase(scores / 3, num_blocks * wait),
+        Phase(scores * 2 / 3, wait),
+        Phase(backward + gradients.work, sent[1] / machine.network + wait),
         Phase(optimized),
     )
     return Step(phases, constants.gather_seconds * examples), sum(sent)

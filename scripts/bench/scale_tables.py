@@ -55,7 +55,9 @@ def simulated_check(results: Results, size: int) -> tuple[float, float]:
     here = Machine(cores=2, network=math.inf, latency=constants.exchange_small)
     cluster = Cluster(1, size, measured[str(size)]["cores"]["median"])
     step, _ = training_step(constants, workload, here, cluster, "replicated")
-    noise = Disturbances(sigma=measured["1"]["sigma"]["median"])
+    works = [phase.work for phase in step.phases]
+    # The phases of a step vary independently: each more than their sum, whose variation was measured.
+    noise = Disturbances(sigma=measured["1"]["sigma"]["median"] * sum(works) / math.hypot(*works))
     exchanges = gathered(constants, workload, size), reduced(constants, workload, size, "replicated")
     return mean_step(step, cluster, noise, 200), sum(each.sent for each in exchanges)
 
@@ -142,7 +144,8 @@ MEANINGS = {
     "example_seconds": "per example",
     "item_seconds": "per embedded item",
     "score_seconds": "per score of an example and an item",
-    "forward_share": "share of the forward pass",
+    "backward_share": "share of the backward pass, without scores",
+    "sample_seconds": "drawing negatives: per embedded item",
     "gather_seconds": "batch, in another thread: per example",
     "optimizer_row_seconds": "row-wise Adagrad: per row with a gradient",
     "dense_weight_seconds": "AdamW on a dense table: per weight",
@@ -174,7 +177,7 @@ def constants_table(results: Results) -> str:
     for name, meaning in MEANINGS.items():
         each = results["constants"]["figures"][name]
         unit, factor = ("bytes", 1.0) if name.endswith("_bytes") else ("", 1.0)
-        if not unit and name != "forward_share":
+        if not unit and name != "backward_share":
             unit, factor = next(
                 pair for pair in UNITS.items() if each["median"] * pair[1] >= 1 or pair[0] == "ns"
             )
