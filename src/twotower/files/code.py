@@ -69,10 +69,15 @@ def _spec(name: str) -> ModuleSpec | None:
         spec = importlib.util.find_spec(top)
     except ValueError:  # a module without a specification, such as __main__
         return None
+    folders = list((spec and spec.submodule_search_locations) or ())
     for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+        top = f"{top}.{part}"
+        try:
+            spec = PathFinder.find_spec(top, folders)
+        except KeyError:  # a namespace package in one that is not loaded
+            spec, folders = None, [str(Path(folder, part)) for folder in folders]
+        else:
+            folders = list((spec and spec.submodule_search_locations) or ())
     return spec
 
 

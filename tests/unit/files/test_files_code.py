@@ -113,3 +113,11 @@ def test_circles_and_broken_files_end(package: Path) -> None:
     (package / "deep" / "far.py").write_text("print 'of another Python', 2\n")
     assert found() != before
     assert code_digests(["no_such_module.at_all"]) == {}
+
+
+def test_a_namespace_package_in_another_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outer_space" / "inner").mkdir(parents=True)
+    (tmp_path / "outer_space" / "inner" / "part.py").write_text("VALUE = 1\n")
+    (tmp_path / "of_space.py").write_text("from outer_space.inner import part\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"of_space", "outer_space.inner.part"} <= code_digests(["of_space"]).keys()
