@@ -176,8 +176,9 @@ def _run(command: str, config_name: str, task: Task, overrides: list[str], multi
         return run_sweep(config_name, fixed, swept, settings)
     if not sweeps:
         return task(settings, overrides)
+    remedy = "give a key several values, such as seed=1,2" if multirun else "add -m, sweep= or seeds="
     for text in overrides:
         if text.startswith(("launcher=", "launcher.", "retry_failed=")):
             key = text.partition("=")[0]
-            print(f"warning: {key}: no effect on a single run; add -m, sweep= or seeds=", file=sys.stderr)
+            print(f"warning: {key}: no effect on a single run; {remedy}", file=sys.stderr)
     return task(as_run_config(config, settings, overrides), overrides)

@@ -138,6 +138,8 @@ def test_settings_of_sweeps_have_no_effect_on_one_run(
         f"warning: {key}: no effect on a single run; add -m, sweep= or seeds="
         for key in ("launcher", "retry_failed")
     ]
+    assert command(DATA, "-m", "seed=1", "launcher=local") == 0
+    assert "launcher: no effect on a single run; give a key several values" in capsys.readouterr().err
 
 
 def test_a_mistake_starts_no_task(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
