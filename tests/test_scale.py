@@ -19,6 +19,7 @@ from scale_plan import (
     process_bytes,
     reduced,
     stages,
+    summed,
     training_cost,
     training_step,
 )
@@ -119,6 +120,7 @@ COMPUTE = constants(
 def test_bytes_of_a_step() -> None:
     # 100 users of 16 bytes, with 48 of the example and 12 of each of 10 known items; each of two sends half.
     assert gathered(COMPUTE, WORKLOAD, 2).sent == 50 * (16 + 48 + 120)
+    assert summed(COMPUTE, WORKLOAD, 4).sent == 100 * 4 * 3
     # The gradients of users and logits and 20 weights, (500 + 20) * 4 bytes, are sent once by each of two. A
     # process has gradients of 500 rows of histories, and of 60 items and 25 positives that are in the other
     # share, of 16 bytes and an index of 8.
@@ -132,14 +134,14 @@ def test_bytes_of_a_step() -> None:
 def test_a_step_by_hand() -> None:
     machine, two = Machine(network=1000, latency=0), Cluster(2, 1, 16)
     step, sent = training_step(COMPUTE, WORKLOAD, machine, two, "replicated")
-    # 50 examples, 85 embedded items, the negatives of the other 60, 100 * 60 scores.
-    embedding = 1 + 0.5 + 8.5 + 3
+    # 50 examples, 85 embedded items, the draws of the other 35, 100 * 60 scores.
+    embedding = 1 + 0.5 + 8.5 + 1.75
     works = [0.6 * embedding, 2, 4, 0.4 * embedding, 0.01 * 585 * 2]  # the rows of both are updated
     assert [phase.work for phase in step.phases] == pytest.approx(works)
-    assert [phase.exchange for phase in step.phases] == pytest.approx([9.2, 0, 0, 16.12, 0])
+    assert [phase.exchange for phase in step.phases] == pytest.approx([9.2, 0.4, 0, 16.12, 0])
     assert step.gather == pytest.approx(0.1)
-    assert sent == 9200 + 16120
-    assert mean_step(step, two, Disturbances(), 3) == pytest.approx(sum(works) + 9.2 + 16.12)
+    assert sent == 9200 + 400 + 16120
+    assert mean_step(step, two, Disturbances(), 3) == pytest.approx(sum(works) + 9.2 + 0.4 + 16.12)
     sharded, _ = training_step(COMPUTE, WORKLOAD, machine, two, "sharded")
     assert sharded.phases[4].work == pytest.approx(0.01 * 585)
     # Within a machine nothing goes over the network; each exchange waits twice for four processes.

@@ -251,7 +251,7 @@ def profiled_training(folder: Path, overrides: Sequence[str], size: int, num_ste
         "optimizer": stepped - forward - backward,
         "other": whole - stepped,
         "batches, in another thread": statistics.median(watch.cpu["gather wall"][WARM_UP:]),
-        "gather of items": sum(gathers.values()),
+        "gathers": sum(gathers.values()),
         "all-reduce of tables": seconds["gloo:sparse_all_reduce"],
         "all-reduce, dense": seconds["gloo:all_reduce"],
         "sent": watch.figures()["sent"],

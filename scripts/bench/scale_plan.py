@@ -95,6 +95,7 @@ class Workload:
     Attributes:
         tables: embedding tables of items: one of the item tower and one of histories.
         history: longest history; users have fewer interactions on average.
+        known_items: items of a user that are no negatives, on average.
         batch: examples of the whole batch; each process has a share.
         negatives: items of a batch besides its positives.
         validation_users: users that exact search ranks after each epoch.
@@ -106,6 +107,7 @@ class Workload:
     dim: int = 64
     tables: int = 2
     history: int = 50
+    known_items: float = 10.0
     batch: int = 16_384
     negatives: int = 1_024
     dense_weights: int = 41_394
@@ -170,7 +172,7 @@ class Exchange:
 
 def gathered(constants: Constants, workload: Workload, size: int) -> Exchange:
     """Return the exchange of the embeddings of a batch's users with their examples and known items."""
-    of_example = workload.dim * FLOAT + EXAMPLE_BYTES + workload.history_rows * KNOWN_BYTES
+    of_example = workload.dim * FLOAT + EXAMPLE_BYTES + workload.known_items * KNOWN_BYTES
     sent = workload.batch * of_example * (size - 1) / size
     return Exchange(sent, 2 * constants.exchange_gather_byte * sent)  # of two processes, each sent a half
 
@@ -191,6 +193,12 @@ def reduced(constants: Constants, workload: Workload, size: int, layout: Layout)
         return Exchange(dense + rows * row * (size - 1), work)
     sent = 2 * rows * row * (size - 1) / size
     return Exchange(dense + sent, work + 2 * constants.exchange_gather_byte * sent)
+
+
+def summed(constants: Constants, workload: Workload, size: int) -> Exchange:
+    """Return the exchange of the log-sum-exps of all users: each process receives those of all others."""
+    sent = workload.batch * FLOAT * (size - 1)
+    return Exchange(sent, constants.exchange_gather_byte * sent)
 
 
 def embedded_items(workload: Workload, size: int) -> float:
@@ -217,23 +225,23 @@ def training_step(
         constants.step_seconds
         + constants.example_seconds * examples
         + constants.item_seconds * embedded_items(workload, size)
-        + constants.sample_seconds * (workload.candidates - columns)
+        + constants.sample_seconds * (workload.candidates - embedded_items(workload, size))
     )
     backward = constants.backward_share * embedding
     scores = constants.score_seconds * workload.batch * columns
     updated = gradient_rows(workload, size) * (size if layout == "replicated" else 1)
     optimized = constants.optimizer_seconds + constants.optimizer_row_seconds * updated
-    users = gathered(constants, workload, size)
+    users, sums = gathered(constants, workload, size), summed(constants, workload, size)
     gradients = reduced(constants, workload, size, layout)
     outside = (size - cluster.processes) / max(1, size - 1)  # of what a process sends, to other machines
-    sent = [each.sent * cluster.processes * outside for each in (users, gradients)]
+    sent = [each.sent * cluster.processes * outside for each in (users, sums, gradients)]
     wait = machine.latency * math.ceil(math.log2(size))
     num_blocks = math.ceil(workload.batch * columns * FLOAT / BLOCK_BYTES)
     phases = (
         Phase(embedding - backward + users.work, sent[0] / machine.network + SMALL_EXCHANGES * wait),
-        Phase(scores / 3, num_blocks * wait),
+        Phase(scores / 3 + sums.work, sent[1] / machine.network + num_blocks * wait),
         Phase(scores * 2 / 3, wait),
-        Phase(backward + gradients.work, sent[1] / machine.network + wait),
+        Phase(backward + gradients.work, sent[2] / machine.network + wait),
         Phase(optimized),
     )
     return Step(phases, constants.gather_seconds * examples), sum(sent)

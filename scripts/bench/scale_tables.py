@@ -14,6 +14,7 @@ from scale_plan import (
     limits,
     reduced,
     stages,
+    summed,
     training_cost,
     training_step,
 )
@@ -23,7 +24,7 @@ MACHINES = (1, 4, 16)
 PROCESSES = (1, 2, 4)
 LAYOUTS: tuple[Layout, ...] = ("replicated", "sharded")
 PARTS = (
-    *("forward", "backward", "optimizer", "other", "step", "gather of items", "all-reduce of tables"),
+    *("forward", "backward", "optimizer", "other", "step", "gathers", "all-reduce of tables"),
     *("all-reduce, dense", "batches, in another thread"),
 )
 Results = dict[str, Any]
@@ -31,15 +32,17 @@ Results = dict[str, Any]
 
 def checked_workload(constants: Mapping[str, Mapping[str, float]], batch: int, size: int) -> Workload:
     """Return the workload of the check: its items and rows of a step as one process counted them."""
-    candidates = constants["check_candidates"]["median"]
+    candidates, of_share = constants["check_candidates"]["median"], batch // size
     # One process has the gradients of all items of the batch, each of several those of a share.
-    rows = (constants[f"check_rows_{batch // size}"]["median"] - candidates) * size
+    items = next(value for name, value in constants.items() if name.startswith(f"items_{of_share}_"))
+    rows = (constants[f"check_rows_{of_share}"]["median"] - items["median"]) * size
     return Workload(
         interactions=rows / batch,
         users=1,
         items=20_000,
         batch=batch,
         negatives=round(candidates - batch),
+        known_items=20,
     )
 
 
@@ -58,7 +61,11 @@ def simulated_check(results: Results, size: int) -> tuple[float, float]:
     works = [phase.work for phase in step.phases]
     # The phases of a step vary independently: each more than their sum, whose variation was measured.
     noise = Disturbances(sigma=measured["1"]["sigma"]["median"] * sum(works) / math.hypot(*works))
-    exchanges = gathered(constants, workload, size), reduced(constants, workload, size, "replicated")
+    exchanges = (
+        gathered(constants, workload, size),
+        summed(constants, workload, size),
+        reduced(constants, workload, size, "replicated"),
+    )
     return mean_step(step, cluster, noise, 200), sum(each.sent for each in exchanges)
 
 

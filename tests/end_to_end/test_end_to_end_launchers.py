@@ -192,14 +192,14 @@ def arguments_of(launcher: str, folder: Path, environment: dict[str, str]) -> It
         cluster.communicate("", timeout=600)
 
 
-ALL = pytest.mark.skipif(
+ONLY_IF_ASKED = pytest.mark.skipif(
     not os.environ.get("TWOTOWER_TEST_ALL"),
     reason="six interpreters that load torch: set TWOTOWER_TEST_ALL=1",
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["local", pytest.param("slurm", marks=ALL), "ray"])
+@pytest.mark.parametrize("launcher", ["local", pytest.param("slurm", marks=ONLY_IF_ASKED), "ray"])
 def test_the_trial_of_a_killed_worker_is_tried_again(
     launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

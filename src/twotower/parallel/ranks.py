@@ -140,7 +140,7 @@ class _GatherRows(torch.autograd.Function):
         # All ranks send equally many bytes; the rest is padding.
         sent = torch.zeros(max(each[-1].stop for each in places), dtype=torch.uint8, device=device)
         for place, each in zip(places[rank()], tensors, strict=True):
-            sent[place] = each.contiguous().flatten().view(torch.uint8)
+            sent[place].view(each.dtype).copy_(each.flatten())
         received, found, ends = _gathered(sent), [], counts.cumsum(0)[[rank(), -1]].tolist()
         for each, total, *of_ranks in zip(tensors, ends[1], *places, strict=True):
             rows = [

@@ -145,7 +145,7 @@ class RetrievalModule(pl.LightningModule):
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
         weight = batch.weights.sum()
-        of_all = weight if sent == "users" else sum_over_ranks(weight)
+        of_all = None if sent == "users" else sum_over_ranks(weight)
         if not batch.has_weight and sent != "users":
             # Every process has a gradient of every parameter, as the others wait for it.
             trained = [*self.scorer.parameters(), *self.loss.parameters()]
@@ -153,7 +153,7 @@ class RetrievalModule(pl.LightningModule):
         all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum() / self.model.num_members
-        return loss if world_size() == 1 or sent == "users" else loss * (weight / of_all * world_size())
+        return loss if world_size() == 1 or of_all is None else loss * (weight / of_all * world_size())
 
     def _sent(self, negatives: Negatives, batch: Batch) -> Literal["", "items", "users"]:
         """Return which embeddings the processes send each other.

@@ -8,7 +8,7 @@ import torch
 from forks import ranks_are_forks
 
 from twotower.parallel.processes import processes
-from twotower.parallel.ranks import gather_each, rank
+from twotower.parallel.ranks import gather_each, gather_rows, rank, wait_for_all
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,6 +37,9 @@ def gather() -> None:
     assert halves.grad is not None
     assert floats.grad.tolist() == ([[3, 3]] if own == 0 else [[6, 6], [9, 9]])
     assert halves.grad.tolist() == ([2] if own == 0 else [8])
+    column = torch.tensor([[1.0 + own, 9.0]])[:, 0]  # a view that is contiguous as it has one element
+    assert gather_rows(column).tolist() == [1, 2]
+    wait_for_all()  # which fails in rank 0 if an assertion has ended rank 1
 
 
 def test_rows_of_all_ranks_come_in_their_order_with_their_gradients(tmp_path: Path) -> None:
