@@ -11,7 +11,7 @@ import functools
 import operator
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -91,6 +91,19 @@ class Candidate:
         """Return the largest ratio of a cost and its limit; 0 without limits."""
         return max((getattr(self, name) / limit for name, limit in budgets.items()), default=0.0)
 
+    def order(self, target: float, budgets: Budgets) -> tuple[float, float, float]:
+        """Return a key that sorts the best candidate first.
+
+        Candidates within the budgets come first, then those that reach the target, then the fastest. Those
+        that miss the target are ordered by recall, those beyond a budget by how far.
+        """
+        excess = self.excess(budgets)
+        return (
+            excess if excess > 1 else 0.0,
+            0.0 if self.recall >= target else 1 - self.recall,
+            -self.queries_per_second,
+        )
+
 
 @dataclass(frozen=True)
 class IndexChoice:
@@ -117,20 +130,8 @@ class IndexChoice:
         target: float,
         budgets: Budgets,
     ) -> Self:
-        """Order candidates: within the budgets, then those that reach the target, then the fastest.
-
-        Those that miss the target are ordered by recall, those beyond a budget by how far.
-        """
-
-        def order(each: Candidate) -> tuple[float, float, float]:
-            excess = each.excess(budgets)
-            return (
-                excess if excess > 1 else 0.0,
-                0.0 if each.recall >= target else 1 - each.recall,
-                -each.queries_per_second,
-            )
-
-        ordered = sorted(candidates, key=order)
+        """Order candidates by `Candidate.order`."""
+        ordered = sorted(candidates, key=lambda each: each.order(target, budgets))
         problem = ""
         if ordered[0].excess(budgets) > 1:
             least = {cost: min(candidates, key=operator.attrgetter(cost)) for cost in budgets}
@@ -175,7 +176,8 @@ def measure_candidates(
 ) -> Chosen:
     """Build candidates from evenly spaced items and predict their costs for all of them.
 
-    The first kind in cells is tried with several numbers of cells, the others with the best of these.
+    The first kind in cells is tried with several numbers of cells, the others with the best of these. The
+    best two are timed again in turn, as the speed of a machine changes within seconds.
 
     Args:
         configs: settings without a number of cells; those that do not fit the vectors are left out.
@@ -194,10 +196,14 @@ def measure_candidates(
     sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]), hits)
     centroids: dict[int, np.ndarray] = {}
     measured: list[Candidate] = []
+    best: list[_Trial] = []
 
     def choice() -> IndexChoice:
         seconds = time.perf_counter() - started
         return IndexChoice.of(measured, sample.size, seconds, target_recall, budgets)
+
+    def order(trial: _Trial) -> tuple[float, float, float]:
+        return trial.candidate.order(target_recall, budgets)
 
     with Progress("index: measuring candidates", len(fitting)) as advance:
         for number, config in enumerate(fitting):
@@ -205,9 +211,13 @@ def measure_candidates(
             is_in_cells = isinstance(config, IVF.Config)
             for nlist in cells if is_in_cells else [0]:
                 given = config.model_copy(update={"nlist": nlist} if nlist else {})
-                measured.append(_predict(given, sample, target_recall, centroids))
+                trial = _predict(given, sample, target_recall, centroids)
+                measured.append(trial.candidate)
+                best = sorted([*best, trial], key=order)[:2]
             if is_in_cells and len(cells) > 1:
                 cells = [next(each.spec["nlist"] for each in choice().candidates if "nlist" in each.spec)]
+    measured = [each for each in measured if all(each is not trial.candidate for trial in best)]
+    measured += [trial.candidate for trial in _timed(best, sample)]
     found = choice()
     config = Index.Config.model_validate(found.candidates[0].spec)
     return Chosen(config, found, centroids.get(_num_cells(config)))
@@ -274,9 +284,18 @@ class _Sample:
         return self.hits.difference(index, self.hit_rows)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A candidate with its indexes of half of the sample and of all of it, which may be the same."""
+
+    candidate: Candidate
+    small: Index
+    large: Index
+
+
 def _predict(
     config: Index.Config, sample: _Sample, target: float, centroids: dict[int, np.ndarray]
-) -> Candidate:
+) -> _Trial:
     """Build one candidate and measure it. `centroids` has those of numbers of cells, and gets new ones."""
     nlist = _num_cells(config)
     if isinstance(config, IVF.Config) and nlist not in centroids:
@@ -294,32 +313,50 @@ def _predict(
     points = recall_curve(large, measure, min(target, SATURATED), beyond=1)
     points = refined(points, measure, target)
     chosen = choose_point(points, target)
-    queries = sample.truth.queries[: FEW_QUERIES if large.is_exact else None]
-    k = min(RECALL_K, max(1, sample.size // 2))
     for index in (small, large):
         index.set_search_args(chosen.search_args)
-    with single_thread():
-        times = [[_seconds(index, queries, k) for index in (small, large)] for _ in range(REPEATS)]
-        at_small, at_large = map(min, zip(*times, strict=True))
-        alone = [_seconds(large, query[None], k) for query in sample.truth.queries[:NUM_ALONE]]
-    seconds = sample.extended(at_small, at_large)
-    bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
-    build_seconds = sample.extended(small.build_seconds, large.build_seconds)
-    difference, interval = sample.label_difference(large)
-    return Candidate(
+    candidate = Candidate(
         kind=large.kind,
         spec=config.spec(),
         search_args=chosen.search_args,
         recall=chosen.recall,
-        queries_per_second=1 / seconds,
-        latency_ms=1000 * (float(np.median(alone)) + seconds - at_large),
-        bytes_per_item=bytes_per_item,
-        build_seconds=build_seconds,
+        queries_per_second=0.0,
+        latency_ms=0.0,
+        bytes_per_item=sample.extended(small.num_bytes, large.num_bytes) / sample.num_items,
+        build_seconds=sample.extended(small.build_seconds, large.build_seconds),
         points=[(point.search_args, point.recall) for point in points],
-        label_difference=difference,
-        label_difference_interval=interval,
-        label_loss=-(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0,
     )
+    (trial,) = _timed([_Trial(candidate, small, large)], sample)
+    difference, interval = sample.label_difference(large)
+    loss = -(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0
+    labelled = replace(
+        trial.candidate, label_difference=difference, label_difference_interval=interval, label_loss=loss
+    )
+    return replace(trial, candidate=labelled)
+
+
+def _timed(trials: Sequence[_Trial], sample: _Sample) -> list[_Trial]:
+    """Measure the times of candidates in turn."""
+    k, queries = min(RECALL_K, max(1, sample.size // 2)), sample.truth.queries
+    times: list[list[tuple[float, float]]] = [[] for _ in trials]
+    with single_thread():
+        for _ in range(REPEATS):
+            for found, trial in zip(times, trials, strict=True):
+                asked = queries[: FEW_QUERIES if trial.large.is_exact else None]
+                found.append((_seconds(trial.small, asked, k), _seconds(trial.large, asked, k)))
+        alone = [
+            float(np.median([_seconds(trial.large, query[None], k) for query in queries[:NUM_ALONE]]))
+            for trial in trials
+        ]
+    timed = []
+    for found, trial, median in zip(times, trials, alone, strict=True):
+        at_small, at_large = map(min, zip(*found, strict=True))
+        seconds = sample.extended(at_small, at_large)
+        rate, latency = 1 / seconds, 1000 * (median + seconds - at_large)
+        timed.append(
+            replace(trial, candidate=replace(trial.candidate, queries_per_second=rate, latency_ms=latency))
+        )
+    return timed
 
 
 def _seconds(index: Index, queries: np.ndarray, k: int) -> float:

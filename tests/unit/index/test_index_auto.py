@@ -217,3 +217,21 @@ def test_any_dimension_has_codes_of_a_product_quantizer() -> None:
     choice = config.for_vectors(items, items[:20]).choice
     assert choice is not None
     assert {each.spec["num_subquantizers"] for each in choice.candidates} == {37}
+
+
+def test_a_machine_that_becomes_slower_does_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact index is timed first, before the machine slows down: the best two are timed again in turn."""
+    timed: list[str] = []
+
+    def seconds(index: Index, queries: np.ndarray, k: int) -> float:
+        timed.append(index.kind)
+        return {"flat_ip": 2.0, "hnsw": 1.0}[index.kind] * (3 if "hnsw" in timed else 1)
+
+    monkeypatch.setattr("twotower.index.candidates._seconds", seconds)
+    config = Auto.Config(exact_below=0, candidates=["flat_ip", "hnsw"], target_recall=0.9)
+    choice = config.for_vectors(VECTORS, QUERIES).choice
+    assert choice is not None
+    assert [(each.kind, 1 / each.queries_per_second) for each in choice.candidates] == [
+        ("hnsw", pytest.approx(3)),
+        ("flat_ip", pytest.approx(6)),
+    ]
