@@ -136,20 +136,25 @@ def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[
                     break
 
 
-def best_of_grid(name: str, target: float) -> Line:
-    """Return the fastest line of the grid that reaches a recall; of a setting, the latest line counts."""
+def latest() -> list[Line]:
+    """Return the kept lines; of a setting, and of a target of `auto`, the last one."""
     lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
-    latest = {
-        line["setting"]: line
-        for line in lines
-        if (line["name"], line["library"]) == (name, "grid") and "config" in line
-    }
-    reached = [line for line in latest.values() if line["recall"] >= target]
+    found = {(each["name"], each["library"], each.get("target", each["setting"])): each for each in lines}
+    return list(found.values())
+
+
+def best_of_grid(name: str, target: float) -> Line:
+    """Return the fastest line of the grid that reaches a recall."""
+    reached = [
+        line
+        for line in latest()
+        if (line["name"], line["library"]) == (name, "grid") and "config" in line and line["recall"] >= target
+    ]
     if not reached:
         raise SystemExit(
             f"{name}: no line of the grid reaches {target}; first: index_peers.py grid name={name} ..."
         )
-    return max(reached, key=lambda line: line["rate"])
+    return max(reached, key=lambda line: float(line["rate"]))
 
 
 def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
@@ -316,7 +321,7 @@ def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.
 
 def table() -> None:
     """Print, for each set of vectors and target, the fastest setting of each library that reaches it."""
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    lines = latest()
     for name in dict.fromkeys(line["name"] for line in lines):
         for target in TARGETS:
             print(f"\n{name}, recall@{K} >= {target}")
