@@ -70,6 +70,21 @@ def timed(search: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return rows, NUM_QUERIES / best
 
 
+def in_turn(
+    search: Callable[..., Any], other: Callable[..., Any], queries: np.ndarray
+) -> tuple[Any, Any, Line]:
+    """Return what two searches find, and medians of their queries per second and of the ratio, in turn."""
+    rounds = [(timed(search, queries, K), timed(other, queries, K)) for _ in range(ROUNDS)]
+    rates = [(rate, rate_of_other) for (_, rate), (_, rate_of_other) in rounds]
+    (found, _), (found_by_other, _) = rounds[-1]
+    figures = {
+        "rate": statistics.median(rate for rate, _ in rates),
+        "rate of other": statistics.median(rate for _, rate in rates),
+        "ratio": statistics.median(rate / rate_of_other for rate, rate_of_other in rates),
+    }
+    return found, found_by_other, figures
+
+
 def stored_bytes(index: Any) -> float:
     """Return the bytes per item of the file of an index of ours."""
     with tempfile.TemporaryDirectory() as folder:
@@ -176,10 +191,7 @@ def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -
         nlist, place = line["config"]
         other = built(configs(nlist)[place], items)
         other.set_search_args(line["search"])
-        rates: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
-            found, rate = timed(index.search, queries, K)
-            rates.append((rate, timed(other.search, queries, K)[1]))
+        found, found_by_other, figures = in_turn(index.search, other.search, queries)
         is_predicted = best.search_args == index.search_args
         yield {
             "setting": f"target {target}: {best.name}",
@@ -187,7 +199,7 @@ def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -
             "num_sampled": choice.num_sampled,
             "search": str(index.search_args),
             "recall": recall(items, queries, least, found.rows),
-            "rate": statistics.median(rate for rate, _ in rates),
+            "rate": figures["rate"],
             "latency": latency_ms(index, queries, K)[0],
             "bytes": stored_bytes(index),
             "build": index.build_seconds,
@@ -201,10 +213,10 @@ def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -
             },
             "grid": {
                 "setting": line["setting"],
-                "recall": recall(items, queries, least, other.search(queries, K).rows),
-                "rate": statistics.median(rate for _, rate in rates),
+                "recall": recall(items, queries, least, found_by_other.rows),
+                "rate": figures["rate of other"],
             },
-            "ratio": statistics.median(rate / of_grid for rate, of_grid in rates),
+            "ratio": figures["ratio"],
         }
 
 
@@ -302,20 +314,17 @@ def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.
         config = Auto.Config(target_recall=target, max_bytes_per_item=size, min_recall=0.1)
         ours, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
         assert choice is not None
-        rates: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
-            found, rate = timed(ours.search, queries, K)
-            rates.append((rate, timed(theirs.search, queries, K)[1]))
+        found, _, figures = in_turn(ours.search, theirs.search, queries)
         yield {
             "setting": f"{choice.candidates[0].name} {ours.search_args}",
             "budget": size,
             "recall": recall(items, queries, least, found.rows),
-            "rate": statistics.median(rate for rate, _ in rates),
+            "rate": figures["rate"],
             "bytes": stored_bytes(ours),
             "build": ours.build_seconds,
             "measuring": choice.seconds,
-            "autofaiss": {"recall": target, "rate": statistics.median(rate for _, rate in rates)},
-            "ratio": statistics.median(rate / other for rate, other in rates),
+            "autofaiss": {"recall": target, "rate": figures["rate of other"]},
+            "ratio": figures["ratio"],
         }
 
 

@@ -201,6 +201,17 @@ def summed(constants: Constants, workload: Workload, size: int) -> Exchange:
     return Exchange(sent, constants.exchange_gather_byte * sent)
 
 
+def exchanges(
+    constants: Constants, workload: Workload, size: int, layout: Layout
+) -> tuple[Exchange, Exchange, Exchange]:
+    """Return the exchanges of a step: of users, of their sums, and of gradients."""
+    return (
+        gathered(constants, workload, size),
+        summed(constants, workload, size),
+        reduced(constants, workload, size, layout),
+    )
+
+
 def embedded_items(workload: Workload, size: int) -> float:
     """Return the items that a process embeds: its share, and its positives in the shares of others."""
     return workload.candidates / size + workload.batch / size * (1 - 1 / size)
@@ -231,8 +242,7 @@ def training_step(
     scores = constants.score_seconds * workload.batch * columns
     updated = gradient_rows(workload, size) * (size if layout == "replicated" else 1)
     optimized = constants.optimizer_seconds + constants.optimizer_row_seconds * updated
-    users, sums = gathered(constants, workload, size), summed(constants, workload, size)
-    gradients = reduced(constants, workload, size, layout)
+    users, sums, gradients = exchanges(constants, workload, size, layout)
     outside = (size - cluster.processes) / max(1, size - 1)  # of what a process sends, to other machines
     sent = [each.sent * cluster.processes * outside for each in (users, sums, gradients)]
     wait = machine.latency * math.ceil(math.log2(size))

@@ -10,11 +10,9 @@ from scale_plan import (
     Layout,
     Machine,
     Workload,
-    gathered,
+    exchanges,
     limits,
-    reduced,
     stages,
-    summed,
     training_cost,
     training_step,
 )
@@ -61,12 +59,8 @@ def simulated_check(results: Results, size: int) -> tuple[float, float]:
     works = [phase.work for phase in step.phases]
     # The phases of a step vary independently: each more than their sum, whose variation was measured.
     noise = Disturbances(sigma=measured["1"]["sigma"]["median"] * sum(works) / math.hypot(*works))
-    exchanges = (
-        gathered(constants, workload, size),
-        summed(constants, workload, size),
-        reduced(constants, workload, size, "replicated"),
-    )
-    return mean_step(step, cluster, noise, 200), sum(each.sent for each in exchanges)
+    sent = sum(each.sent for each in exchanges(constants, workload, size, "replicated"))
+    return mean_step(step, cluster, noise, 200), sent
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -195,15 +195,12 @@ def measure_candidates(
     cells = numbers_of_cells(num_items)
     sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]), hits)
     centroids: dict[int, np.ndarray] = {}
-    measured: list[Candidate] = []
     best: list[_Trial] = []
+    others: list[Candidate] = []
 
     def choice() -> IndexChoice:
-        seconds = time.perf_counter() - started
+        seconds, measured = time.perf_counter() - started, [*(trial.candidate for trial in best), *others]
         return IndexChoice.of(measured, sample.size, seconds, target_recall, budgets)
-
-    def order(trial: _Trial) -> tuple[float, float, float]:
-        return trial.candidate.order(target_recall, budgets)
 
     with Progress("index: measuring candidates", len(fitting)) as advance:
         for number, config in enumerate(fitting):
@@ -211,13 +208,15 @@ def measure_candidates(
             is_in_cells = isinstance(config, IVF.Config)
             for nlist in cells if is_in_cells else [0]:
                 given = config.model_copy(update={"nlist": nlist} if nlist else {})
-                trial = _predict(given, sample, target_recall, centroids)
-                measured.append(trial.candidate)
-                best = sorted([*best, trial], key=order)[:2]
+                best.append(_predict(given, sample, target_recall, centroids))
+                best.sort(key=lambda trial: trial.candidate.order(target_recall, budgets))
+                others += [trial.candidate for trial in best[2:]]
+                del best[2:]
             if is_in_cells and len(cells) > 1:
                 cells = [next(each.spec["nlist"] for each in choice().candidates if "nlist" in each.spec)]
-    measured = [each for each in measured if all(each is not trial.candidate for trial in best)]
-    measured += [trial.candidate for trial in _timed(best, sample)]
+    again = _times([(trial.small, trial.large) for trial in best], sample)
+    for trial, (rate, latency) in zip(best, again, strict=True):
+        trial.candidate = replace(trial.candidate, queries_per_second=rate, latency_ms=latency)
     found = choice()
     config = Index.Config.model_validate(found.candidates[0].spec)
     return Chosen(config, found, centroids.get(_num_cells(config)))
@@ -284,7 +283,7 @@ class _Sample:
         return self.hits.difference(index, self.hit_rows)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trial:
     """A candidate with its indexes of half of the sample and of all of it, which may be the same."""
 
@@ -315,48 +314,46 @@ def _predict(
     chosen = choose_point(points, target)
     for index in (small, large):
         index.set_search_args(chosen.search_args)
+    ((rate, latency),) = _times([(small, large)], sample)
+    bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
+    difference, interval = sample.label_difference(large)  # adds items to the index
     candidate = Candidate(
         kind=large.kind,
         spec=config.spec(),
         search_args=chosen.search_args,
         recall=chosen.recall,
-        queries_per_second=0.0,
-        latency_ms=0.0,
-        bytes_per_item=sample.extended(small.num_bytes, large.num_bytes) / sample.num_items,
+        queries_per_second=rate,
+        latency_ms=latency,
+        bytes_per_item=bytes_per_item,
         build_seconds=sample.extended(small.build_seconds, large.build_seconds),
         points=[(point.search_args, point.recall) for point in points],
+        label_difference=difference,
+        label_difference_interval=interval,
+        label_loss=-(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0,
     )
-    (trial,) = _timed([_Trial(candidate, small, large)], sample)
-    difference, interval = sample.label_difference(large)
-    loss = -(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0
-    labelled = replace(
-        trial.candidate, label_difference=difference, label_difference_interval=interval, label_loss=loss
-    )
-    return replace(trial, candidate=labelled)
+    return _Trial(candidate, small, large)
 
 
-def _timed(trials: Sequence[_Trial], sample: _Sample) -> list[_Trial]:
-    """Measure the times of candidates in turn."""
+def _times(pairs: Sequence[tuple[Index, Index]], sample: _Sample) -> list[tuple[float, float]]:
+    """Return queries per second, and milliseconds of one query, of all items; indexes are timed in turn.
+
+    Args:
+        pairs: indexes of half of the sample and of all of it.
+    """
     k, queries = min(RECALL_K, max(1, sample.size // 2)), sample.truth.queries
-    times: list[list[tuple[float, float]]] = [[] for _ in trials]
+    times: list[list[list[float]]] = [[] for _ in pairs]
     with single_thread():
         for _ in range(REPEATS):
-            for found, trial in zip(times, trials, strict=True):
-                asked = queries[: FEW_QUERIES if trial.large.is_exact else None]
-                found.append((_seconds(trial.small, asked, k), _seconds(trial.large, asked, k)))
-        alone = [
-            float(np.median([_seconds(trial.large, query[None], k) for query in queries[:NUM_ALONE]]))
-            for trial in trials
-        ]
-    timed = []
-    for found, trial, median in zip(times, trials, alone, strict=True):
+            for found, pair in zip(times, pairs, strict=True):
+                asked = queries[: FEW_QUERIES if pair[1].is_exact else None]
+                found.append([_seconds(index, asked, k) for index in pair])
+        alone = [[_seconds(large, query[None], k) for query in queries[:NUM_ALONE]] for _, large in pairs]
+    costs = []
+    for found, singles in zip(times, alone, strict=True):
         at_small, at_large = map(min, zip(*found, strict=True))
         seconds = sample.extended(at_small, at_large)
-        rate, latency = 1 / seconds, 1000 * (median + seconds - at_large)
-        timed.append(
-            replace(trial, candidate=replace(trial.candidate, queries_per_second=rate, latency_ms=latency))
-        )
-    return timed
+        costs.append((1 / seconds, 1000 * (float(np.median(singles)) + seconds - at_large)))
+    return costs
 
 
 def _seconds(index: Index, queries: np.ndarray, k: int) -> float:

@@ -210,12 +210,7 @@ class Scorer(nn.Module):
             prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
         known_users, known_items, first_user = batch.known_positives, batch.known_items, 0
         if negatives.total is not None:  # a share, for the users of all processes
-            known = torch.stack([known_users, known_items, torch.full_like(known_users, rank())], 1)
-            number = torch.tensor([len(users)], device=users.device)
-            numbers, known, times = gather_each(number, known, batch.users.request_times)
-            known_users, known_items, ranks = known.T.contiguous()
-            first_users = (numbers.cumsum(0) - numbers).to(known_users.dtype)
-            known_users, first_user = known_users + first_users[ranks], int(first_users[rank()])
+            known_users, known_items, times, first_user = _of_all_ranks(batch, len(users))
             prior = item_bias.log_prior_odds(times)
         prior = prior and prior.select(negatives.rows)
         if negatives.query_rows is not None:
@@ -275,3 +270,19 @@ class Scorer(nn.Module):
             return -of_positive, -log_q, -of_queries
         draws = math.log(negatives.num_draws or 1)
         return torch.zeros_like(of_positive), -log_q - draws, -of_queries - draws
+
+
+def _of_all_ranks(batch: Batch, num_users: int) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Gather the known items of the users of all processes.
+
+    Returns:
+        Rows of users among those of all processes, their items, the request times of all users, and the
+        number of users of the processes before this one.
+    """
+    users = batch.known_positives
+    known = torch.stack([users, batch.known_items, torch.full_like(users, rank())], 1)
+    own_number = torch.tensor([num_users], device=users.device)
+    numbers, known, times = gather_each(own_number, known, batch.users.request_times)
+    users, items, ranks = known.T.contiguous()
+    first_users = (numbers.cumsum(0) - numbers).to(users.dtype)
+    return users + first_users[ranks], items, times, int(first_users[rank()])
