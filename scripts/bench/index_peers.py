@@ -7,10 +7,12 @@
     python scripts/bench/index_peers.py table
 
 The folder is that of `enlarge.py`. `scann`, `hnswlib` and `autofaiss` run in an environment of their own,
-which does not need twotower. Queries per second are those of one thread, by processor time, the best of three
-batches of 1,000 queries; k = 100. A run appends lines to `results/index_peers.jsonl`; `table` reads them.
+which does not need twotower. Indexes of ours fit users that are not measured. Queries per second are those
+of one thread, by processor time, the best of three batches of 1,000 queries; k = 100. A run appends lines to
+`results/index_peers.jsonl`; `table` reads them.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -30,19 +32,20 @@ TARGETS = (0.9, 0.95, 0.99)
 BUDGETS = (48, 144, 272)
 """Bytes per item: codes, half-precision vectors, and full ones with what an index adds."""
 CELLS = (500, 1000, 2000, 4000)
-POINTS_PER_CELL = 100
+POINTS_PER_CELL, ITERATIONS = 100, 10
 Line = dict[str, Any]
 
 
-def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return items [N, D], queries [Q, D], and the scores [Q] of their K-th best items."""
+def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return items [N, D], queries [Q, D], the scores [Q] of their K-th best items, and other users."""
     items, users = (np.load(folder / name, allow_pickle=False) for name in ("items.npy", "users.npy"))
-    queries = users[np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)]
+    positions = np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)
+    queries, others = users[positions], np.delete(users, positions, axis=0)
     path = folder / "least_scores.npy"
     if not path.is_file():
         scores = np.concatenate([exact_scores(items, part) for part in np.array_split(queries, 20)])
         np.save(path, scores)
-    return items, queries, np.load(path, allow_pickle=False)
+    return items, queries, np.load(path, allow_pickle=False), others
 
 
 def exact_scores(items: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -95,7 +98,6 @@ def stored_bytes(index: Any) -> float:
 def configs(nlist: int) -> list[Any]:
     """Return the kinds in cells that the grid measures with a number of cells."""
     from twotower.index.ivf_flat import IVFFlat
-    from twotower.index.ivf_pq import IVFPQ
     from twotower.index.ivf_pq_fastscan import IVFPQFastScan
     from twotower.index.ivf_sq import IVFSQ
 
@@ -104,43 +106,53 @@ def configs(nlist: int) -> list[Any]:
         IVFFlat.Config(nlist=nlist),
         IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5),
         IVFPQFastScan.Config(nlist=nlist),
-        IVFPQ.Config(nlist=nlist, num_subquantizers=32),
     ]
 
 
-def built(config: Any, items: np.ndarray, centroids: np.ndarray | None = None) -> Any:
-    """Build an index in cells around centroids, by default those of the grid."""
-    from twotower.index.ivf import find_centroids
+def centroids_of(items: np.ndarray, nlist: int, others: np.ndarray | None) -> np.ndarray:
+    """Return the centroids of cells that fit users, or those of plain k-means."""
+    import faiss
 
-    if centroids is None:
-        sample = items[:: max(1, len(items) // (POINTS_PER_CELL * config.nlist))]
-        centroids = find_centroids(np.ascontiguousarray(sample), config.nlist)
+    from twotower.index.centroids import find_centroids, set_clustering
+
+    if others is not None:
+        return find_centroids(items, nlist, others, len(items))
+    sample = items[:: max(1, len(items) // (POINTS_PER_CELL * nlist))]
+    clustering = faiss.Clustering(items.shape[1], nlist)
+    set_clustering(clustering, ITERATIONS)
+    clustering.train(np.ascontiguousarray(sample), faiss.IndexFlatL2(items.shape[1]))
+    found: np.ndarray = faiss.vector_to_array(clustering.centroids).reshape(nlist, -1)
+    return found
+
+
+def built(config: Any, items: np.ndarray, centroids: np.ndarray) -> Any:
+    """Build an index in cells around centroids."""
     index = config.build()
     index.centroids = centroids
     index.build(items, np.arange(len(items)))
     return index
 
 
-def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Measure kinds in cells with several numbers of cells."""
+def grid(others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone."""
     import faiss
 
     from twotower.index.check import search_grid
 
     faiss.omp_set_num_threads(THREADS)
-    for nlist in CELLS:
-        centroids = None
+    for nlist, is_fitted in itertools.product(CELLS, (True, False)):
+        centroids = centroids_of(items, nlist, others if is_fitted else None)
         for place, config in enumerate(configs(nlist)):
             index = built(config, items, centroids)
-            centroids, size = index.centroids, stored_bytes(index)
-            known = [0.0, 0.0]
+            size, known = stored_bytes(index), [0.0, 0.0]
             for search_args in search_grid(index):
                 index.set_search_args(search_args)
                 found, rate = timed(index.search, queries, K)
                 known.append(recall(items, queries, least, found.rows))
                 yield {
-                    "setting": f"{index.kind} {index.build_args} {search_args}",
-                    "config": [nlist, place],
+                    "setting": f"{index.kind} {index.build_args} {search_args}{' plain' * (not is_fitted)}",
+                    "cells": [nlist, is_fitted],
+                    "place": place,
                     "search": search_args,
                     "recall": known[-1],
                     "rate": rate,
@@ -163,7 +175,7 @@ def best_of_grid(name: str, target: float) -> Line:
     reached = [
         line
         for line in latest()
-        if (line["name"], line["library"]) == (name, "grid") and "config" in line and line["recall"] >= target
+        if (line["name"], line["library"]) == (name, "grid") and "cells" in line and line["recall"] >= target
     ]
     if not reached:
         raise SystemExit(
@@ -172,7 +184,9 @@ def best_of_grid(name: str, target: float) -> Line:
     return max(reached, key=lambda line: float(line["rate"]))
 
 
-def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+def auto(
+    name: str, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
+) -> Iterator[Line]:
     """Measure what `index=auto` chooses, in turn with the fastest of the grid that reaches the target."""
     import faiss
 
@@ -183,13 +197,14 @@ def auto(name: str, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -
     faiss.omp_set_num_threads(THREADS)
     for target in TARGETS:
         config = Auto.Config(target_recall=target, min_recall=0.5)
-        index, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
+        index, _, choice = tuned_index(config, items, np.arange(len(items)), others)
         assert choice is not None
         best = choice.candidates[0]
         predicted = {str(args): value for args, value in best.points}
         line = best_of_grid(name, target)
-        nlist, place = line["config"]
-        other = built(configs(nlist)[place], items)
+        nlist, is_fitted = line["cells"]
+        centroids = centroids_of(items, nlist, others if is_fitted else None)
+        other = built(configs(nlist)[line["place"]], items, centroids)
         other.set_search_args(line["search"])
         found, found_by_other, figures = in_turn(index.search, other.search, queries)
         is_predicted = best.search_args == index.search_args
@@ -300,7 +315,9 @@ def autofaiss(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.nd
         }
 
 
-def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+def equal_bytes(
+    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
+) -> Iterator[Line]:
     """Measure what `index=auto` chooses within the bytes, and for the recall, of autofaiss; both in turn."""
     import faiss
 
@@ -312,7 +329,7 @@ def equal_bytes(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.
         theirs = faiss.read_index(str(folder / f"autofaiss-{size}.faiss"))
         target = recall(items, queries, least, theirs.search(queries, K)[1])
         config = Auto.Config(target_recall=target, max_bytes_per_item=size, min_recall=0.1)
-        ours, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
+        ours, _, choice = tuned_index(config, items, np.arange(len(items)), others)
         assert choice is not None
         found, _, figures = in_turn(ours.search, theirs.search, queries)
         yield {
@@ -361,10 +378,14 @@ def main() -> None:
         return
     arguments = dict(argument.split("=", 1) for argument in given)
     folder = Path(arguments["folder"])
-    items, queries, least = load(folder)
+    items, queries, least, others = load(folder)
     libraries: dict[str, Callable[..., Iterator[Line]]] = {
-        **{"grid": grid, "auto": partial(auto, arguments["name"]), "scann": scann, "hnswlib": hnswlib},
-        **{"autofaiss": partial(autofaiss, folder), "equal_bytes": partial(equal_bytes, folder)},
+        "grid": partial(grid, others),
+        "auto": partial(auto, arguments["name"], others),
+        "scann": scann,
+        "hnswlib": hnswlib,
+        "autofaiss": partial(autofaiss, folder),
+        "equal_bytes": partial(equal_bytes, folder, others),
     }
     for line in libraries[library](items, queries, least):
         written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}

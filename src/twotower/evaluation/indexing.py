@@ -24,15 +24,14 @@ from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
 from twotower.index.candidates import IndexChoice
-from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, tune
-from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains, similar_sizes
+from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, halves, tune
+from twotower.index.ground_truth import RECALL_K, SCAN_SHARE, GroundTruth, contains, similar_sizes
 from twotower.index.index import Index
 from twotower.index.label_hits import LabelHits
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
-RECALL_K = 100
 LABEL_K, MAX_HITS = 20, 4_000
 """k of the recall of targets by which `index=auto` judges, and number of targets that it searches."""
 MAX_QUERIES = 4_000
@@ -102,11 +101,12 @@ def tuned_index(
     queries: np.ndarray,
     hits: Callable[[], LabelHits] | None = None,
 ) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
-    """Build an index of vectors [N, D] and choose its search arguments.
+    """Build an index of vectors [N, D] that fits one half of the queries [Q, D], and tune it with the other.
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
-    chosen = config.for_vectors(vectors, queries, hits)
+    fitted, tuning = halves(queries)
+    chosen = config.for_vectors(vectors, fitted, hits)
     index, choice = chosen.build(), chosen.choice
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
@@ -114,7 +114,7 @@ def tuned_index(
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
-    truth = GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K)
+    truth = GroundTruth.search(vectors, rows, tuning[:MAX_QUERIES], RECALL_K)
     return index, tune(index, truth), choice
 
 

@@ -18,22 +18,24 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
+from twotower.index.centroids import find_centroids
 from twotower.index.check import (
     MAX_QUERIES,
     SATURATED,
     choose_point,
     evenly_spaced,
+    halves,
     measure_recall,
     recall_curve,
     refined,
     single_thread,
 )
 from twotower.index.flat_ip import FlatIP
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.ground_truth import RECALL_K, GroundTruth, k_of_sample
 from twotower.index.hnsw import HNSW
 from twotower.index.hnsw_sq import HNSWSQ
 from twotower.index.index import Chosen, Index
-from twotower.index.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist, find_centroids
+from twotower.index.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_pq_fastscan import IVFPQFastScan
@@ -41,9 +43,6 @@ from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
 from twotower.index.label_hits import LabelHits
 
-RECALL_K = 100
-LEAST_K = 10
-"""Smallest k of a sample, whose recall would otherwise be that of the first places only."""
 REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
 
 Settings = tuple[type[Index], dict[str, Any]]
@@ -231,11 +230,13 @@ class _Sample:
     """Some items in random order, with the exact results of the queries among them.
 
     Attributes:
+        fitted: queries [Q, D] that the cells fit; those of `truth` are others.
         num_items: number of all items.
         hits: targets of users, whose items are at `hit_rows` of the sample and of `added` after it.
     """
 
     truth: GroundTruth
+    fitted: np.ndarray
     num_items: int
     hits: LabelHits | None
     hit_rows: np.ndarray
@@ -249,15 +250,15 @@ class _Sample:
         positions = evenly_spaced(num_items, size)
         order = np.random.default_rng(SEED).permutation(size)
         taken = vectors[positions][order]
-        k = max(LEAST_K, round(RECALL_K * size / num_items))
-        asked = queries[evenly_spaced(len(queries), MAX_QUERIES)]
-        truth = GroundTruth.search(taken, np.arange(size), asked, k)
+        fitted, asked = halves(queries)
+        asked = asked[:MAX_QUERIES]
+        truth = GroundTruth.search(taken, np.arange(size), asked, k_of_sample(size, num_items))
         if hits is None:
-            return cls(truth, num_items, None, positions[:0], taken[:0])
+            return cls(truth, fitted, num_items, None, positions[:0], taken[:0])
         others = np.setdiff1d(hits.items, positions)
         rows = np.empty(num_items, dtype=np.int64)
         rows[np.concatenate([positions[order], others])] = np.arange(size + len(others))
-        return cls(truth, num_items, hits, rows[hits.items], vectors[others])
+        return cls(truth, fitted, num_items, hits, rows[hits.items], vectors[others])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -298,7 +299,7 @@ def _predict(
     """Build one candidate and measure it. `centroids` has those of numbers of cells, and gets new ones."""
     nlist = _num_cells(config)
     if isinstance(config, IVF.Config) and nlist not in centroids:
-        centroids[nlist] = find_centroids(sample.vectors, nlist)
+        centroids[nlist] = find_centroids(sample.vectors, nlist, sample.fitted, sample.num_items)
 
     def build(number: int) -> Index:
         index = config.build()

@@ -34,6 +34,7 @@ CEILING_SLACK = 0.001
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
 MAX_QUERIES = 1000  # searched exactly
+HALVES_SEED = 0
 MAX_VECTORS, NUM_QUERIES, REHEARSAL_SEED = 20_000, 32, 0
 
 
@@ -299,6 +300,15 @@ def check(
 def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
     """Return distinct positions below a number, at most `most`, from the first to the last."""
     return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
+
+
+def halves(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two random halves of queries [Q, D], one to build or choose an index, and one to measure it.
+
+    A single query is both halves.
+    """
+    order = np.random.default_rng(HALVES_SEED).permutation(len(queries))
+    return queries[order[: (len(order) + 1) // 2]], queries[order[len(order) // 2 :]]
 
 
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:

@@ -9,6 +9,7 @@ import numpy as np
 
 from twotower.index.check import (
     evenly_spaced,
+    halves,
     has_fixed_search,
     measure_recall,
     recall_curve,
@@ -66,8 +67,15 @@ class ChurnRow:
 
 @dataclass(frozen=True)
 class ExactState:
-    """Exact results of a state among its live items: of half of its queries, and k -> of the other half."""
+    """Exact results of a state among its live items.
 
+    Attributes:
+        fitted: a quarter of the queries [Q, D], which an index fits.
+        tuning: results of another quarter.
+        test: k -> results of the other half.
+    """
+
+    fitted: np.ndarray
     tuning: GroundTruth
     test: Mapping[int, GroundTruth]
 
@@ -81,8 +89,9 @@ def _exact(vectors: np.ndarray, state: CatalogueState, queries: np.ndarray) -> E
     live = slice(state.first, state.end)
     whole = GroundTruth.search(vectors[live], np.arange(state.first, state.end), queries, max(KS))
     pairs = np.arange(len(queries)) // 2 % 2
-    tuning, test = pairs == 0, pairs == pairs[-1]
-    return ExactState(whole.part(max(KS), tuning), {k: whole.part(k, test) for k in KS})
+    fitted, tuning = halves(np.flatnonzero(pairs == 0))
+    test = {k: whole.part(k, pairs == pairs[-1]) for k in KS}
+    return ExactState(queries[fitted], whole.part(max(KS), tuning), test)
 
 
 def measure_churn(
@@ -107,7 +116,7 @@ def measure_churn(
     start, first = states[0], exact[0]
     assert first is not None
     vectors_at_start = vectors[: start.end]
-    index = config.for_vectors(vectors_at_start, first.tuning.queries).build()
+    index = config.for_vectors(vectors_at_start, first.fitted).build()
     index.build(vectors_at_start, np.arange(start.end))
     reached = _tune(index, first.tuning, target_recall)
     rows = []

@@ -10,10 +10,11 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
+from twotower.index.centroids import set_clustering
 from twotower.index.faiss_index import innermost, parts_of, transforms
 from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
-from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
+from twotower.index.ivf import euclidean_cells, rows_in_cells
 
 NUM_CANDIDATES, CODE_BITS = 8, 8
 ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsTransform)

@@ -18,6 +18,8 @@ SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
 
 
+RECALL_K, LEAST_K = 100, 10
+"""k of recall, and the smallest k for a sample of the items: fewer would be the first places only."""
 VECTORS_PER_BLOCK = 2**20
 """Vectors that are converted, checked or added at once, so that an array in a file stays there."""
 
@@ -66,6 +68,11 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
         if len(values) < num_vectors:
             raise InputError(f"rows: {values[counts > 1][0]} is given more than once")
     return converted
+
+
+def k_of_sample(size: int, num_items: int) -> int:
+    """Return k for a sample of the items, so that the k-th best is about the 100th best of all items."""
+    return max(LEAST_K, round(RECALL_K * size / num_items))
 
 
 def similar_sizes(sizes: np.ndarray, least: int = 1) -> Iterator[NDArray[np.int64]]:
@@ -126,15 +133,16 @@ class GroundTruth:
         k = min(k, len(rows))
         scores = np.empty((len(queries), k), dtype=np.float32)
         positions = np.empty((len(queries), k), dtype=np.int64)
+        metric = faiss.METRIC_INNER_PRODUCT
         if scores.size and in_blocks:
             blocks = (block for _, block in vector_blocks(vectors, "item vectors"))
             with matrix_products():
-                metric = faiss.METRIC_INNER_PRODUCT
                 scores, positions = knn_ground_truth(  # type: ignore[no-untyped-call]
                     queries, blocks, k, metric, ngpu=0
                 )
         elif scores.size:
-            scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+            with matrix_products():
+                scores, positions = faiss.knn(queries, vectors, k, metric=metric)
         return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
 
     def part(self, k: int, queries: slice | np.ndarray = slice(None)) -> "GroundTruth":

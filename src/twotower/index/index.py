@@ -56,6 +56,7 @@ class Index(Component, ABC):
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
         centroids: [nlist, D] of the cells of `build`, if there are cells; None: k-means finds them.
+        queries: [Q, D] like those of later searches, which the cells of `build` should fit; None: unknown.
     """
 
     class Config(Component.Config):
@@ -85,11 +86,13 @@ class Index(Component, ABC):
         def for_vectors(
             self, vectors: np.ndarray, queries: np.ndarray, hits: "Callable[[], LabelHits] | None" = None
         ) -> "Chosen":
-            """Return the settings for item vectors [N, D] and queries [Q, D].
+            """Return the settings for item vectors [N, D].
 
-            `hits` returns targets of users, which the index should find.
+            Args:
+                queries: embeddings of users [Q, D], which the index will fit. Measure recall with others.
+                hits: returns targets of users, which the index should find.
             """
-            return Chosen(self.for_size(len(vectors)))
+            return Chosen(self.for_size(len(vectors)), queries=queries if len(queries) else None)
 
         @property
         def min_items(self) -> int:
@@ -120,6 +123,7 @@ class Index(Component, ABC):
     is_mergeable: ClassVar[bool] = False
     training_iterations: int | None = None
     centroids: np.ndarray | None = None
+    queries: np.ndarray | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -384,15 +388,16 @@ class Chosen(NamedTuple):
 
     Attributes:
         choice: the candidates that were measured; None if there was nothing to choose.
-        centroids: see `Index`; those of the cells that were measured.
+        centroids, queries: see `Index`; the centroids are those of the cells that were measured.
     """
 
     config: Index.Config
     choice: "IndexChoice | None" = None
     centroids: np.ndarray | None = None
+    queries: np.ndarray | None = None
 
     def build(self) -> Index:
         """Return an empty index."""
         index = self.config.build()
-        index.centroids = self.centroids
+        index.centroids, index.queries = self.centroids, self.queries
         return index

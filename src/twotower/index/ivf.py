@@ -14,13 +14,13 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.index.cell_split import balance_cells, nearest
+from twotower.index.centroids import find_centroids, set_clustering
 from twotower.index.faiss_index import FaissIndex, cell_sizes, transforms
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
 from twotower.index.matrix_products import matrix_products
 
 POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
-CLUSTERING_SEED, ITERATIONS = 1234, 10  # as many iterations as a Faiss index in cells
 NO_CODE_SIZE = 2**64 - 1
 """Code size of Faiss lists that store codes in blocks."""
 
@@ -81,10 +81,7 @@ class IVF(Index):
     def create(self, dim: int, num_vectors: int) -> Any:
         """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
-        quantizer = faiss.IndexFlatIP(dim)
-        if self.centroids is not None:
-            quantizer.add(self.centroids)
-        created = self.create_cells(quantizer, dim, nlist)
+        created = self.create_cells(faiss.IndexFlatIP(dim), dim, nlist)
         set_clustering(created.cp, self.training_iterations)
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
         self.cell_size = num_vectors / nlist
@@ -93,6 +90,20 @@ class IVF(Index):
     def load(self, path: Path) -> None:
         super().load(path)
         self.cell_size = self._faiss_index.inner.ntotal / self.largest_search_arg
+
+    def train(self, inner: Any, vectors: np.ndarray) -> None:
+        """See `Index.train`; cells are those of `centroids`, else fit `queries`, else the vectors alone."""
+        cells, centroids = self.searched(inner), self.centroids
+        if centroids is None and self.queries is not None:
+            num_items, iterations = round(cells.nlist * self.cell_size), self.training_iterations
+            centroids = find_centroids(vectors, cells.nlist, self.queries, num_items, iterations)
+        if centroids is not None:
+            for transform in transforms(inner):
+                if not transform.is_trained:
+                    transform.train(vectors)
+                centroids = transform.apply(centroids)
+            faiss.downcast_index(cells.quantizer).add(centroids)
+        super().train(inner, vectors)
 
     def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
@@ -180,24 +191,6 @@ class IVF(Index):
     @property
     def build_args(self) -> dict[str, int]:
         return {"nlist": self.largest_search_arg}
-
-
-def set_clustering(clustering: Any, iterations: int | None) -> None:
-    """Fix the seed of k-means, use Euclidean means, and silence warnings about few training points."""
-    clustering.seed = CLUSTERING_SEED
-    clustering.min_points_per_centroid = 1
-    clustering.spherical = False  # the Faiss default for inner products is True
-    if iterations is not None:
-        clustering.niter = iterations
-
-
-def find_centroids(vectors: np.ndarray, nlist: int) -> np.ndarray:
-    """Return the centroids [nlist, D] of k-means, as the building of cells finds them."""
-    clustering = faiss.Clustering(vectors.shape[1], nlist)
-    set_clustering(clustering, ITERATIONS)
-    clustering.train(vectors, faiss.IndexFlatL2(vectors.shape[1]))
-    found: np.ndarray = faiss.vector_to_array(clustering.centroids).reshape(nlist, -1)
-    return found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.index.ivf import set_clustering
+from twotower.index.centroids import set_clustering
 from twotower.index.ivf_pq import IVFPQ
 
 

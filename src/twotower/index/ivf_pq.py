@@ -7,8 +7,9 @@ import faiss
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveInt
+from twotower.index.centroids import set_clustering
 from twotower.index.index import RecallTarget
-from twotower.index.ivf import IVF, set_clustering
+from twotower.index.ivf import IVF
 
 
 class IVFPQ(IVF):

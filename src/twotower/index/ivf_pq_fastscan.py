@@ -6,7 +6,7 @@ from typing import Any
 import faiss
 
 from twotower.config.spec import PositiveInt
-from twotower.index.ivf import set_clustering
+from twotower.index.centroids import set_clustering
 from twotower.index.ivf_pq import indivisible
 from twotower.index.refined_ivf import RefinedIVF
 

@@ -19,7 +19,7 @@ from twotower.index.check import (
     single_thread,
 )
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.index import Index
+from twotower.index.index import Chosen
 
 KS = (1, 10, 100)
 REPEATS = 3
@@ -72,7 +72,7 @@ def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundT
 
 
 def measure(
-    name: str, config: Index.Config, truths: Mapping[int, GroundTruth], target_recall: float
+    name: str, chosen_config: Chosen, truths: Mapping[int, GroundTruth], target_recall: float
 ) -> LabRow:
     """Build an index, search it with growing search arguments, and change it.
 
@@ -90,7 +90,6 @@ def measure(
     vectors, rows, queries = exact.vectors, exact.rows, exact.queries
     num_changed = min(MAX_CHANGED, len(rows) // 10)
     kept = len(rows) - num_changed
-    chosen_config = config.for_vectors(vectors, queries)
     index = chosen_config.build()
     index.build(vectors[:kept], rows[:kept])
     started = time.perf_counter()

@@ -22,11 +22,11 @@ from twotower.config.exits import DONE
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
-from twotower.index.check import evenly_spaced
+from twotower.index.check import evenly_spaced, halves
 from twotower.index.churn import exact_states, measure_churn
 from twotower.index.ground_truth import as_vectors
-from twotower.index.index import Index
-from twotower.index.lab import exact_results, measure
+from twotower.index.index import Chosen, Index
+from twotower.index.lab import LabRow, exact_results, measure
 from twotower.index.runbook import Runbook
 from twotower.reports.churn_report import churn_report
 from twotower.reports.index_lab_report import LabReport, index_lab_report, ranked
@@ -45,7 +45,7 @@ class Vectors:
 
     Attributes:
         queries: file of user vectors; None: item vectors are the queries.
-        num_queries: evenly spaced queries that are searched.
+        num_queries: evenly spaced queries; indexes fit one half, and the other half is searched.
         trusted_packages: packages whose classes the run can name.
     """
 
@@ -123,16 +123,22 @@ def compare_indexes(
     """
     check_new(out)
     items, queries = vectors.read()
-    truths = exact_results(items, queries)
-    rows, skipped = measure_cases(
-        configs, lambda name, config: [measure(name, config, truths, target_recall)]
-    )
+    items = as_vectors(items, "item vectors")
+    fitted, measured = halves(as_vectors(queries, "queries", items.shape[1]))
+    truths = exact_results(items, measured)
+    chosen: dict[str, Chosen] = {}
+
+    def rows_of(name: str, config: Index.Config) -> list[LabRow]:
+        chosen[name] = config.for_vectors(items, fitted)
+        return [measure(name, chosen[name], truths, target_recall)]
+
+    rows, skipped = measure_cases(configs, rows_of)
     content = vectors.described(items, queries) | {"target_recall": target_recall}
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
     index = None
     if save:
         best = ranked(rows)[0]
-        content["saved"], index = best.name, Index.Config.model_validate(best.spec).build()
+        content["saved"], index = best.name, chosen[best.name].build()
         index.build(items, np.arange(len(items)))
         index.set_search_args(best.chosen.search_args)
     write_lab(out, content, rows, skipped, index_lab_report(rows, title, target_recall), index)

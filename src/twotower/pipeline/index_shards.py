@@ -6,6 +6,7 @@ Shapes: N items, D embedding.
 """
 
 import json
+import logging
 import shlex
 import tempfile
 import time
@@ -23,15 +24,19 @@ from twotower.files.atomic import file_sha256, write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.shards import Shard, all_parts, check_facts
 from twotower.index.auto import Auto
+from twotower.index.check import evenly_spaced, halves
 from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Index
 from twotower.index.list_files import merge_files
 from twotower.serving.vector_files import VectorFiles
 
+LOG = logging.getLogger("twotower")
 TRAIN, TRAINED = "train", "trained"
 """The value of `shard` that trains, and the folder of the trained index."""
 SUFFIX, FACTS = ".index", "shard.json"
 """End of the name of a share's folder, and the file in it that states its origin."""
+NUM_SAMPLED = 2_000
+"""Number of users that are read as queries: one half fits and tunes the index, the other half measures it."""
 BUFFER_BYTES = 2**30
 """Vectors of one share in memory while one machine builds an index on disk."""
 
@@ -44,23 +49,54 @@ def setting_problems(
         return
     if shards is not None:
         yield Problem("shards", f"merges what shard=k/n has written, and shard={shard} writes it; type one")
-    if queries is not None:
-        yield Problem("queries", f"tune and check the merged index; leave them out with shard={shard}")
+    if queries is not None and shard != TRAIN:
+        yield Problem("queries", f"train and check the whole index; leave them out with shard={shard}")
     if on_disk:
         yield Problem("on_disk", f"is for the merged index: type it with shards=, without shard={shard}")
 
 
-def train_shards(parts: Path, config: Index.Config, out: Path) -> int:
+def open_sides(parts: Path, queries: Path | None) -> tuple[VectorFiles, VectorFiles | None]:
+    """Open files of items, and of users if there are any.
+
+    Raises:
+        InputError: files are missing or damaged, or not of one run.
+    """
+    items = VectorFiles.open("parts", parts, "items")
+    users = VectorFiles.open("queries", queries, "users") if queries else None
+    if users and users.bundle != items.bundle:
+        raise InputError(f"queries={queries}: of another run than parts={parts}; embed both sides of one run")
+    return items, users
+
+
+def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.ndarray, np.ndarray]:
+    """Return queries [Q, D] that fit and tune an index, and others that check it: of users, else of items."""
+    if users is None:
+        LOG.warning(
+            "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
+            "queries to the output of: twotower embed run=RUN side=users out=USERS"
+        )
+    files = users or items
+    sample = files.at(evenly_spaced(files.num_rows, NUM_SAMPLED))
+    parts = sample[::2], sample[1::2] if len(sample) > 1 else sample
+    tuning, checking = (part.reshape(-1, items.dim) for part in parts)
+    return tuning, checking
+
+
+def train_shards(parts: Path, queries: Path | None, config: Index.Config, out: Path) -> int:
     """Train cells and codes on a sample of all vectors. Writes `trained` into the folder of the shards.
+
+    Args:
+        queries: see `build_index`; an index of one build with the same ones equals the merged one.
 
     Raises:
         InputError: files are missing or damaged, the settings do not fit, or the folder exists.
     """
     started = time.perf_counter()
-    items = VectorFiles.open("parts", parts, "items")
+    items, users = open_sides(parts, queries)
     path = out / TRAINED
     check_new(path)
     index = mergeable(config, items, "shard").build()
+    index.queries, _ = halves(sampled_queries(users, items)[0])
     positions = np.arange(items.num_rows)[index.config.training_positions(items.num_rows)]
     sample = items.at(positions).reshape(-1, items.dim)
     index.train_empty(sample, items.num_rows)
@@ -117,29 +153,36 @@ def open_shards(items: VectorFiles, config: Index.Config, shards: Path, command:
 
 
 def merged_index(
-    config: Index.Config, vectors: np.ndarray, shares: list[Path], path: Path, on_disk: bool
+    config: Index.Config,
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    shares: list[Path],
+    path: Path,
+    on_disk: bool,
 ) -> Index:
     """Merge shares into an index file and return its index.
 
     Args:
         vectors: all of them, [N, D].
+        queries: [Q, D], which the cells of new shares fit.
         shares: files of `open_shards`; empty: they are written next to `path`, and deleted at the end.
         on_disk: see `merge_files`.
     """
     started, index = time.perf_counter(), config.build()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        trained, *parts = shares or _write_shares(config, vectors, Path(folder))
+        trained, *parts = shares or _write_shares(config, vectors, queries, Path(folder))
         merge_files(trained, parts, path, on_disk)
     index.load(path)
     index.build_seconds = time.perf_counter() - started
     return index
 
 
-def _write_shares(config: Index.Config, vectors: np.ndarray, folder: Path) -> list[Path]:
+def _write_shares(config: Index.Config, vectors: np.ndarray, queries: np.ndarray, folder: Path) -> list[Path]:
     """Build shares of `BUFFER_BYTES` of vectors [N, D] on one machine. Returns what `open_shards` returns."""
     for _ in vector_blocks(vectors, "item vectors"):
         pass  # they are finite
     index, (num_items, dim) = config.build(), vectors.shape
+    index.queries = queries
     index.train_empty(vectors[config.training_positions(num_items)], num_items)
     index.save(folder / TRAINED)
     files, size = [folder / TRAINED], max(1, BUFFER_BYTES // (4 * dim))

@@ -15,21 +15,17 @@ import pyarrow.parquet as pq
 
 from twotower.bundle.layout import INDEX, ITEMS
 from twotower.bundle.write import versions
-from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
-from twotower.evaluation.indexing import RECALL_K, tuned_index
+from twotower.evaluation.indexing import tuned_index
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
-from twotower.index.check import IndexReport, check, evenly_spaced, tune
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.check import IndexReport, check, halves, tune
+from twotower.index.ground_truth import RECALL_K, GroundTruth
 from twotower.index.index import Index
-from twotower.pipeline.index_shards import mergeable, merged_index, open_shards
-from twotower.serving.vector_files import VectorFiles
+from twotower.pipeline.index_shards import mergeable, merged_index, open_shards, open_sides, sampled_queries
 
 LOG = logging.getLogger("twotower")
 REPORT = "report.json"
-NUM_SAMPLED = 2_000
-"""Number of users that are read as queries: one half tunes the index, the other half measures it."""
 
 
 def build_index(
@@ -49,7 +45,7 @@ def build_index(
     Args:
         parts: files of `twotower embed side=items`. Their vectors are copied into one temporary file next to
             `out`, which is memory-mapped.
-        queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` users tune and check the index;
+        queries: files of `twotower embed side=users`, of which 2,000 users fit, tune and check the index;
             None samples item vectors instead.
         on_disk: write the inverted lists into a file of their own, which is searched memory-mapped.
         shards: folder of all shares of the index (`build_shard`), which are merged; None = build it.
@@ -60,10 +56,7 @@ def build_index(
     """
     started = time.perf_counter()
     check_new(out)
-    items = VectorFiles.open("parts", parts, "items")
-    users = VectorFiles.open("queries", queries, "users") if queries else None
-    if users and users.bundle != items.bundle:
-        raise InputError(f"queries={queries}: of another run than parts={parts}; embed both sides of one run")
+    items, users = open_sides(parts, queries)
     config.check_sizes(items.dim, items.num_rows)
     files: list[Path] = []
     if on_disk or shards:
@@ -73,11 +66,12 @@ def build_index(
         with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
             items.copy_to(file, writer=writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
-        tuning, checking = _queries(users, vectors)
+        tuning, checking = sampled_queries(users, items)
         rows = np.arange(items.num_rows)
         choice = None
         if on_disk or shards:
-            index = merged_index(config, vectors, files, folder / INDEX, on_disk)
+            fitted, tuning = halves(tuning)
+            index = merged_index(config, vectors, fitted, files, folder / INDEX, on_disk)
             points = tune(index, GroundTruth.search(vectors, rows, tuning, RECALL_K))
         else:
             index, points, choice = tuned_index(config, vectors, rows, tuning)
@@ -95,21 +89,6 @@ def build_index(
         write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
     _announce(report, seconds, out)
     return DONE if report.ok else INDEX_REJECTED
-
-
-def _queries(users: VectorFiles | None, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries [Q, D] that tune an index and others that check it: of users, else of item vectors."""
-    if users:
-        sample = users.at(evenly_spaced(users.num_rows, NUM_SAMPLED))
-    else:
-        LOG.warning(
-            "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
-            "queries to the output of: twotower embed run=RUN side=users out=USERS"
-        )
-        sample = vectors[evenly_spaced(len(vectors), NUM_SAMPLED)]
-    halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
-    tuning, checking = (half.reshape(-1, vectors.shape[1]) for half in halves)
-    return tuning, checking
 
 
 def _announce(report: IndexReport, seconds: float, out: Path) -> None:

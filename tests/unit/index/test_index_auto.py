@@ -71,7 +71,7 @@ def test_limits_that_nothing_meets_name_the_least() -> None:
 
 def test_small_catalogues_are_searched_exactly_without_measuring() -> None:
     unread = partial(pytest.fail, "targets of users are gathered, which nothing reads")
-    config, choice, _ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES, unread)
+    config, choice, *_ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES, unread)
     assert config.owner is FlatIP
     assert (config.target_recall, choice) == (0.9, None)
 
@@ -94,7 +94,7 @@ def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
 
 
 def test_a_limit_with_a_catalogue_of_one_item() -> None:
-    config, choice, _ = Auto.Config(max_latency_ms=1e3).for_vectors(VECTORS[:1], QUERIES)
+    config, choice, *_ = Auto.Config(max_latency_ms=1e3).for_vectors(VECTORS[:1], QUERIES)
     assert choice is not None
     index = config.build()
     index.build(VECTORS[:1], np.arange(1))

@@ -56,8 +56,8 @@ def users(tmp_path):
     return write(tmp_path / "users.parquet", "user_id", USERS, side="users")
 
 
-def write_shards(items, config, folder):
-    assert train_shards(items, config, folder) == DONE
+def write_shards(items, config, folder, users=None):
+    assert train_shards(items, users, config, folder) == DONE
     for number in (2, 1, 3):  # any machine may be the first
         assert build_shard(items, config, Shard(number, NUM_SHARDS), folder, COMMAND) == DONE
     return folder
@@ -73,7 +73,7 @@ def load(folder):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.owner.kind)
 def test_shards_and_lists_on_disk_give_the_index_of_one_build(config, items, users, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BUFFER_BYTES", 4 * DIM * 130)  # four shares on one machine
-    shards = write_shards(items, config, tmp_path / "shards")
+    shards = write_shards(items, config, tmp_path / "shards", users)
     for name, on_disk, given in (
         ("one", False, None),
         ("merged", False, shards),
@@ -178,9 +178,9 @@ def test_vectors_that_are_not_finite_and_other_kinds_are_refused(users, tmp_path
     broken[300, 2] = np.nan
     path = write(tmp_path / "items.parquet", "item_id", broken, side="items")
     with pytest.raises(InputError, match="item vectors for training: value nan at position 300, column 2"):
-        train_shards(path, CONFIGS[0], tmp_path / "shards")
+        train_shards(path, None, CONFIGS[0], tmp_path / "shards")
     whole = write(tmp_path / "whole.parquet", "item_id", ITEMS, side="items")
-    train_shards(whole, CONFIGS[0], tmp_path / "shards")
+    train_shards(whole, None, CONFIGS[0], tmp_path / "shards")
     with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
         build_shard(path, CONFIGS[0], Shard(2, 3), tmp_path / "shards", COMMAND)
     with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
@@ -188,7 +188,7 @@ def test_vectors_that_are_not_finite_and_other_kinds_are_refused(users, tmp_path
     with pytest.raises(InputError, match=r"on_disk: index=flat_ip does not hold .*; type index="):
         build_index(path, users, FlatIP.Config(), tmp_path / "out", on_disk=True)
     with pytest.raises(InputError, match="shard: index=flat_ip does not hold"):
-        train_shards(path, FlatIP.Config(), tmp_path / "others")
+        train_shards(path, None, FlatIP.Config(), tmp_path / "others")
 
 
 def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users, tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users,
     index.set_search_args({"nprobe": 7})
     expected = np.argsort(-(USERS @ mapped.astype(np.float32).T), axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(index.search(USERS, 5).rows, expected)
-    shards = write_shards(items, config, tmp_path / "shards")
+    shards = write_shards(items, config, tmp_path / "shards", users)
     for name, given in (("one", None), ("merged", shards)):
         assert build_index(items, users, config, tmp_path / name, shards=given) == DONE
     one, other = ((tmp_path / name / "index.faiss").read_bytes() for name in ("one", "merged"))

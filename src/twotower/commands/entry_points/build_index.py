@@ -7,9 +7,9 @@
 The new folder holds index.faiss, items.parquet (the id at position i belongs to Faiss id i, from 0) and
 report.json. It needs no run: only the files. Several machines build an index in shards:
 
-  twotower build_index parts=item_parts out=index_parts index=ivf_pq shard=train    # once
+  twotower build_index parts=item_parts queries=user_parts out=index_parts index=ivf_pq shard=train  # once
   twotower build_index parts=item_parts out=index_parts index=ivf_pq shard=3/16     # machine 3 of 16
-  twotower build_index parts=item_parts out=item_index index=ivf_pq shards=index_parts
+  twotower build_index parts=item_parts queries=user_parts out=item_index index=ivf_pq shards=index_parts
 
 See docs/vectors.md.
 """
@@ -42,7 +42,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     config = Index.Config.from_spec(settings["index"], "index")
     with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
         if shard == TRAIN:
-            return train_shards(parts, config, out)
+            return train_shards(parts, queries, config, out)
         if shard is not None:
             return build_shard(parts, config, shard, out, command)
         return build_index(parts, queries, config, out, on_disk, shards, command)
