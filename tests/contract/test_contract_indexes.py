@@ -76,6 +76,27 @@ def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
     assert recall >= least_recall(index)
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_an_index_that_fits_queries_finds_as_much_and_changes_as_others(path: Path, tmp_path: Path) -> None:
+    chosen = config_in(path).for_vectors(VECTORS, unit(NUM_QUERIES, seed=5))
+    built, again = chosen.build(), chosen.build()
+    files = [tmp_path / name for name in ("built", "again")]
+    for index, file in zip((built, again), files, strict=True):
+        index.build(VECTORS, ROWS)
+        be_thorough(index)
+        index.save(file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    loaded = chosen.config.build()
+    loaded.load(files[0])
+    truth = GroundTruth.search(VECTORS, ROWS, QUERIES, 100)
+    assert truth.recall(loaded.search(QUERIES, 100).rows) >= least_recall(loaded)
+    new = unit(1, seed=4)
+    loaded.add(new, np.array([5001]))
+    assert 5001 in loaded.search(new, 5).rows
+    loaded.remove(np.array([5001]))
+    np.testing.assert_array_equal(loaded.rows, ROWS)
+
+
 def test_results_have_shape_type_and_order(load: Load) -> None:
     index = load()
     assert index.metric == "inner_product"

@@ -12,6 +12,7 @@ import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -82,6 +83,8 @@ class Candidate:
         """The kind with its build and search arguments."""
         named = ("nlist", "num_subquantizers", "num_candidates")
         given = {name: self.spec[name] for name in named if self.spec.get(name)}
+        if self.spec.get("fit_queries") is False:
+            given["fit_queries"] = False
         return " ".join(
             [self.kind, *(f"{name}={value}" for name, value in (given | self.search_args).items())]
         )
@@ -175,8 +178,9 @@ def measure_candidates(
 ) -> Chosen:
     """Build candidates from evenly spaced items and predict their costs for all of them.
 
-    The first kind in cells is tried with several numbers of cells, the others with the best of these. The
-    best two are timed again in turn, as the speed of a machine changes within seconds.
+    The first kind in cells is tried with several numbers of cells, which fit the queries or the items alone,
+    and the others with the best of these; if another kind is best, it is tried with the other cells, too. The
+    best two are timed again in turn.
 
     Args:
         configs: settings without a number of cells; those that do not fit the vectors are left out.
@@ -191,38 +195,25 @@ def measure_candidates(
     if not fitting:
         first = next(configs[0].problems(dim, num_items))[1]
         raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
-    cells = numbers_of_cells(num_items)
-    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]), hits)
-    centroids: dict[int, np.ndarray] = {}
-    best: list[_Trial] = []
-    others: list[Candidate] = []
-
-    def choice() -> IndexChoice:
-        seconds, measured = time.perf_counter() - started, [*(trial.candidate for trial in best), *others]
-        return IndexChoice.of(measured, sample.size, seconds, target_recall, budgets)
-
+    numbers = numbers_of_cells(num_items)
+    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * numbers[-1]), hits)
+    trials = _Trials(sample, target_recall, budgets)
+    cells = [{"nlist": nlist, "fit_queries": fits} for nlist, fits in product(numbers, (True, False))]
+    first_in_cells = next((config for config in fitting if isinstance(config, IVF.Config)), None)
     with Progress("index: measuring candidates", len(fitting)) as advance:
         for number, config in enumerate(fitting):
             advance(number)
-            is_in_cells = isinstance(config, IVF.Config)
-            for nlist in cells if is_in_cells else [0]:
-                given = config.model_copy(update={"nlist": nlist} if nlist else {})
-                best.append(_predict(given, sample, target_recall, centroids))
-                best.sort(key=lambda trial: trial.candidate.order(target_recall, budgets))
-                others += [trial.candidate for trial in best[2:]]
-                del best[2:]
-            if is_in_cells and len(cells) > 1:
-                cells = [next(each.spec["nlist"] for each in choice().candidates if "nlist" in each.spec)]
-    again = _times([(trial.small, trial.large) for trial in best], sample)
-    for trial, (rate, latency) in zip(best, again, strict=True):
-        trial.candidate = replace(trial.candidate, queries_per_second=rate, latency_ms=latency)
-    found = choice()
+            in_cells = cells if config is first_in_cells else [trials.best_cells]
+            trials.add(config, in_cells if isinstance(config, IVF.Config) else [{}])
+        best = trials.best[0]
+        if isinstance(best.given, IVF.Config) and best.given is not first_in_cells:
+            trials.add(best.given, [each for each in cells if each != trials.best_cells])
+    trials.time_again()
+    found = IndexChoice.of(
+        trials.candidates, sample.size, time.perf_counter() - started, target_recall, budgets
+    )
     config = Index.Config.model_validate(found.candidates[0].spec)
-    return Chosen(config, found, centroids.get(_num_cells(config)))
-
-
-def _num_cells(config: Index.Config) -> int:
-    return int(getattr(config, "nlist", None) or 1)
+    return Chosen(config, found, trials.centroids.get(_cells_of(config)))
 
 
 @dataclass(frozen=True)
@@ -286,53 +277,97 @@ class _Sample:
 
 @dataclass
 class _Trial:
-    """A candidate with its indexes of half of the sample and of all of it, which may be the same."""
+    """A candidate with its indexes of half of the sample and of all of it, which may be the same.
 
+    Attributes:
+        given: its settings without those of its cells.
+    """
+
+    given: Index.Config
     candidate: Candidate
     small: Index
     large: Index
 
 
-def _predict(
-    config: Index.Config, sample: _Sample, target: float, centroids: dict[int, np.ndarray]
-) -> _Trial:
-    """Build one candidate and measure it. `centroids` has those of numbers of cells, and gets new ones."""
-    nlist = _num_cells(config)
-    if isinstance(config, IVF.Config) and nlist not in centroids:
-        centroids[nlist] = find_centroids(sample.vectors, nlist, sample.fitted, sample.num_items)
+class _Trials:
+    """Measured candidates, of which the best two keep their indexes.
 
-    def build(number: int) -> Index:
-        index = config.build()
-        index.centroids = centroids.get(nlist)
-        index.build(sample.vectors[:number], np.arange(number))
-        return index
+    Attributes:
+        centroids: those of the cells that were tried.
+        best_cells: settings of the cells of the best candidate that has cells.
+    """
 
-    large = build(sample.size)
-    small = build(sample.size // 2) if sample.size < sample.num_items else large
-    measure = functools.partial(measure_recall, large, sample.truth)
-    points = recall_curve(large, measure, min(target, SATURATED), beyond=1)
-    points = refined(points, measure, target)
-    chosen = choose_point(points, target)
-    for index in (small, large):
-        index.set_search_args(chosen.search_args)
-    ((rate, latency),) = _times([(small, large)], sample)
-    bytes_per_item = sample.extended(small.num_bytes, large.num_bytes) / sample.num_items
-    difference, interval = sample.label_difference(large)  # adds items to the index
-    candidate = Candidate(
-        kind=large.kind,
-        spec=config.spec(),
-        search_args=chosen.search_args,
-        recall=chosen.recall,
-        queries_per_second=rate,
-        latency_ms=latency,
-        bytes_per_item=bytes_per_item,
-        build_seconds=sample.extended(small.build_seconds, large.build_seconds),
-        points=[(point.search_args, point.recall) for point in points],
-        label_difference=difference,
-        label_difference_interval=interval,
-        label_loss=-(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0,
-    )
-    return _Trial(candidate, small, large)
+    def __init__(self, sample: _Sample, target: float, budgets: Budgets) -> None:
+        self.sample, self.target, self.budgets = sample, target, budgets
+        self.centroids: dict[tuple[Any, ...], np.ndarray] = {}
+        self.best: list[_Trial] = []
+        self.candidates: list[Candidate] = []
+        self.best_cells: dict[str, Any] = {}
+
+    def add(self, config: Index.Config, cells: Sequence[Mapping[str, Any]]) -> None:
+        """Build and measure a candidate for each settings of cells."""
+        for update in cells:
+            trial = self._predict(config, config.model_copy(update=dict(update)))
+            self.candidates.append(trial.candidate)
+            self.best = sorted([*self.best, trial], key=lambda each: self._order(each.candidate))[:2]
+        in_cells = [each for each in self.candidates if "nlist" in each.spec]
+        if in_cells:
+            spec = min(in_cells, key=self._order).spec
+            self.best_cells = {name: spec[name] for name in ("nlist", "fit_queries")}
+
+    def time_again(self) -> None:
+        """Time the best two in turn, as the speed of a machine changes within seconds."""
+        again = _times([(trial.small, trial.large) for trial in self.best], self.sample)
+        for trial, (rate, latency) in zip(self.best, again, strict=True):
+            timed = replace(trial.candidate, queries_per_second=rate, latency_ms=latency)
+            self.candidates[self.candidates.index(trial.candidate)] = timed
+
+    def _order(self, candidate: Candidate) -> tuple[float, float, float]:
+        return candidate.order(self.target, self.budgets)
+
+    def _predict(self, given: Index.Config, config: Index.Config) -> _Trial:
+        sample, cells = self.sample, _cells_of(config)
+        if isinstance(config, IVF.Config) and cells not in self.centroids:
+            queries = sample.fitted if config.fit_queries else None
+            self.centroids[cells] = find_centroids(sample.vectors, cells[0], queries, sample.num_items)
+
+        def build(number: int) -> Index:
+            index = config.build()
+            index.centroids = self.centroids.get(cells)
+            index.build(sample.vectors[:number], np.arange(number))
+            return index
+
+        large = build(sample.size)
+        small = build(sample.size // 2) if sample.size < sample.num_items else large
+        measure = functools.partial(measure_recall, large, sample.truth)
+        points = recall_curve(large, measure, min(self.target, SATURATED), beyond=1)
+        points = refined(points, measure, self.target)
+        chosen = choose_point(points, self.target)
+        for index in (small, large):
+            index.set_search_args(chosen.search_args)
+        ((rate, latency),) = _times([(small, large)], sample)
+        num_bytes = sample.extended(small.num_bytes, large.num_bytes)
+        difference, interval = sample.label_difference(large)  # adds items to the index
+        exact = sample.hits.recall if sample.hits else 0.0
+        candidate = Candidate(
+            kind=large.kind,
+            spec=config.spec(),
+            search_args=chosen.search_args,
+            recall=chosen.recall,
+            queries_per_second=rate,
+            latency_ms=latency,
+            bytes_per_item=num_bytes / sample.num_items,
+            build_seconds=sample.extended(small.build_seconds, large.build_seconds),
+            points=[(point.search_args, point.recall) for point in points],
+            label_difference=difference,
+            label_difference_interval=interval,
+            label_loss=-(difference or 0.0) / exact if exact else 0.0,
+        )
+        return _Trial(given, candidate, small, large)
+
+
+def _cells_of(config: Index.Config) -> tuple[Any, ...]:
+    return getattr(config, "nlist", None) or 1, getattr(config, "fit_queries", False)
 
 
 def _times(pairs: Sequence[tuple[Index, Index]], sample: _Sample) -> list[tuple[float, float]]:

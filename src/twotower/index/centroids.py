@@ -29,7 +29,7 @@ def set_clustering(clustering: Any, iterations: int | None) -> None:
 
 
 def find_centroids(
-    vectors: np.ndarray, nlist: int, queries: np.ndarray, num_items: int, iterations: int | None = None
+    vectors: np.ndarray, nlist: int, queries: np.ndarray | None, num_items: int, iterations: int | None = None
 ) -> np.ndarray:
     """Return centroids [C, D] of item vectors [N, D], more of them among the items that queries find.
 
@@ -38,16 +38,20 @@ def find_centroids(
     the queries [Q, D], in proportion to how often they are found.
 
     Args:
+        queries: None: centroids fit the items alone.
         num_items: number of all items, of which `vectors` are a sample.
         iterations: of k-means; None: as many as Faiss has for an index in cells.
     """
     random = np.random.default_rng(CLUSTERING_SEED)
     sample = random.permutation(len(vectors))[: PER_CENTROID * nlist]
-    queries = queries[random.permutation(len(queries))[:MAX_QUERIES]]
-    k = k_of_sample(len(vectors), num_items)
-    found = GroundTruth.search(vectors, np.arange(len(vectors)), queries, k).exact.rows
-    weights = np.bincount(found.ravel(), minlength=len(vectors)) * (FOUND_WEIGHT * len(sample) / found.size)
-    weights[sample] += 1
+    weights = np.zeros(len(vectors))
+    weights[sample] = 1
+    if queries is not None:
+        queries = queries[random.permutation(len(queries))[:MAX_QUERIES]]
+        k = k_of_sample(len(vectors), num_items)
+        found = GroundTruth.search(vectors, np.arange(len(vectors)), queries, k).exact.rows
+        times = np.bincount(found.ravel(), minlength=len(vectors))
+        weights += FOUND_WEIGHT * len(sample) / found.size * times
     points = np.flatnonzero(weights)
     clustering = faiss.Clustering(vectors.shape[1], nlist)
     set_clustering(clustering, iterations or ITERATIONS)

@@ -42,6 +42,8 @@ class IVF(Index):
         per centroid."""
         nprobe: PositiveInt | None = None
         """Number of cells that a query visits; None = chosen by tuning (before that, a quarter)."""
+        fit_queries: bool = True
+        """Place more cells among the items that users' queries find; false = cells fit the items alone."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
@@ -94,7 +96,7 @@ class IVF(Index):
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """See `Index.train`; cells are those of `centroids`, else fit `queries`, else the vectors alone."""
         cells, centroids = self.searched(inner), self.centroids
-        if centroids is None and self.queries is not None:
+        if centroids is None and self.queries is not None and self.config.fit_queries:
             num_items, iterations = round(cells.nlist * self.cell_size), self.training_iterations
             centroids = find_centroids(vectors, cells.nlist, self.queries, num_items, iterations)
         if centroids is not None:

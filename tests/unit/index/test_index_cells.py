@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.index.check import halves
 from twotower.index.factory import Factory
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.hnsw import HNSW
-from twotower.index.index import Index
+from twotower.index.index import Chosen, Index
 from twotower.index.ivf import IVF
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
@@ -56,6 +57,39 @@ def test_few_cells_have_the_best_where_lengths_tell_items_apart(index: IVF) -> N
     most = truth.recall(index.search(queries, 100).rows)
     index.set_search_args({"nprobe": every // 4})
     assert truth.recall(index.search(queries, 100).rows) > 0.95 * most
+
+
+def scored_for_recall(chosen: Chosen, vectors: np.ndarray, queries: np.ndarray, recall: float) -> float:
+    """Return the mean number of vectors that a search scores with the fewest cells that reach a recall."""
+    index = chosen.build()
+    rows = np.arange(len(vectors))
+    index.build(vectors, rows)
+    truth = GroundTruth.search(vectors, rows, queries, 100)
+    for nprobe in range(1, index.largest_search_arg + 1):
+        index.set_search_args({"nprobe": nprobe})
+        found = index.search(queries, len(vectors)).rows  # all that are in the visited cells
+        if truth.recall(found) >= recall:
+            break
+    return float((found >= 0).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        (IVFFlat.Config(nlist=64), 0.75),
+    ],
+    ids=lambda value: value.owner.kind if isinstance(value, Index.Config) else "",
+)
+def test_cells_that_fit_queries_are_small_where_these_look(config: Index.Config, most: float) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.lognormal(sigma=0.6, size=(8000, 1))  # queries find long vectors
+    vectors = (np.hstack([np.full((8000, 1), 3.0), random.standard_normal((8000, 31))]) * lengths).astype(
+        np.float32
+    )
+    queries = np.hstack([np.ones((200, 1)), 0.2 * random.standard_normal((200, 31))]).astype(np.float32)
+    fitted, others = halves(queries)
+    scored = scored_for_recall(config.for_vectors(vectors, fitted), vectors, others, 0.9)
+    assert scored < most * scored_for_recall(Chosen(config), vectors, others, 0.9)
 
 
 def test_balanced_cells_take_in_new_items_and_leave_out_others() -> None:
