@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.index import Index
+from twotower.index.index import Chosen, Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.lab import exact_results, measure
 from twotower.reports.index_lab_report import pareto_rows
@@ -108,7 +108,7 @@ def test_a_runbook_is_followed_and_reported(tmp_path: Path, files: tuple[str, st
 def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() -> None:
     exact = exact_results(vectors(500, 2), vectors(20, 3))
     flat, cells = (
-        measure(name, config, exact, 1.0)
+        measure(name, Chosen(config), exact, 1.0)
         for name, config in (("flat", FlatIP.Config()), ("cells", IVFFlat.Config(nlist=4)))
     )
     assert flat.chosen.recall == {1: 1.0, 10: 1.0, 100: 1.0}
@@ -118,9 +118,8 @@ def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() ->
 
 
 def test_a_search_argument_of_the_settings_is_the_only_one() -> None:
-    row = measure(
-        "cells", IVFFlat.Config(nlist=8, nprobe=2), exact_results(vectors(500, 2), vectors(20, 3)), 1.0
-    )
+    chosen = Chosen(IVFFlat.Config(nlist=8, nprobe=2))
+    row = measure("cells", chosen, exact_results(vectors(500, 2), vectors(20, 3)), 1.0)
     assert [point.search_args for point in row.points] == [row.chosen.search_args] == [{"nprobe": 2}]
     assert not row.reaches_target
 

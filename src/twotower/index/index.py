@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 MANY_VECTORS = 2**20
 """Number of vectors above which training gets a sample."""
-PER_CENTROID = 256
-"""Vectors per centroid from which k-means of Faiss samples."""
+PER_CENTROID = 256  # of the vectors, from which k-means of Faiss samples
 SAMPLE_SEED = 1234
 
 
@@ -86,11 +85,9 @@ class Index(Component, ABC):
         def for_vectors(
             self, vectors: np.ndarray, queries: np.ndarray, hits: "Callable[[], LabelHits] | None" = None
         ) -> "Chosen":
-            """Return the settings for item vectors [N, D].
+            """Return the settings for item vectors [N, D] and queries [Q, D], which the index will fit.
 
-            Args:
-                queries: embeddings of users [Q, D], which the index will fit. Measure recall with others.
-                hits: returns targets of users, which the index should find.
+            Measure recall with other queries. `hits` returns targets of users, which the index should find.
             """
             return Chosen(self.for_size(len(vectors)), queries=queries if len(queries) else None)
 
