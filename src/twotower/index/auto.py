@@ -24,8 +24,8 @@ class Auto(Index):
 
     class Config(Index.Config):
         candidates: list[str] = Field(default=["flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan", "ivf_pq"])
-        """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first one in cells is tried
-        with half, once and twice the usual number of cells."""
+        """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first one in cells, and
+        the best, are tried with half, once and twice the usual number of cells, fitted to users and plain."""
         max_latency_ms: PositiveFloat | None = None
         """Longest median time of one query on one thread; None = no limit."""
         max_bytes_per_item: PositiveFloat | None = None
