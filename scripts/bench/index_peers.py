@@ -32,7 +32,6 @@ TARGETS = (0.9, 0.95, 0.99)
 BUDGETS = (48, 144, 272)
 """Bytes per item: codes, half-precision vectors, and full ones with what an index adds."""
 CELLS = (500, 1000, 2000, 4000)
-POINTS_PER_CELL, ITERATIONS = 100, 10
 Line = dict[str, Any]
 
 
@@ -111,18 +110,9 @@ def configs(nlist: int) -> list[Any]:
 
 def centroids_of(items: np.ndarray, nlist: int, others: np.ndarray | None) -> np.ndarray:
     """Return the centroids of cells that fit users, or those of plain k-means."""
-    import faiss
+    from twotower.index.centroids import count_found, find_centroids
 
-    from twotower.index.centroids import find_centroids, set_clustering
-
-    if others is not None:
-        return find_centroids(items, nlist, others, len(items))
-    sample = items[:: max(1, len(items) // (POINTS_PER_CELL * nlist))]
-    clustering = faiss.Clustering(items.shape[1], nlist)
-    set_clustering(clustering, ITERATIONS)
-    clustering.train(np.ascontiguousarray(sample), faiss.IndexFlatL2(items.shape[1]))
-    found: np.ndarray = faiss.vector_to_array(clustering.centroids).reshape(nlist, -1)
-    return found
+    return find_centroids(items, nlist, None if others is None else count_found(items, others, len(items)))
 
 
 def built(config: Any, items: np.ndarray, centroids: np.ndarray) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
-from twotower.index.centroids import find_centroids
+from twotower.index.centroids import count_found, find_centroids
 from twotower.index.check import (
     MAX_QUERIES,
     SATURATED,
@@ -203,15 +203,16 @@ def measure_candidates(
     with Progress("index: measuring candidates", len(fitting)) as advance:
         for number, config in enumerate(fitting):
             advance(number)
-            in_cells = cells if config is first_in_cells else [trials.best_cells]
-            trials.add(config, in_cells if isinstance(config, IVF.Config) else [{}])
+            if not isinstance(config, IVF.Config):
+                trials.add(config, [{}])
+            else:
+                trials.add(config, cells if config is first_in_cells else [trials.best_cells])
         best = trials.best[0]
         if isinstance(best.given, IVF.Config) and best.given is not first_in_cells:
             trials.add(best.given, [each for each in cells if each != trials.best_cells])
     trials.time_again()
-    found = IndexChoice.of(
-        trials.candidates, sample.size, time.perf_counter() - started, target_recall, budgets
-    )
+    seconds = time.perf_counter() - started
+    found = IndexChoice.of(trials.candidates, sample.size, seconds, target_recall, budgets)
     config = Index.Config.model_validate(found.candidates[0].spec)
     return Chosen(config, found, trials.centroids.get(_cells_of(config)))
 
@@ -221,13 +222,13 @@ class _Sample:
     """Some items in random order, with the exact results of the queries among them.
 
     Attributes:
-        fitted: queries [Q, D] that the cells fit; those of `truth` are others.
+        num_found: how often queries find each item [n], which the cells fit; those of `truth` are others.
         num_items: number of all items.
         hits: targets of users, whose items are at `hit_rows` of the sample and of `added` after it.
     """
 
     truth: GroundTruth
-    fitted: np.ndarray
+    num_found: np.ndarray
     num_items: int
     hits: LabelHits | None
     hit_rows: np.ndarray
@@ -242,14 +243,15 @@ class _Sample:
         order = np.random.default_rng(SEED).permutation(size)
         taken = vectors[positions][order]
         fitted, asked = halves(queries)
-        asked = asked[:MAX_QUERIES]
-        truth = GroundTruth.search(taken, np.arange(size), asked, k_of_sample(size, num_items))
+        k = k_of_sample(size, num_items)
+        truth = GroundTruth.search(taken, np.arange(size), asked[:MAX_QUERIES], k)
+        num_found = count_found(truth.vectors, fitted, num_items)
         if hits is None:
-            return cls(truth, fitted, num_items, None, positions[:0], taken[:0])
+            return cls(truth, num_found, num_items, None, positions[:0], taken[:0])
         others = np.setdiff1d(hits.items, positions)
         rows = np.empty(num_items, dtype=np.int64)
         rows[np.concatenate([positions[order], others])] = np.arange(size + len(others))
-        return cls(truth, fitted, num_items, hits, rows[hits.items], vectors[others])
+        return cls(truth, num_found, num_items, hits, rows[hits.items], vectors[others])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -290,19 +292,13 @@ class _Trial:
 
 
 class _Trials:
-    """Measured candidates, of which the best two keep their indexes.
-
-    Attributes:
-        centroids: those of the cells that were tried.
-        best_cells: settings of the cells of the best candidate that has cells.
-    """
+    """Measured candidates, of which the best two keep their indexes, and the centroids that were tried."""
 
     def __init__(self, sample: _Sample, target: float, budgets: Budgets) -> None:
         self.sample, self.target, self.budgets = sample, target, budgets
         self.centroids: dict[tuple[Any, ...], np.ndarray] = {}
         self.best: list[_Trial] = []
         self.candidates: list[Candidate] = []
-        self.best_cells: dict[str, Any] = {}
 
     def add(self, config: Index.Config, cells: Sequence[Mapping[str, Any]]) -> None:
         """Build and measure a candidate for each settings of cells."""
@@ -310,10 +306,12 @@ class _Trials:
             trial = self._predict(config, config.model_copy(update=dict(update)))
             self.candidates.append(trial.candidate)
             self.best = sorted([*self.best, trial], key=lambda each: self._order(each.candidate))[:2]
-        in_cells = [each for each in self.candidates if "nlist" in each.spec]
-        if in_cells:
-            spec = min(in_cells, key=self._order).spec
-            self.best_cells = {name: spec[name] for name in ("nlist", "fit_queries")}
+
+    @property
+    def best_cells(self) -> dict[str, Any]:
+        """Settings of the cells of the best candidate that has cells."""
+        spec = min((each for each in self.candidates if "nlist" in each.spec), key=self._order).spec
+        return {name: spec[name] for name in ("nlist", "fit_queries")}
 
     def time_again(self) -> None:
         """Time the best two in turn, as the speed of a machine changes within seconds."""
@@ -328,8 +326,8 @@ class _Trials:
     def _predict(self, given: Index.Config, config: Index.Config) -> _Trial:
         sample, cells = self.sample, _cells_of(config)
         if isinstance(config, IVF.Config) and cells not in self.centroids:
-            queries = sample.fitted if config.fit_queries else None
-            self.centroids[cells] = find_centroids(sample.vectors, cells[0], queries, sample.num_items)
+            num_found = sample.num_found if config.fit_queries else None
+            self.centroids[cells] = find_centroids(sample.vectors, cells[0], num_found)
 
         def build(number: int) -> Index:
             index = config.build()

@@ -28,30 +28,36 @@ def set_clustering(clustering: Any, iterations: int | None) -> None:
         clustering.niter = iterations
 
 
+def count_found(vectors: np.ndarray, queries: np.ndarray, num_items: int) -> np.ndarray:
+    """Return how often each item vector [N, D] is among the best of queries [Q, D], int64 [N].
+
+    Args:
+        num_items: number of all items, of which `vectors` are a sample.
+    """
+    queries = queries[np.random.default_rng(CLUSTERING_SEED).permutation(len(queries))[:MAX_QUERIES]]
+    k = k_of_sample(len(vectors), num_items)
+    found = GroundTruth.search(vectors, np.arange(len(vectors)), queries, k).exact.rows
+    return np.bincount(found.ravel(), minlength=len(vectors))
+
+
 def find_centroids(
-    vectors: np.ndarray, nlist: int, queries: np.ndarray | None, num_items: int, iterations: int | None = None
+    vectors: np.ndarray, nlist: int, num_found: np.ndarray | None, iterations: int | None = None
 ) -> np.ndarray:
     """Return centroids [C, D] of item vectors [N, D], more of them among the items that queries find.
 
     Many queries find the same few items, those with long vectors for example. Cells of plain k-means are
-    large there, and most of the others are never visited. Here a third of the weight is on the best items of
-    the queries [Q, D], in proportion to how often they are found.
+    large there, and most of the others are never visited. Here a third of the weight is on the items that
+    queries find, in proportion to how often.
 
     Args:
-        queries: None: centroids fit the items alone.
-        num_items: number of all items, of which `vectors` are a sample.
+        num_found: see `count_found`; None: centroids fit the items alone.
         iterations: of k-means; None: as many as Faiss has for an index in cells.
     """
-    random = np.random.default_rng(CLUSTERING_SEED)
-    sample = random.permutation(len(vectors))[: PER_CENTROID * nlist]
+    sample = np.random.default_rng(CLUSTERING_SEED).permutation(len(vectors))[: PER_CENTROID * nlist]
     weights = np.zeros(len(vectors))
     weights[sample] = 1
-    if queries is not None:
-        queries = queries[random.permutation(len(queries))[:MAX_QUERIES]]
-        k = k_of_sample(len(vectors), num_items)
-        found = GroundTruth.search(vectors, np.arange(len(vectors)), queries, k).exact.rows
-        times = np.bincount(found.ravel(), minlength=len(vectors))
-        weights += FOUND_WEIGHT * len(sample) / found.size * times
+    if num_found is not None:
+        weights += FOUND_WEIGHT * len(sample) / num_found.sum() * num_found
     points = np.flatnonzero(weights)
     clustering = faiss.Clustering(vectors.shape[1], nlist)
     set_clustering(clustering, iterations or ITERATIONS)

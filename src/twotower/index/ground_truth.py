@@ -134,14 +134,13 @@ class GroundTruth:
         scores = np.empty((len(queries), k), dtype=np.float32)
         positions = np.empty((len(queries), k), dtype=np.int64)
         metric = faiss.METRIC_INNER_PRODUCT
-        if scores.size and in_blocks:
-            blocks = (block for _, block in vector_blocks(vectors, "item vectors"))
-            with matrix_products():
+        with matrix_products():
+            if scores.size and in_blocks:
+                blocks = (block for _, block in vector_blocks(vectors, "item vectors"))
                 scores, positions = knn_ground_truth(  # type: ignore[no-untyped-call]
                     queries, blocks, k, metric, ngpu=0
                 )
-        elif scores.size:
-            with matrix_products():
+            elif scores.size:
                 scores, positions = faiss.knn(queries, vectors, k, metric=metric)
         return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
 

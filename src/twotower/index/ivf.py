@@ -14,7 +14,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.index.cell_split import balance_cells, nearest
-from twotower.index.centroids import find_centroids, set_clustering
+from twotower.index.centroids import count_found, find_centroids, set_clustering
 from twotower.index.faiss_index import FaissIndex, cell_sizes, transforms
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
@@ -97,13 +97,14 @@ class IVF(Index):
         """See `Index.train`; cells are those of `centroids`, else fit `queries`, else the vectors alone."""
         cells, centroids = self.searched(inner), self.centroids
         if centroids is None and self.queries is not None and self.config.fit_queries:
-            num_items, iterations = round(cells.nlist * self.cell_size), self.training_iterations
-            centroids = find_centroids(vectors, cells.nlist, self.queries, num_items, iterations)
+            num_found = count_found(vectors, self.queries, round(cells.nlist * self.cell_size))
+            centroids = find_centroids(vectors, cells.nlist, num_found, self.training_iterations)
         if centroids is not None:
-            for transform in transforms(inner):
-                if not transform.is_trained:
-                    transform.train(vectors)
-                centroids = transform.apply(centroids)
+            with matrix_products():
+                for transform in transforms(inner):
+                    if not transform.is_trained:
+                        transform.train(vectors)
+                    centroids = transform.apply(centroids)
             faiss.downcast_index(cells.quantizer).add(centroids)
         super().train(inner, vectors)
 

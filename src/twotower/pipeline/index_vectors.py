@@ -45,7 +45,7 @@ def build_index(
     Args:
         parts: files of `twotower embed side=items`. Their vectors are copied into one temporary file next to
             `out`, which is memory-mapped.
-        queries: files of `twotower embed side=users`, of which 2,000 users fit, tune and check the index;
+        queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` fit, tune and check the index;
             None samples item vectors instead.
         on_disk: write the inverted lists into a file of their own, which is searched memory-mapped.
         shards: folder of all shares of the index (`build_shard`), which are merged; None = build it.
