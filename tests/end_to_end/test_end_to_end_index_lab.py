@@ -39,7 +39,7 @@ def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str])
     done = run_script("index_lab", *files, f"out={out}", CASES, "target_recall=0.9")
     assert done.returncode == 0, done
     report = json.loads((out / "report.json").read_text())
-    assert (report["num_vectors"], report["num_queries"], report["queries"]) == (600, 40, "users")
+    assert (report["num_vectors"], report["num_queries"], report["queries"]) == (600, 20, "users")
     exact, codes, refined = report["rows"]
     assert exact["chosen"]["recall"] == {"1": 1.0, "10": 1.0, "100": 1.0}
     assert codes["bytes_per_item"] < 40 < exact["bytes_per_item"] < 80

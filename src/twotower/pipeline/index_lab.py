@@ -24,7 +24,7 @@ from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced, halves
 from twotower.index.churn import exact_states, measure_churn
-from twotower.index.ground_truth import as_vectors
+from twotower.index.ground_truth import RECALL_K, as_vectors
 from twotower.index.index import Chosen, Index
 from twotower.index.lab import LabRow, exact_results, measure
 from twotower.index.runbook import Runbook
@@ -45,7 +45,8 @@ class Vectors:
 
     Attributes:
         queries: file of user vectors; None: item vectors are the queries.
-        num_queries: evenly spaced queries; indexes fit one half, and the other half is searched.
+        num_queries: number of queries that are searched. As many others fit the indexes; all are evenly
+            spaced, and of too few, one half fits.
         trusted_packages: packages whose classes the run can name.
     """
 
@@ -80,12 +81,12 @@ class Vectors:
             return items, self._sample(items)
         return items, self._sample(read_vectors("queries", Path(self.queries)))
 
-    def described(self, items: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
-        """Return what a report says about the vectors that were read."""
+    def described(self, items: np.ndarray, num_queries: int) -> dict[str, Any]:
+        """Return what a report says about the vectors that were read and the number of searched queries."""
         return {
             "num_vectors": len(items),
             "dim": items.shape[1],
-            "num_queries": len(queries),
+            "num_queries": num_queries,
             "queries": "users" if self.queries or self.run else "items",
         }
 
@@ -98,8 +99,8 @@ class Vectors:
             return read_vectors("run", items), self._sample(read_vectors("run", users))
 
     def _sample(self, vectors: np.ndarray) -> np.ndarray:
-        """Return vectors at evenly spaced positions; each interest of a user is a query."""
-        sampled: np.ndarray = vectors[evenly_spaced(len(vectors), self.num_queries)]
+        """Return twice the searched queries, evenly spaced; each interest of a user is a query."""
+        sampled: np.ndarray = vectors[evenly_spaced(len(vectors), 2 * self.num_queries)]
         return sampled.reshape(-1, vectors.shape[-1])
 
 
@@ -133,8 +134,8 @@ def compare_indexes(
         return [measure(name, chosen[name], truths, target_recall)]
 
     rows, skipped = measure_cases(configs, rows_of)
-    content = vectors.described(items, queries) | {"target_recall": target_recall}
-    title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
+    content = vectors.described(items, len(measured)) | {"target_recall": target_recall}
+    title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(measured):,} queries"
     index = None
     if save:
         best = ranked(rows)[0]
@@ -170,13 +171,14 @@ def follow_runbook(
         configs,
         lambda name, config: measure_churn(name, config, item_versions, states, exact, target_recall),
     )
-    content = vectors.described(items, queries) | {
+    num_measured = next(len(each.test[RECALL_K].queries) for each in exact if each)
+    content = vectors.described(items, num_measured) | {
         "target_recall": target_recall,
         "runbook": runbook.plain(),
     }
     title = (
         f"{states[0].end:,} of {len(items):,} vectors of {items.shape[1]} dimensions at the start,"
-        f" {len(runbook.steps)} steps, {len(queries):,} queries"
+        f" {len(runbook.steps)} steps, {num_measured:,} queries"
     )
     write_lab(out, content, rows, skipped, churn_report(rows, title))
     print(f"ok  {len(configs) - len(skipped)} indexes  {out / PAGE}")
