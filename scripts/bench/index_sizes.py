@@ -118,7 +118,8 @@ def build(folder: Path, way: str, keys: list[str], num_shards: int) -> Iterator[
     if way == "shards":
         shutil.rmtree(shares, ignore_errors=True)
         for shard in ("train", *(f"{number}/{num_shards}" for number in range(1, num_shards + 1))):
-            yield {"step": shard, **measured([*command, f"out={shares}", f"shard={shard}"])}
+            users = [f"queries={folder}/users.parquet"] if shard == "train" else []
+            yield {"step": shard, **measured([*command, *users, f"out={shares}", f"shard={shard}"])}
         final.append(f"shards={shares}")
     yield {"step": "build" if way != "shards" else "merge", **measured([*command, *final])}
     report = json.loads((out / "report.json").read_text())["report"]
