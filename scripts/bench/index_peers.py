@@ -199,14 +199,12 @@ def auto(
         assert choice is not None
         index.save(auto_file(folder, target))
         best = choice.candidates[0]
-        predicted = {str(args): value for args, value in best.points}
         line = best_of_grid(name, target)
         nlist, is_fitted = line["cells"]
         centroids = centroids_of(items, nlist, others if is_fitted else None)
         other = built(configs(nlist)[line["place"]], items, centroids)
         other.set_search_args(line["search"])
         found, found_by_other, figures = in_turn(index.search, other.search, queries)
-        is_predicted = best.search_args == index.search_args
         yield {
             "setting": f"target {target}: {best.name}",
             "target": target,
@@ -219,9 +217,10 @@ def auto(
             "build": index.build_seconds,
             "measuring": choice.seconds,
             "predicted": {
-                "recall": predicted.get(str(index.search_args)),
-                "rate": best.queries_per_second if is_predicted else None,
-                "latency": best.latency_ms if is_predicted else None,
+                "search": str(best.search_args),
+                "recall": best.recall,
+                "rate": best.queries_per_second,
+                "latency": best.latency_ms,
                 "bytes": best.bytes_per_item,
                 "build": best.build_seconds,
             },
