@@ -258,8 +258,8 @@ def scann(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarra
             .build()
         )
         seconds = time.perf_counter() - started
-        for probed in (4, 8, 16, 32, 64, 128):
-            for reordered in (200, 400, 800, 1600):
+        for probed in (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128):
+            for reordered in (150, 200, 300, 400, 800):
                 search: Callable[..., Any] = partial(
                     searcher.search_batched,
                     pre_reorder_num_neighbors=reordered,
