@@ -27,13 +27,13 @@ from twotower.index.candidates import IndexChoice
 from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, halves, tune
 from twotower.index.ground_truth import RECALL_K, SCAN_SHARE, GroundTruth, contains, similar_sizes
 from twotower.index.index import Index
-from twotower.index.label_hits import LabelHits
+from twotower.index.label_lists import LabelLists
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
-LABEL_K, MAX_HITS = 20, 4_000
-"""k of the recall of targets by which `index=auto` judges, and number of targets that it searches."""
+LABEL_K, MAX_LISTS = 20, 2_000
+"""k of the recall of targets by which `index=auto` judges, and number of users whose lists it compares."""
 MAX_QUERIES = 4_000
 VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 
@@ -73,9 +73,9 @@ def index_catalogue(
         tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
         checking = checking[:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
-        label_k = min(LABEL_K, evaluator.max_k)
-        hits = functools.partial(_label_hits, users, exact_top, holdout, excluded, label_k)
-        index, points, choice = tuned_index(config, vectors, rows, tuning, hits)
+        label_k = min(LABEL_K, max(1, evaluator.max_k // 2))
+        labels = functools.partial(_label_lists, users, exact_top, holdout, excluded, label_k)
+        index, points, choice = tuned_index(config, vectors, rows, tuning, labels)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         served = exact
         if not (is_whole and index.is_exact):  # else it returns the lists of exact search
@@ -99,14 +99,14 @@ def tuned_index(
     vectors: np.ndarray,
     rows: np.ndarray,
     queries: np.ndarray,
-    hits: Callable[[], LabelHits] | None = None,
+    labels: Callable[[], LabelLists] | None = None,
 ) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
     """Build an index of vectors [N, D] that fits one half of the queries [Q, D], and tune it with the other.
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
     fitted, tuning = halves(queries)
-    chosen = config.for_vectors(vectors, fitted, hits)
+    chosen = config.for_vectors(vectors, fitted, labels)
     index, choice = chosen.build(), chosen.choice
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
@@ -118,24 +118,26 @@ def tuned_index(
     return index, tune(index, truth), choice
 
 
-def _label_hits(
+def _label_lists(
     users: Tensor, top: NDArray[np.int64], holdout: Holdout, excluded: ExcludedPairs | None, k: int
-) -> LabelHits:
-    """Return targets among the first k of exact lists [Q, K]: evenly spaced ones that stand for all."""
+) -> LabelLists:
+    """Return the first 2k of exact lists [Q, K]. Evenly spaced users stand for all with targets there."""
+    top = top[:, : 2 * k]
     num_users, width = len(top), int(max(top.max(initial=0), holdout.target_items.max(initial=0)))
-    counts = np.diff(holdout.target_offsets)
-    owners = np.repeat(np.arange(num_users), counts)
-    listed = pair_keys(np.arange(num_users)[:, None], top[:, :k], width)
-    hits = np.flatnonzero(np.isin(pair_keys(owners, holdout.target_items, width), listed))
-    weights = 1 / (np.minimum(k, counts)[owners[hits]] * num_users)
-    kept = evenly_spaced(len(hits), MAX_HITS)
-    owners = owners[hits[kept]]
+    owners = np.repeat(np.arange(num_users), np.diff(holdout.target_offsets))
+    targets = np.unique(pair_keys(owners, holdout.target_items, width))
+    counts = np.bincount(targets // (width + 1), minlength=num_users)
+    is_target = np.isin(pair_keys(np.arange(num_users)[:, None], top, width), targets) & (top > 0)
+    with_targets = np.flatnonzero(is_target.any(axis=1))
+    kept = with_targets[evenly_spaced(len(with_targets), MAX_LISTS)]
+    share = len(kept) / max(1, len(with_targets)) * num_users
     num_seen = np.bincount(excluded[0] if excluded else [], minlength=num_users)
-    return LabelHits(
-        queries=users[torch.from_numpy(owners)].reshape(len(owners), -1, users.shape[-1]).numpy(),
-        items=holdout.target_items[hits[kept]].astype(np.int64) - 1,
-        num_fetched=k + num_seen[owners],
-        weights=weights[kept] * (weights.sum() / max(weights[kept].sum(), np.finfo(float).tiny)),
+    return LabelLists(
+        queries=users[torch.from_numpy(kept)].reshape(len(kept), -1, users.shape[-1]).numpy(),
+        items=top[kept].astype(np.int64) - 1,
+        weights=is_target[kept] / (np.minimum(k, counts[kept, None]) * share),
+        num_fetched=k + num_seen[kept],
+        k=k,
     )
 
 

@@ -12,7 +12,7 @@ from twotower.index.candidates import Budgets, kinds_to_try, measure_candidates
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Chosen, Index, RecallTarget
 from twotower.index.ivf_sq import IVFSQ
-from twotower.index.label_hits import LabelHits
+from twotower.index.label_lists import LabelLists
 
 
 class Auto(Index):
@@ -67,9 +67,9 @@ class Auto(Index):
             return kind.Config.model_validate(self._recalls).for_size(num_items)
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, hits: Callable[[], LabelHits] | None = None
+            self, vectors: np.ndarray, queries: np.ndarray, labels: Callable[[], LabelLists] | None = None
         ) -> Chosen:
-            if self.max_label_loss and hits is None:
+            if self.max_label_loss and labels is None:
                 raise InputError(
                     "index.max_label_loss: there are no targets of users here; leave it out, or use twotower"
                     " train or reindex"
@@ -84,7 +84,7 @@ class Auto(Index):
                 for kind, given in kinds[name]
             ]
             aims = self.num_sampled, self.target_recall, self.budgets
-            return measure_candidates(settings, vectors, queries, *aims, hits and hits())
+            return measure_candidates(settings, vectors, queries, *aims, labels and labels())
 
         @property
         def _recalls(self) -> dict[str, float]:

@@ -29,6 +29,7 @@ from twotower.index.check import (
     measure_recall,
     recall_curve,
     refined,
+    save_and_load,
     single_thread,
 )
 from twotower.index.flat_ip import FlatIP
@@ -42,7 +43,7 @@ from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_pq_fastscan import IVFPQFastScan
 from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
-from twotower.index.label_hits import LabelHits
+from twotower.index.label_lists import LabelLists
 
 REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
 
@@ -174,7 +175,7 @@ def measure_candidates(
     num_sampled: int,
     target_recall: float,
     budgets: Budgets,
-    hits: LabelHits | None = None,
+    labels: LabelLists | None = None,
 ) -> Chosen:
     """Build candidates from evenly spaced items and predict their costs for all of them.
 
@@ -185,7 +186,7 @@ def measure_candidates(
     Args:
         configs: settings without a number of cells; those that do not fit the vectors are left out.
         num_sampled: at least as many as the cells need are taken.
-        hits: targets of users, of which a candidate can miss some.
+        labels: targets in the exact lists of users, of which a candidate can lose some.
 
     Raises:
         InputError: no settings fit.
@@ -196,7 +197,7 @@ def measure_candidates(
         first = next(configs[0].problems(dim, num_items))[1]
         raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
     numbers = numbers_of_cells(num_items)
-    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * numbers[-1]), hits)
+    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * numbers[-1]), labels)
     trials = _Trials(sample, target_recall, budgets)
     cells = [{"nlist": nlist, "fit_queries": fits} for nlist, fits in product(numbers, (True, False))]
     first_in_cells = next((config for config in fitting if isinstance(config, IVF.Config)), None)
@@ -224,18 +225,18 @@ class _Sample:
     Attributes:
         num_found: how often queries find each item [n], which the cells fit; those of `truth` are others.
         num_items: number of all items.
-        hits: targets of users, whose items are at `hit_rows` of the sample and of `added` after it.
+        labels: targets in lists of items, at `list_rows` of the sample and of `added` after it.
     """
 
     truth: GroundTruth
     num_found: np.ndarray
     num_items: int
-    hits: LabelHits | None
-    hit_rows: np.ndarray
+    labels: LabelLists | None
+    list_rows: np.ndarray
     added: np.ndarray
 
     @classmethod
-    def draw(cls, vectors: np.ndarray, queries: np.ndarray, size: int, hits: LabelHits | None) -> Self:
+    def draw(cls, vectors: np.ndarray, queries: np.ndarray, size: int, labels: LabelLists | None) -> Self:
         """Take evenly spaced items and queries."""
         num_items = len(vectors)
         size = min(size, num_items)
@@ -246,12 +247,12 @@ class _Sample:
         k = k_of_sample(size, num_items)
         truth = GroundTruth.search(taken, np.arange(size), asked[:MAX_QUERIES], k)
         num_found = count_found(truth.vectors, fitted, num_items)
-        if hits is None:
+        if labels is None:
             return cls(truth, num_found, num_items, None, positions[:0], taken[:0])
-        others = np.setdiff1d(hits.items, positions)
-        rows = np.empty(num_items, dtype=np.int64)
+        others = np.setdiff1d(labels.items, np.append(positions, -1))
+        rows = np.full(num_items + 1, -1)  # the last one for position -1
         rows[np.concatenate([positions[order], others])] = np.arange(size + len(others))
-        return cls(truth, num_found, num_items, hits, rows[hits.items], vectors[others])
+        return cls(truth, num_found, num_items, labels, rows[labels.items], vectors[others])
 
     @property
     def vectors(self) -> np.ndarray:
@@ -269,12 +270,13 @@ class _Sample:
         return at_size + slope * (self.num_items - self.size)
 
     def label_difference(self, index: Index) -> tuple[float | None, tuple[float, float]]:
-        """Add the items of the hits to an index of the sample, and return what it loses of them."""
-        if self.hits is None:
+        """Return what an index of the sample, with the items of the lists added, costs on labels."""
+        if self.labels is None:
             return None, (0.0, 0.0)
         if len(self.added):
+            index = save_and_load(index)  # the index itself is timed again
             index.add(self.added, self.size + np.arange(len(self.added)))
-        return self.hits.difference(index, self.hit_rows)
+        return self.labels.difference(index, self.list_rows)
 
 
 @dataclass
@@ -345,8 +347,8 @@ class _Trials:
             index.set_search_args(chosen.search_args)
         ((rate, latency),) = _times([(small, large)], sample)
         num_bytes = sample.extended(small.num_bytes, large.num_bytes)
-        difference, interval = sample.label_difference(large)  # adds items to the index
-        exact = sample.hits.recall if sample.hits else 0.0
+        difference, interval = sample.label_difference(large)
+        exact = sample.labels.recall if sample.labels else 0.0
         candidate = Candidate(
             kind=large.kind,
             spec=config.spec(),

@@ -24,7 +24,7 @@ from twotower.index.read_write_lock import ReadWriteLock
 
 if TYPE_CHECKING:
     from twotower.index.candidates import IndexChoice
-    from twotower.index.label_hits import LabelHits
+    from twotower.index.label_lists import LabelLists
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 MANY_VECTORS = 2**20
@@ -83,11 +83,11 @@ class Index(Component, ABC):
             return self
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, hits: "Callable[[], LabelHits] | None" = None
+            self, vectors: np.ndarray, queries: np.ndarray, labels: "Callable[[], LabelLists] | None" = None
         ) -> "Chosen":
             """Return the settings for item vectors [N, D] and queries [Q, D], which the index will fit.
 
-            Measure recall with other queries. `hits` returns targets of users, which the index should find.
+            Measure recall with other queries. `labels` returns targets of users that the index should find.
             """
             return Chosen(self.for_size(len(vectors)), queries=queries if len(queries) else None)
 

@@ -14,7 +14,7 @@ from twotower.index.check import check
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.index.label_hits import LabelHits
+from twotower.index.label_lists import LabelLists
 
 DIM, NUM_ITEMS = 16, 8000
 
@@ -128,47 +128,61 @@ def test_graphs_are_candidates_too() -> None:
     assert all(each.search_args["efSearch"] >= 1 for each in choice.candidates)
 
 
-def test_hits_that_an_index_misses() -> None:
+def index_of(rows: list[int]) -> Index:
+    """Return an exact index of some rows; each is a number whose vector is as far as the row is small."""
+    index = FlatIP.Config().build()
+    index.build(np.array([[10.0 - row, 0.0] for row in rows], dtype=np.float32), np.array(rows))
+    return index
+
+
+def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
+    lists = LabelLists(
+        queries=np.tile(np.array([1.0, 0.0], dtype=np.float32), (4, 1, 1)),
+        items=np.array([[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, -1, -1, -1]]),
+        weights=np.array([[0.25, 0, 0, 0], [0, 0.25, 0, 0], [0, 0, 0.25, 0], [0, 0, 0, 0]]),
+        num_fetched=np.array([2, 2, 2, 2]),
+        k=2,
+    )
+    assert lists.recall == 0.5
+    assert lists.difference(index_of([0, 1, 2, 3]), lists.items) == (0.0, (-3 * 0.5 / 4, 3 * 0.5 / 4))
+    difference, interval = lists.difference(index_of([0, 2, 3]), lists.items)  # one lost, and one gained
+    spread = 1.96 * (2 * 0.25**2) ** 0.5
+    assert (difference, interval) == (0.0, pytest.approx((-spread, spread)))
+    difference, interval = lists.difference(index_of([1, 3]), lists.items)  # the third is not there either
+    assert (difference, interval) == (-0.25, pytest.approx((-0.25 - 1.96 * 0.25, -0.25 + 1.96 * 0.25)))
+
+
+def test_each_interest_of_a_user_finds_items() -> None:
     index = FlatIP.Config().build()
     index.build(np.eye(3, dtype=np.float32), np.arange(3))
-    hits = LabelHits(
-        queries=np.eye(3, dtype=np.float32)[[0, 1, 2, 2]][:, None],
-        items=np.array([0, 1, 2, 7]),
-        num_fetched=np.array([1, 1, 1, 1]),
-        weights=np.array([0.25, 0.25, 0.125, 0.125]),
-    )
-    assert hits.recall == 0.75
-    difference, interval = hits.difference(index, np.array([0, 1, 2, 3]))
-    assert difference == -0.125
-    assert interval == pytest.approx((-0.125 - 1.96 * 0.125, 0.0))
-    either = np.stack([hits.queries[:, 0], np.roll(hits.queries[:, 0], 1, axis=0)], axis=1)
-    two = LabelHits(either, hits.items[:4], hits.num_fetched, hits.weights)
-    none_missed = two.difference(index, np.array([0, 1, 2, 2]))  # found by one interest or the other
-    assert none_missed == (0.0, (pytest.approx(-3 / 4 * hits.recall), 0.0))
+    one, two = np.eye(3, dtype=np.float32)[:2]
+    weights, items = np.array([[0.5, 0.5]]), np.array([[1, 0]])
+    for interests, expected in (([one, two], 0.0), ([one, one], -0.5)):
+        lists = LabelLists(np.stack(interests)[None], items, weights, np.array([1]), 2)
+        assert lists.difference(index, items)[0] == expected
 
 
-def test_each_hit_is_searched_among_as_many_items_as_its_user_needs() -> None:
+def test_each_user_is_searched_among_as_many_items_as_its_list_needs() -> None:
     index = FlatIP.Config().build()
     index.build(VECTORS, np.arange(NUM_ITEMS))
     ranked = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES[:4], 100).exact.rows
     fetched = np.array([1, 2, 50, 100])
-    last, next_ = ranked[np.arange(4), fetched - 1], ranked[np.arange(4), fetched % 100]
-    hits = LabelHits(QUERIES[:4][:, None], last, fetched, np.full(4, 0.25))
+    last, next_ = ranked[np.arange(4), fetched - 1][:, None], ranked[np.arange(4), fetched % 100][:, None]
+    lists = LabelLists(QUERIES[:4][:, None], last, np.full((4, 1), 0.25), fetched, 1)
     asked: list[int] = []
     search = index.search
     index.search = lambda queries, k: asked.append(k) or search(queries, k)  # type: ignore[method-assign,assignment,return-value,func-returns-value,misc]
-    assert hits.difference(index, last)[0] == 0.0
+    assert lists.difference(index, last)[0] == 0.0
     assert asked == [1, 2, 50, 100]
-    assert hits.difference(index, np.append(next_[:3], last[3]))[0] == -0.75
+    assert lists.difference(index, np.append(next_[:3], last[3:], axis=0))[0] == -0.75
 
 
 @pytest.mark.parametrize("num_sampled", [10, NUM_ITEMS])
 def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
-    truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 20)
-    owners = np.repeat(np.arange(len(QUERIES)), 20)
-    items = truth.exact.rows.reshape(-1)
-    number = len(owners)
-    hits = LabelHits(QUERIES[owners][:, None], items, np.full(number, 20), np.full(number, 1 / number))
+    exact = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 40).exact.rows
+    is_target = np.random.default_rng(0).random(exact.shape) < np.where(np.arange(40) < 20, 0.9, 0.1)
+    weights = is_target / (20 * len(QUERIES))
+    lists = LabelLists(QUERIES[:, None], exact, weights, np.full(len(QUERIES), 20), 20)
     names = ["flat_ip", "ivf_sq", "ivf_pq"]
     config = Auto.Config(
         max_label_loss=0.5,
@@ -177,17 +191,31 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
         candidates=names,
         max_bytes_per_item=1e6,
     )
-    choice = config.for_vectors(VECTORS, QUERIES, lambda: hits).choice
-    assert choice is not None
-    for each in choice.candidates:
-        built = Index.Config.model_validate(each.spec).build()
-        built.build(VECTORS, np.arange(NUM_ITEMS))
-        built.set_search_args(each.search_args)
-        lost = truth.recall(built.search(QUERIES, 20).rows) - 1
-        assert each.label_difference == pytest.approx(lost, abs=0.04), each.name
-        assert each.label_loss == pytest.approx(-each.label_difference)
+    chosen = config.for_vectors(VECTORS, QUERIES, lambda: lists)
+    known = [set(rows[mask]) for rows, mask in zip(exact, is_target, strict=True)]
+
+    def change(index: Index, search_args: dict[str, int]) -> float:
+        index.build(VECTORS, np.arange(NUM_ITEMS))
+        index.set_search_args(search_args)
+        served = index.search(QUERIES, 20).rows
+        hits = sum(len(known[user].intersection(rows)) for user, rows in enumerate(served))
+        return hits / (20 * len(QUERIES)) - lists.recall
+
+    assert chosen.choice is not None
+    best, *_ = candidates = chosen.choice.candidates
+    for each in candidates:
+        built = Index.Config.model_validate(each.spec).build()  # in other cells
+        assert each.label_difference == pytest.approx(
+            change(built, each.search_args), abs=0.04 * lists.recall
+        ), each.name
+        assert each.label_loss == pytest.approx(-each.label_difference / lists.recall)
         low, high = each.label_difference_interval
-        assert low <= each.label_difference <= high <= 0
+        assert low <= each.label_difference <= high
+    low, high = best.label_difference_interval
+    outcome = change(chosen.build(), best.search_args)
+    assert low <= outcome <= high
+    if num_sampled == NUM_ITEMS:
+        assert best.label_difference == pytest.approx(outcome)
     with pytest.raises(InputError, match=r"index\.max_label_loss: there are no targets of users here"):
         config.for_vectors(VECTORS, QUERIES)
 

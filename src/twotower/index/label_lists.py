@@ -1,0 +1,70 @@
+"""What an index costs on labels: targets of users that it loses, and others that take their places.
+
+Shapes: U users, M items of an exact list, I interests of a user, D embedding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twotower.index.ground_truth import similar_sizes
+from twotower.index.index import Index
+
+Z95 = 1.96
+RULE_OF_THREE = 3
+"""Number of changed users whose share of n is the 95 % bound of their rate, if none of n changes."""
+
+
+@dataclass(frozen=True)
+class LabelLists:
+    """The best items of users by exact search, and which of them are targets.
+
+    Lists longer than k show the items that a user gets in place of missed ones.
+
+    Attributes:
+        queries: [U, I, D] embeddings of the users.
+        items: [U, M] positions of the items in the catalogue, best first, without those that a service
+            removes; -1 after the end.
+        weights: [U, M] share of each item in recall@k, the mean over users; 0 if it is not a target.
+        num_fetched: [U] results that a service asks the index for.
+        k: length of the list of a service.
+    """
+
+    queries: np.ndarray
+    items: np.ndarray
+    weights: np.ndarray
+    num_fetched: np.ndarray
+    k: int
+
+    @property
+    def recall(self) -> float:
+        """recall@k of exact search."""
+        return float(self.weights[:, : self.k].sum())
+
+    def difference(self, index: Index, rows: np.ndarray) -> tuple[float, tuple[float, float]]:
+        """Return recall@k through an index minus that of exact search, and its 95 % interval over users.
+
+        `rows` [U, M] are those of the items in the index, -1 after the end.
+        """
+        if not len(rows):
+            return 0.0, (0.0, 0.0)
+        is_listed = self._found(index, rows)
+        is_listed &= is_listed.cumsum(axis=1) <= self.k
+        changes = (self.weights * is_listed).sum(axis=1) - self.weights[:, : self.k].sum(axis=1)
+        spread = Z95 * float(np.sqrt((changes**2).sum()))
+        if not changes.any():
+            spread = min(RULE_OF_THREE, len(rows)) * self.recall / len(rows)
+        change = float(changes.sum())
+        return change, (change - spread, change + spread)
+
+    def _found(self, index: Index, rows: np.ndarray) -> np.ndarray:
+        """Return which items [U, M] are among the results that a service asks an index for."""
+        is_found = np.zeros(rows.shape, dtype=np.bool_)
+        for users in similar_sizes(self.num_fetched):
+            wanted = self.num_fetched[users]
+            found = index.search(self.queries[users].reshape(-1, index.dim), int(wanted.max())).rows
+            found = found.reshape(len(users), -1, found.shape[1])
+            found[np.broadcast_to(np.arange(found.shape[2]) >= wanted[:, None, None], found.shape)] = -1
+            for user, results in zip(users, found, strict=True):
+                is_found[user] = np.isin(rows[user], results) & (rows[user] >= 0)
+        return is_found
