@@ -1,7 +1,7 @@
 """Recall against queries per second of our indexes, `index=auto` and other libraries on the same vectors.
 
-    python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (minutes, a quiet core)
-    python scripts/bench/index_peers.py auto name=retail folder=vec/retail       (after grid)
+    python scripts/bench/index_peers.py auto name=retail folder=vec/retail       (minutes, a quiet core)
+    python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (after auto)
     python scripts/bench/index_peers.py scann name=retail folder=vec/retail      (after auto; needs scann)
     python scripts/bench/index_peers.py equal_bytes name=retail folder=vec/retail    (after autofaiss)
     python scripts/bench/index_peers.py table
@@ -123,34 +123,80 @@ def built(config: Any, items: np.ndarray, centroids: np.ndarray) -> Any:
     return index
 
 
-def grid(others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone."""
+def grid(
+    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
+) -> Iterator[Line]:
+    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone.
+
+    Then measure the fastest of them that reaches a target in turn with the index that `auto` kept.
+    """
     import faiss
 
     from twotower.index.check import search_grid
 
     faiss.omp_set_num_threads(THREADS)
-    for nlist, is_fitted in itertools.product(CELLS, (True, False)):
-        centroids = centroids_of(items, nlist, others if is_fitted else None)
-        for place, config in enumerate(configs(nlist)):
-            index = built(config, items, centroids)
+    lines: list[tuple[Line, Any]] = []
+    found_centroids = {}
+    for cells in itertools.product(CELLS, (True, False)):
+        nlist, is_fitted = cells
+        found_centroids[cells] = centroids_of(items, nlist, others if is_fitted else None)
+        for config in configs(nlist):
+            index = built(config, items, found_centroids[cells])
             size, known = stored_bytes(index), [0.0, 0.0]
             for search_args in search_grid(index):
                 index.set_search_args(search_args)
                 found, rate = timed(index.search, queries, K)
                 known.append(recall(items, queries, least, found.rows))
-                yield {
+                line = {
                     "setting": f"{index.kind} {index.build_args} {search_args}{' plain' * (not is_fitted)}",
-                    "cells": [nlist, is_fitted],
-                    "place": place,
+                    "cells": list(cells),
                     "search": search_args,
                     "recall": known[-1],
                     "rate": rate,
                     "bytes": size,
                     "build": index.build_seconds,
                 }
+                lines.append((line, config))
+                yield line
                 if known[-1] > max(TARGETS) or known[-1] - known[-3] < 0.001:
                     break
+    for target, line, config in best(lines):
+        index = built(config, items, found_centroids[tuple(line["cells"])])
+        index.set_search_args(line["search"])
+        yield in_turn_with_auto(folder, target, line, index.search, items, queries, least)
+
+
+def best(lines: list[tuple[Line, Any]]) -> Iterator[tuple[float, Line, Any]]:
+    """Yield each target and the fastest of the lines that reaches it, with what belongs to that line."""
+    for target in TARGETS:
+        reached = [each for each in lines if each[0]["recall"] >= target]
+        if reached:
+            yield target, *max(reached, key=lambda each: float(each[0]["rate"]))
+        else:
+            print(f"no setting reaches {target}")
+
+
+def in_turn_with_auto(
+    folder: Path,
+    target: float,
+    line: Line,
+    search: Callable[..., Any],
+    items: np.ndarray,
+    queries: np.ndarray,
+    least: np.ndarray,
+) -> Line:
+    """Measure the search of a line in turn with the index that `index=auto` chose for a target."""
+    import faiss
+
+    index = faiss.read_index(str(auto_file(folder, target)))
+    (_, found), _, figures = in_turn(index.search, search, queries)
+    return line | {
+        "setting": f"target {target}: {line['setting']}",
+        "target": target,
+        "rate": figures["rate of other"],
+        "auto": {"recall": recall(items, queries, least, found), "rate": figures["rate"]},
+        "ratio": figures["ratio"],
+    }
 
 
 def latest() -> list[Line]:
@@ -160,32 +206,10 @@ def latest() -> list[Line]:
     return list(found.values())
 
 
-def best_of_grid(name: str, target: float) -> Line:
-    """Return the fastest line of the grid that reaches a recall."""
-    reached = [
-        line
-        for line in latest()
-        if (line["name"], line["library"]) == (name, "grid") and "cells" in line and line["recall"] >= target
-    ]
-    if not reached:
-        raise SystemExit(
-            f"{name}: no line of the grid reaches {target}; first: index_peers.py grid name={name} ..."
-        )
-    return max(reached, key=lambda line: float(line["rate"]))
-
-
 def auto(
-    name: str,
-    folder: Path,
-    others: np.ndarray,
-    items: np.ndarray,
-    queries: np.ndarray,
-    least: np.ndarray,
+    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
 ) -> Iterator[Line]:
-    """Measure what `index=auto` chooses, in turn with the fastest of the grid that reaches the target.
-
-    The chosen indexes are kept for `scann`.
-    """
+    """Measure what `index=auto` chooses, and keep it for `grid` and `scann`."""
     import faiss
 
     from twotower.evaluation.indexing import tuned_index
@@ -198,38 +222,27 @@ def auto(
         index, _, choice = tuned_index(config, items, np.arange(len(items)), others)
         assert choice is not None
         index.save(auto_file(folder, target))
-        best = choice.candidates[0]
-        line = best_of_grid(name, target)
-        nlist, is_fitted = line["cells"]
-        centroids = centroids_of(items, nlist, others if is_fitted else None)
-        other = built(configs(nlist)[line["place"]], items, centroids)
-        other.set_search_args(line["search"])
-        found, found_by_other, figures = in_turn(index.search, other.search, queries)
+        chosen = choice.candidates[0]
+        found, rate = timed(index.search, queries, K)
         yield {
-            "setting": f"target {target}: {best.name}",
+            "setting": f"target {target}: {chosen.name}",
             "target": target,
             "num_sampled": choice.num_sampled,
             "search": str(index.search_args),
             "recall": recall(items, queries, least, found.rows),
-            "rate": figures["rate"],
+            "rate": rate,
             "latency": latency_ms(index, queries, K)[0],
             "bytes": stored_bytes(index),
             "build": index.build_seconds,
             "measuring": choice.seconds,
             "predicted": {
-                "search": str(best.search_args),
-                "recall": best.recall,
-                "rate": best.queries_per_second,
-                "latency": best.latency_ms,
-                "bytes": best.bytes_per_item,
-                "build": best.build_seconds,
+                "search": str(chosen.search_args),
+                "recall": chosen.recall,
+                "rate": chosen.queries_per_second,
+                "latency": chosen.latency_ms,
+                "bytes": chosen.bytes_per_item,
+                "build": chosen.build_seconds,
             },
-            "grid": {
-                "setting": line["setting"],
-                "recall": recall(items, queries, least, found_by_other.rows),
-                "rate": figures["rate of other"],
-            },
-            "ratio": figures["ratio"],
         }
 
 
@@ -275,21 +288,8 @@ def scann(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarra
                 }
                 searches.append((line, search))
                 yield line
-    for target in TARGETS:
-        reached = [each for each in searches if each[0]["recall"] >= target]
-        if not reached:
-            print(f"no setting reaches {target}")
-            continue
-        line, best = max(reached, key=lambda each: float(each[0]["rate"]))
-        ours = faiss.read_index(str(auto_file(folder, target)))
-        (_, found), _, figures = in_turn(ours.search, best, queries)
-        yield line | {
-            "setting": f"target {target}: {line['setting']}",
-            "target": target,
-            "rate": figures["rate of other"],
-            "auto": {"recall": recall(items, queries, least, found), "rate": figures["rate"]},
-            "ratio": figures["ratio"],
-        }
+    for target, line, search in best(searches):
+        yield in_turn_with_auto(folder, target, line, search, items, queries, least)
 
 
 def hnswlib(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
@@ -411,8 +411,8 @@ def main() -> None:
     folder = Path(arguments["folder"])
     items, queries, least, others = load(folder)
     libraries: dict[str, Callable[..., Iterator[Line]]] = {
-        "grid": partial(grid, others),
-        "auto": partial(auto, arguments["name"], folder, others),
+        "grid": partial(grid, folder, others),
+        "auto": partial(auto, folder, others),
         "scann": partial(scann, folder),
         "hnswlib": hnswlib,
         "autofaiss": partial(autofaiss, folder),
@@ -424,8 +424,7 @@ def main() -> None:
         with RESULTS.open("a") as file:
             file.write(json.dumps(written) + "\n")
         figures = f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes"
-        other = line["grid"]["setting"] if "grid" in line else "the other"
-        ratio = f", {line['ratio']:.2f} of {other}" if "ratio" in line else ""
+        ratio = f", the index of ours has {line['ratio']:.2f} of its speed" if "ratio" in line else ""
         print(f"{figures}  {line['setting']}{ratio}", flush=True)
 
 

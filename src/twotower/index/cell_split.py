@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 SPLIT_ABOVE = 2.0
 """A cell with more items than this multiple of the usual size is split."""
-DROP_BELOW = 0.1
-"""A cell with fewer items than this share of the usual size is dropped."""
 LEAST_ITEMS = 39
 """Items that each part of a split cell should get: the points per centroid that Faiss recommends."""
 SPLIT_SEED = 1234
@@ -26,10 +24,11 @@ Cells = NDArray[np.int64]
 def balance_cells(
     centroids: Floats, vectors: Floats, cells: Cells, usual_size: float
 ) -> tuple[Floats, Cells]:
-    """Split overfull cells, drop nearly empty ones, and move the other centroids to their vectors' mean.
+    """Split overfull cells, drop empty ones, and move the other centroids to their vectors' mean.
 
     An overfull cell becomes as many cells as its size is multiples of the usual one, by k-means of its
     vectors. Then each vector moves to its nearest centroid. The same arguments give the same result.
+    Small cells stay, as they can be there for the users (see `find_centroids`).
 
     Args:
         centroids: [C, D].
@@ -49,9 +48,9 @@ def balance_cells(
         if len(members) > max(SPLIT_ABOVE * usual_size, 2 * LEAST_ITEMS):
             num_parts = min(round(len(members) / usual_size), len(members) // LEAST_ITEMS)
             parts.append(_split(vectors[members], num_parts))
-        elif len(members) > DROP_BELOW * usual_size:
+        elif len(members):
             parts.append(vectors[members].mean(axis=0, keepdims=True))
-    renewed = np.concatenate(parts or [centroids])
+    renewed = np.concatenate(parts)
     return renewed, nearest(renewed, vectors)
 
 

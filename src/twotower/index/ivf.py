@@ -135,7 +135,7 @@ class IVF(Index):
         return rows_in_cells(self.searched(inner))
 
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
-        """Return an index of these items in which overfull cells are split and nearly empty ones dropped.
+        """Return an index of these items in which overfull cells are split and empty ones dropped.
 
         Codes are not trained: see `balance_cells`. Searches of this index continue meanwhile.
         `nprobe` keeps its share of the cells. The new index has no tombstones.

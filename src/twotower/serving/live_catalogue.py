@@ -14,7 +14,9 @@ import numpy as np
 
 from twotower.bundle.read import Bundle
 from twotower.data.tables import ITEM_ID
+from twotower.index.check import evenly_spaced, has_fixed_search, tune
 from twotower.index.flat_ip import FlatIP
+from twotower.index.ground_truth import RECALL_K, GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
@@ -23,10 +25,13 @@ from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_labe
 from twotower.serving.requests import checked_features, checked_id, known_rows
 from twotower.serving.top_items import SCAN_ROWS
 from twotower.serving.towers import check_embeddings, embed_items
+from twotower.serving.vectors import user_vectors
 
 MIN_CHANGES = 100
 """Fewer added and removed items never need a rebuild."""
 MAX_CHANGED_SHARE = 0.2
+NUM_QUERIES = 500
+"""Users of the bundle that choose the search argument of a new index."""
 NUM_KEPT = 16
 """Conditions whose items are cached, the latest."""
 
@@ -77,6 +82,7 @@ class LiveCatalogue:
         self.index = bundle.index
         self.lock = ReadWriteLock()
         self._rebuilding = threading.Lock()
+        self._queries: Floats | None = None  # of users of the bundle, once an index was made for them
         self._num_built = self._last_built = self.items.num_known  # indexed rows, and the highest of them
 
     def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
@@ -157,7 +163,8 @@ class LiveCatalogue:
     def rebuild(self) -> None:
         """Make a new index of the offered items; searches and changes continue meanwhile.
 
-        Cells are balanced, and no codes are trained. An index without cells is built again.
+        Cells are balanced, and no codes are trained. An index without cells is built again. Users of the
+        bundle then choose its search argument.
         """
         entry = self._bundle.manifest.index
         with self._rebuilding:
@@ -166,7 +173,9 @@ class LiveCatalogue:
                 vectors = self.items.embeddings(rows)
             if not len(rows):
                 return
-            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows, index)
+            if self._queries is None:
+                self._queries = self._embedded_users()
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows, self._queries, index)
             with self.lock.writing():
                 fresh.remove(rows[~self.items.live(rows)])
                 new = np.flatnonzero(self.items.live_mask()[last:]).astype(np.int64) + last + 1
@@ -174,31 +183,46 @@ class LiveCatalogue:
                     fresh.add(self.items.embeddings(new), new)
                 self.index, self._num_built, self._last_built = fresh, len(rows), last
 
+    def _embedded_users(self) -> Floats:
+        """Return the embeddings [Q, D] of evenly spaced users of the bundle; each interest is a query."""
+        rows = evenly_spaced(len(self._bundle.users.values), NUM_QUERIES) + 1
+        found = user_vectors(self._bundle)(rows) if len(rows) else self._bundle.item_embeddings[:0]
+        return found.reshape(-1, self._bundle.item_embeddings.shape[1])
+
 
 def fresh_index(
     spec: Mapping[str, Any],
     search_args: Mapping[str, int],
     vectors: Floats,
     rows: Rows,
+    queries: Floats,
     before: Index | None = None,
 ) -> Index:
     """Return an index of vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
 
     If the index before it has cells, they are balanced, and no codes are trained. If the settings do not fit
-    so few items, search is exact. Search arguments are limited to the new size.
+    so few items, search is exact. The queries [Q, D] choose the search argument; without them it is kept as
+    far as it fits the new size.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
         config = FlatIP.Config()
     elif isinstance(before, IVF):
-        return before.balanced(vectors, rows)
+        return _tuned(before.balanced(vectors, rows), vectors, rows, queries)
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)
     largest = fresh.largest_search_arg
     fresh.set_search_args(
         {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
     )
-    return fresh
+    return _tuned(fresh, vectors, rows, queries)
+
+
+def _tuned(index: Index, vectors: Floats, rows: Rows, queries: Floats) -> Index:
+    """Choose the search argument of an index that has one by queries, if there are any."""
+    if len(queries) and not index.is_exact and not has_fixed_search(index):
+        tune(index, GroundTruth.search(vectors, rows, queries, RECALL_K))
+    return index
 
 
 def item_filter(items: LiveItems, attributes: Attributes) -> Callable[[Mapping[str, Any]], Matches]:

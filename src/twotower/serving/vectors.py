@@ -65,7 +65,7 @@ def write_vectors(
     if context and side == "items":
         raise InputError("context: applies to side=users only; leave it out")
     vectors = (
-        _user_vectors(found, context) if side == "users" else lambda rows: found.item_embeddings[rows - 1]
+        user_vectors(found, context) if side == "users" else lambda rows: found.item_embeddings[rows - 1]
     )
     size = max(1, PART_VALUES // (dim * num_interests))
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
@@ -103,7 +103,8 @@ def write_vectors(
     return f"ok  {num_rows:,} {side}, {each}vectors of {dim} numbers  {out}"
 
 
-def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:
+def user_vectors(bundle: Bundle, context: Mapping[str, Any] = NOTHING) -> Callable[[np.ndarray], Floats]:
+    """Return a function from the rows of users of a bundle to their embeddings at its request time."""
     contexts = bundle.model.contexts
     (given,) = checked_features(contexts, [context], USER_ID, part=CONTEXT)
     num_interactions = bundle.history.counts()
