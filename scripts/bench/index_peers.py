@@ -6,10 +6,10 @@
     python scripts/bench/index_peers.py equal_bytes name=retail folder=vec/retail    (after autofaiss)
     python scripts/bench/index_peers.py table
 
-The folder is that of `enlarge.py`. `scann`, `hnswlib` and `autofaiss` can run in environments of their own,
-which do not need twotower. Indexes of ours fit users that are not measured. Queries per second are those
-of one thread, by processor time, the best of three batches of 1,000 queries; k = 100. A run appends lines to
-`results/index_peers.jsonl`; `table` reads them.
+The folder is that of `enlarge.py`. `hnswlib` and `autofaiss` can run in environments of their own, which do
+not need twotower; `scann` also needs faiss. Indexes of ours fit users that are not measured. Queries per
+second are those of one thread, by processor time, the best of three batches of 1,000 queries; k = 100. A run
+appends lines to `results/index_peers.jsonl`; `table` reads them.
 """
 
 import itertools
@@ -418,6 +418,12 @@ def main() -> None:
         "autofaiss": partial(autofaiss, folder),
         "equal_bytes": partial(equal_bytes, folder, others),
     }
+    if library in ("grid", "scann") and (
+        missing := [t for t in TARGETS if not auto_file(folder, t).is_file()]
+    ):
+        raise SystemExit(
+            f"{folder}: no index of auto for {missing}; first: index_peers.py auto name=... folder=..."
+        )
     for line in libraries[library](items, queries, least):
         written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}
         written["load"] = round(os.getloadavg()[0], 1)

@@ -70,9 +70,8 @@ def index_catalogue(
     def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
         vectors, dim = items.numpy(), items.shape[1]
         rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
-        tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
-        checking = checking[:MAX_QUERIES]
-        checking = checking if len(checking) else tuning[:MAX_QUERIES]
+        tuning, checking = users[::2].numpy(), users[1::2].numpy().reshape(-1, dim)[:MAX_QUERIES]
+        checking = checking if len(checking) else tuning.reshape(-1, dim)[:MAX_QUERIES]
         label_k = min(LABEL_K, max(1, evaluator.max_k // 2))
         labels = functools.partial(_label_lists, users, exact_top, holdout, excluded, label_k)
         index, points, choice = tuned_index(config, vectors, rows, tuning, labels)
@@ -101,7 +100,7 @@ def tuned_index(
     queries: np.ndarray,
     labels: Callable[[], LabelLists] | None = None,
 ) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
-    """Build an index of vectors [N, D] that fits one half of the queries [Q, D], and tune it with the other.
+    """Build an index of vectors [N, D] that fits one half of users [Q, (I,) D], and tune it with the other.
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """

@@ -12,7 +12,7 @@ from twotower.index.ground_truth import GroundTruth, k_of_sample
 from twotower.index.matrix_products import matrix_products
 
 CLUSTERING_SEED, ITERATIONS = 1234, 10
-PER_CENTROID = 100
+SAMPLED_PER_CENTROID = 100
 """Sampled items per centroid, to which those that the queries find are added."""
 FOUND_WEIGHT = 0.5
 """Weight of the items that the queries find, relative to that of the sampled items."""
@@ -53,7 +53,7 @@ def find_centroids(
         num_found: see `count_found`; None: centroids fit the items alone.
         iterations: of k-means; None: as many as Faiss has for an index in cells.
     """
-    sample = np.random.default_rng(CLUSTERING_SEED).permutation(len(vectors))[: PER_CENTROID * nlist]
+    sample = np.random.default_rng(CLUSTERING_SEED).permutation(len(vectors))[: SAMPLED_PER_CENTROID * nlist]
     weights = np.zeros(len(vectors))
     weights[sample] = 1
     if num_found is not None:

@@ -303,12 +303,14 @@ def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
 
 
 def halves(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return two random halves of queries [Q, D], one to build or choose an index, and one to measure it.
+    """Return the queries [., D] of two random halves of users [Q, D] or, with I interests, [Q, I, D].
 
-    A single query is both halves.
+    One is to build or choose an index, the other to measure it. A single user is both halves.
     """
     order = np.random.default_rng(HALVES_SEED).permutation(len(queries))
-    return queries[order[: (len(order) + 1) // 2]], queries[order[len(order) // 2 :]]
+    cut = len(order) // 2
+    one, other = queries[order[: max(1, cut)]], queries[order[cut:]]
+    return one.reshape(-1, queries.shape[-1]), other.reshape(-1, queries.shape[-1])
 
 
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:

@@ -9,7 +9,6 @@ import numpy as np
 
 from twotower.index.check import (
     evenly_spaced,
-    halves,
     has_fixed_search,
     measure_recall,
     recall_curve,
@@ -81,17 +80,22 @@ class ExactState:
 
 
 def exact_states(vectors: np.ndarray, states: Sequence[CatalogueState]) -> list[ExactState | None]:
-    """Return the exact results of each state, None if it is not searched. Pairs of queries take turns."""
+    """Return the exact results of each state, None if it is not searched.
+
+    Pairs of queries take turns, so that each part has as many that turn with the items as others. A query
+    has the same part in all states.
+    """
     return [None if state.queries is None else _exact(vectors, state, state.queries) for state in states]
 
 
 def _exact(vectors: np.ndarray, state: CatalogueState, queries: np.ndarray) -> ExactState:
     live = slice(state.first, state.end)
     whole = GroundTruth.search(vectors[live], np.arange(state.first, state.end), queries, max(KS))
-    pairs = np.arange(len(queries)) // 2 % 2
-    fitted, tuning = halves(np.flatnonzero(pairs == 0))
-    test = {k: whole.part(k, pairs == pairs[-1]) for k in KS}
-    return ExactState(queries[fitted], whole.part(max(KS), tuning), test)
+    parts = state.numbers // 2 % 4
+    fitted, tuning, measured = (np.flatnonzero(np.isin(parts, part)) for part in ([0], [2], [1, 3]))
+    fitted, measured = (each if len(each) else np.arange(len(queries)) for each in (fitted, measured))
+    test = {k: whole.part(k, measured) for k in KS}
+    return ExactState(queries[fitted], whole.part(max(KS), tuning if len(tuning) else fitted), test)
 
 
 def measure_churn(

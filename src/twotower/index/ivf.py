@@ -95,16 +95,20 @@ class IVF(Index):
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """See `Index.train`; cells are those of `centroids`, else fit `queries`, else the vectors alone."""
-        cells, centroids = self.searched(inner), self.centroids
-        if centroids is None and self.queries is not None and self.config.fit_queries:
+        cells, centroids, num_found = self.searched(inner), self.centroids, None
+        if centroids is None and self.config.fit_queries and self.queries is not None and len(self.queries):
             num_found = count_found(vectors, self.queries, round(cells.nlist * self.cell_size))
-            centroids = find_centroids(vectors, cells.nlist, num_found, self.training_iterations)
-        if centroids is not None:
+        if centroids is not None or num_found is not None:
             with matrix_products():
                 for transform in transforms(inner):
                     if not transform.is_trained:
                         transform.train(vectors)
-                    centroids = transform.apply(centroids)
+            if centroids is None:
+                centroids = find_centroids(
+                    transformed(inner, vectors), cells.nlist, num_found, self.training_iterations
+                )
+            else:
+                centroids = transformed(inner, centroids)
             faiss.downcast_index(cells.quantizer).add(centroids)
         super().train(inner, vectors)
 
@@ -157,9 +161,7 @@ class IVF(Index):
             renewed = FaissIndex(faiss.clone_index(self._faiss_index.outer))
         cells = self.searched(renewed.inner)
         quantizer, num_before = faiss.downcast_index(cells.quantizer), cells.nlist
-        clustered, centroids = vectors, quantizer.reconstruct_n(0, num_before)
-        for transform in transforms(renewed.inner):
-            clustered = transform.apply(clustered)
+        clustered, centroids = transformed(renewed.inner, vectors), quantizer.reconstruct_n(0, num_before)
         assigned = cells_of(renewed, cells, rows)
         new = assigned < 0
         assigned[new] = nearest(centroids, clustered[new])
@@ -194,6 +196,13 @@ class IVF(Index):
     @property
     def build_args(self) -> dict[str, int]:
         return {"nlist": self.largest_search_arg}
+
+
+def transformed(inner: Any, vectors: np.ndarray) -> np.ndarray:
+    """Return vectors as the cells inside a rotation or a selection of dimensions get them."""
+    for transform in transforms(inner):
+        vectors = transform.apply(vectors)
+    return vectors
 
 
 @contextmanager

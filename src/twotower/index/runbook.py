@@ -28,12 +28,14 @@ class CatalogueState:
     Attributes:
         changed: share of the items at the start that changed; a deleted and an inserted item count once.
         queries: [Q, D]; None: not searched.
+        numbers: their positions among the queries of the runbook, [Q].
     """
 
     first: int
     end: int
     changed: float
     queries: Floats | None
+    numbers: NDArray[np.int64]
 
 
 class Runbook(Component):
@@ -94,7 +96,7 @@ class Runbook(Component):
         num_start = max(1, round(self.config.start * len(items)))
         start, spare = items[:num_start], items[num_start:]
         liked = start[np.argmax(start @ queries[0])]
-        versions, states = [start], [CatalogueState(0, num_start, 0.0, queries)]
+        versions, states = [start], [CatalogueState(0, num_start, 0.0, queries, np.arange(len(queries)))]
         first = inserted = 0
         gone, new, changed = 0.0, 0.0, 0.0
         for number, step in enumerate(self.config.steps, 1):
@@ -114,8 +116,9 @@ class Runbook(Component):
             end = states[-1].end + len(fresh)
             if first == end:
                 raise InputError(f"runbook.steps: no item is left after step {number}; delete less")
-            asked = asked[evenly_spaced(len(asked), math.ceil(step.get("search", 1.0) * len(asked)))]
-            states.append(CatalogueState(first, end, changed, asked if len(asked) else None))
+            numbers = evenly_spaced(len(asked), math.ceil(step.get("search", 1.0) * len(asked)))
+            searched = asked[numbers] if len(numbers) else None
+            states.append(CatalogueState(first, end, changed, searched, numbers))
         return np.concatenate(versions), states
 
 

@@ -24,7 +24,7 @@ from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced, halves
 from twotower.index.churn import exact_states, measure_churn
-from twotower.index.ground_truth import RECALL_K, as_vectors
+from twotower.index.ground_truth import RECALL_K, as_vectors, vector_blocks
 from twotower.index.index import Chosen, Index
 from twotower.index.lab import LabRow, exact_results, measure
 from twotower.index.runbook import Runbook
@@ -57,7 +57,7 @@ class Vectors:
     trusted_packages: Sequence[str] = ()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return item vectors [N, D] and queries [Q, D].
+        """Return item vectors [N, D] and those of users, [Q, D] or, with I interests, [Q, I, D].
 
         Raises:
             InputError: both or none are given, or a file is not readable.
@@ -99,9 +99,9 @@ class Vectors:
             return read_vectors("run", items), self._sample(read_vectors("run", users))
 
     def _sample(self, vectors: np.ndarray) -> np.ndarray:
-        """Return twice the searched queries, evenly spaced; each interest of a user is a query."""
+        """Return twice as many vectors as are searched, evenly spaced."""
         sampled: np.ndarray = vectors[evenly_spaced(len(vectors), 2 * self.num_queries)]
-        return sampled.reshape(-1, vectors.shape[-1])
+        return sampled
 
 
 def compare_indexes(
@@ -123,9 +123,10 @@ def compare_indexes(
         InputError: the vectors cannot be read, or no settings fit.
     """
     check_new(out)
-    items, queries = vectors.read()
-    items = as_vectors(items, "item vectors")
-    fitted, measured = halves(as_vectors(queries, "queries", items.shape[1]))
+    items, users = vectors.read()
+    for _ in vector_blocks(items, "item vectors"):
+        pass  # they are finite; a file of another type is not converted as a whole
+    fitted, measured = (as_vectors(half, "queries", items.shape[1]) for half in halves(users))
     truths = exact_results(items, measured)
     chosen: dict[str, Chosen] = {}
 
@@ -162,9 +163,9 @@ def follow_runbook(
     """
     check_new(out)
     steps = runbook.build()
-    items, queries = vectors.read()
+    items, users = vectors.read()
     items = as_vectors(items, "item vectors")
-    queries = as_vectors(queries, "queries", items.shape[1])
+    queries = as_vectors(users.reshape(-1, users.shape[-1]), "queries", items.shape[1])
     item_versions, states = steps.run(items, queries)
     exact = exact_states(item_versions, states)
     rows, skipped = measure_cases(

@@ -5,6 +5,7 @@ The cells and codes are those of one build, and so is the order of the vectors, 
 Shapes: N items, D embedding.
 """
 
+import hashlib
 import json
 import logging
 import shlex
@@ -27,14 +28,16 @@ from twotower.index.auto import Auto
 from twotower.index.check import evenly_spaced, halves
 from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Index
+from twotower.index.ivf import IVF
 from twotower.index.list_files import merge_files
 from twotower.serving.vector_files import VectorFiles
 
 LOG = logging.getLogger("twotower")
 TRAIN, TRAINED = "train", "trained"
 """The value of `shard` that trains, and the folder of the trained index."""
-SUFFIX, FACTS = ".index", "shard.json"
-"""End of the name of a share's folder, and the file in it that states its origin."""
+SUFFIX, FACTS, QUERIES = ".index", "shard.json", "queries"
+"""End of the name of a share's folder, the file in it that states its origin, and the key of the queries."""
+FACT_NAMES = {QUERIES: "SHA-256 of the users that the cells fit"}
 NUM_SAMPLED = 2_000
 """Number of users that are read as queries: one half fits and tunes the index, the other half measures it."""
 BUFFER_BYTES = 2**30
@@ -69,7 +72,10 @@ def open_sides(parts: Path, queries: Path | None) -> tuple[VectorFiles, VectorFi
 
 
 def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries [Q, D] that fit and tune an index, and others that check it: of users, else of items."""
+    """Return users [Q, (I,) D] that fit and tune an index, and queries [., D] of others that check it.
+
+    Items take their place if there are none.
+    """
     if users is None:
         LOG.warning(
             "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
@@ -77,9 +83,8 @@ def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.n
         )
     files = users or items
     sample = files.at(evenly_spaced(files.num_rows, NUM_SAMPLED))
-    parts = sample[::2], sample[1::2] if len(sample) > 1 else sample
-    tuning, checking = (part.reshape(-1, items.dim) for part in parts)
-    return tuning, checking
+    checking = sample[1::2] if len(sample) > 1 else sample
+    return sample[::2], checking.reshape(-1, items.dim)
 
 
 def train_shards(parts: Path, queries: Path | None, config: Index.Config, out: Path) -> int:
@@ -96,11 +101,12 @@ def train_shards(parts: Path, queries: Path | None, config: Index.Config, out: P
     path = out / TRAINED
     check_new(path)
     index = mergeable(config, items, "shard").build()
-    index.queries, _ = halves(sampled_queries(users, items)[0])
+    if fits_queries(index.config):
+        index.queries, _ = halves(sampled_queries(users, items)[0])
     positions = np.arange(items.num_rows)[index.config.training_positions(items.num_rows)]
     sample = items.at(positions).reshape(-1, items.dim)
     index.train_empty(sample, items.num_rows)
-    _write(index, path, _facts(items, index.config))
+    _write(index, path, {**_facts(items, index.config), QUERIES: fingerprint(index.queries)})
     seconds = time.perf_counter() - started
     print(f"ok  {index.kind} trained on {len(sample):,} of {items.num_rows:,} items, {seconds:.1f} s  {path}")
     return DONE
@@ -134,8 +140,18 @@ def build_shard(parts: Path, config: Index.Config, shard: Shard, out: Path, comm
     return DONE
 
 
-def open_shards(items: VectorFiles, config: Index.Config, shards: Path, command: str) -> list[Path]:
+def open_shards(
+    items: VectorFiles,
+    config: Index.Config,
+    shards: Path,
+    queries: Path | None,
+    fitted: np.ndarray,
+    command: str,
+) -> list[Path]:
     """Check that all shares are of one training, and of these items and settings.
+
+    Args:
+        queries: files of users, whose embeddings `fitted` [Q, D] the cells must fit.
 
     Returns:
         The trained index file and those of all shares, in order.
@@ -144,7 +160,9 @@ def open_shards(items: VectorFiles, config: Index.Config, shards: Path, command:
         InputError: a share is missing, damaged or of another training.
     """
     expected, command = _facts(items, config), f"{command} {shlex.quote(f'out={shards}')}"
-    trained = _check(shards / TRAINED, expected, f"{command} shard={TRAIN}")
+    used = fingerprint(fitted if fits_queries(config) else None)
+    typed = f" {shlex.quote(f'queries={queries}')}" if queries else ""
+    trained = _check(shards / TRAINED, {**expected, QUERIES: used}, f"{command} shard={TRAIN}{typed}")
     parts = all_parts("shards", shards, command, SUFFIX)
     for path, shard in parts.items():
         facts = {**expected, "trained": trained["sha256"], "shard": str(shard)}
@@ -195,6 +213,16 @@ def _write_shares(config: Index.Config, vectors: np.ndarray, queries: np.ndarray
     return files
 
 
+def fits_queries(config: Index.Config) -> bool:
+    """Return whether the cells of an index of these settings fit queries."""
+    return isinstance(config, IVF.Config) and config.fit_queries
+
+
+def fingerprint(queries: np.ndarray | None) -> str | None:
+    """Return the SHA-256 of the queries that cells fit; None: they fit the items alone."""
+    return None if queries is None else hashlib.sha256(np.ascontiguousarray(queries).tobytes()).hexdigest()
+
+
 def mergeable(config: Index.Config, items: VectorFiles, key: str) -> Index.Config:
     """Return the settings for these items; raises InputError if they do not fit, or cannot be merged."""
     config.check_sizes(items.dim, items.num_rows)
@@ -235,5 +263,5 @@ def _check(path: Path, expected: dict[str, Any], command: str) -> dict[str, Any]
         sha256 = file_sha256(path / INDEX)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error!s:.200}); {remedy}") from error
-    check_facts(path, facts, {**expected, "sha256": sha256}, command)
+    check_facts(path, facts, {**expected, "sha256": sha256}, command, FACT_NAMES)
     return facts

@@ -61,20 +61,21 @@ def build_index(
     files: list[Path] = []
     if on_disk or shards:
         config = mergeable(config, items, "shards" if shards else "on_disk")
-        files = open_shards(items, config, shards, command) if shards else []
+    users_to_tune, checking = sampled_queries(users, items)
+    fitted, tuning = halves(users_to_tune)
+    if shards:
+        files = open_shards(items, config, shards, queries, fitted, command)
     with new_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
         with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
             items.copy_to(file, writer=writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
-        tuning, checking = sampled_queries(users, items)
         rows = np.arange(items.num_rows)
         choice = None
         if on_disk or shards:
-            fitted, tuning = halves(tuning)
             index = merged_index(config, vectors, fitted, files, folder / INDEX, on_disk)
             points = tune(index, GroundTruth.search(vectors, rows, tuning, RECALL_K))
         else:
-            index, points, choice = tuned_index(config, vectors, rows, tuning)
+            index, points, choice = tuned_index(config, vectors, rows, users_to_tune)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         index.save(folder / INDEX)
         seconds = time.perf_counter() - started

@@ -87,6 +87,24 @@ def test_recall_is_that_of_the_live_items_and_both_kinds_of_cells_are_measured()
     assert after < 0.9 * before
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 7, 42])
+def test_measured_queries_neither_fit_nor_tune(number: int) -> None:
+    queries = vectors(number)
+    versions, states = runbook({"replace": 0.2, "search": 0.5}, turn=0.0).run(vectors(300), queries)
+    start, later = exact_states(versions, states)
+    assert start is not None
+    assert later is not None
+    used = {query.tobytes() for query in (*start.fitted, *start.tuning.queries, *later.tuning.queries)}
+    measured = {query.tobytes() for each in (start, later) for query in each.test[100].queries}
+    assert used
+    assert measured
+    if number > 6:
+        assert not used & measured
+        assert not {query.tobytes() for query in start.fitted} & {
+            query.tobytes() for query in start.tuning.queries
+        }
+
+
 def test_an_index_chosen_by_measurement_is_one_of_its_candidates() -> None:
     versions, states = runbook({"replace": 0.2}).run(vectors(300), QUERIES)
     config = Auto.Config(max_bytes_per_item=1e6, candidates=["flat_ip"])

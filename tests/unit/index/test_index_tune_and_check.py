@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import OperatingPoint, check, choose_point, rehearse, tune
+from twotower.index.check import OperatingPoint, check, choose_point, halves, rehearse, tune
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.hnsw import HNSW
@@ -136,3 +136,13 @@ def test_rehearsal_has_the_cells_of_the_real_size() -> None:
     assert rehearsed.build_args == {"nlist": 316}
     assert rehearsed.search_args == {"nprobe": 300}
     assert rehearsed.num_vectors == 20_000
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 3), (8, 3), (5, 2, 3)])
+def test_halves_have_different_users_with_all_their_interests(shape: tuple[int, ...]) -> None:
+    users = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    one, other = ({tuple(query) for query in half.tolist()} for half in halves(users))
+    assert one | other == {tuple(query) for query in users.reshape(-1, 3).tolist()}
+    assert (one == other) if len(users) == 1 else not one & other
+    for user in users.reshape(len(users), -1, 3).tolist():
+        assert len({tuple(query) in one for query in user}) == 1

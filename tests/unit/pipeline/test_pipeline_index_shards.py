@@ -143,6 +143,11 @@ def test_shares_that_do_not_add_up_are_refused(items, users, tmp_path):
     with pytest.raises(InputError, match=r"trained: there is no such folder; type: .* shard=train"):
         build_shard(items, config, first, folder, COMMAND)
     write_shards(items, config, folder)
+    refused(
+        r"trained: its SHA-256 of the users .*; move it away, and type: .* shard=train queries=.*/users.par"
+    )
+    shutil.rmtree(folder)
+    write_shards(items, config, folder, users)
     with pytest.raises(InputError, match=r"part-1-of-3\.index: exists, and is never overwritten"):
         build_shard(items, config, first, folder, COMMAND)
     refused(
@@ -159,7 +164,7 @@ def test_shares_that_do_not_add_up_are_refused(items, users, tmp_path):
     shutil.copytree(folder / "part-1-of-3.index", second)
     refused("part-2-of-3.index: its shard is 1/3, expected 2/3; move it away, and type: .* shard=2/3")
     shutil.rmtree(second)
-    other = write_shards(items, IVFSQ.Config(nlist=7, min_recall=0.9), tmp_path / "other")
+    other = write_shards(items, IVFSQ.Config(nlist=7, min_recall=0.9), tmp_path / "other", users)
     facts = json.loads((other / second.name / "shard.json").read_text())
     shutil.copytree(other / second.name, second)
     (second / "shard.json").write_text(json.dumps({**facts, "index.min_recall": 0.95, "trained": "def"}))
