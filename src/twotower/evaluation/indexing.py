@@ -57,7 +57,7 @@ def index_catalogue(
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    One half of the users of the holdout chooses the search arguments, the other half measures. The report has
+    One half of the users of the holdout fits and tunes the index, the other half measures. The report has
     the metrics of the lists that a service returns minus those of exact search.
 
     Args:
