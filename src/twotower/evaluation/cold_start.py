@@ -114,10 +114,10 @@ def live_index(
     """Return an index, tuned without cold items, which are then added as by a service, and its vectors."""
     vectors: NDArray[np.float32] = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
-    queries = encode_every_user(model, dataset.valid).reshape(-1, vectors.shape[1])
+    users = encode_every_user(model, dataset.valid)
     if getattr(config, "max_label_loss", None):  # which would need lists of targets without cold items
         config = config.model_copy(update={"max_label_loss": None})
-    index, *_ = tuned_index(config, vectors[warm - 1], warm, queries)
+    index, *_ = tuned_index(config, vectors[warm - 1], warm, users)
     if len(cold):
         vectors[cold - 1] = embed_new_items(model, dataset.item_table.iloc[cold - 1])
         index.add(vectors[cold - 1], cold)

@@ -72,8 +72,8 @@ def index_catalogue(
         rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
         tuning, checking = users[::2].numpy(), users[1::2].numpy().reshape(-1, dim)[:MAX_QUERIES]
         checking = checking if len(checking) else tuning.reshape(-1, dim)[:MAX_QUERIES]
-        label_k = min(LABEL_K, max(1, evaluator.max_k // 2))
-        labels = functools.partial(_label_lists, users, exact_top, holdout, excluded, label_k)
+        label_k = min(LABEL_K, evaluator.max_k)
+        labels = functools.partial(_label_lists, users, exact_top, holdout, excluded, label_k, len(vectors))
         index, points, choice = tuned_index(config, vectors, rows, tuning, labels)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         served = exact
@@ -118,7 +118,12 @@ def tuned_index(
 
 
 def _label_lists(
-    users: Tensor, top: NDArray[np.int64], holdout: Holdout, excluded: ExcludedPairs | None, k: int
+    users: Tensor,
+    top: NDArray[np.int64],
+    holdout: Holdout,
+    excluded: ExcludedPairs | None,
+    k: int,
+    num_items: int,
 ) -> LabelLists:
     """Return the first 2k of exact lists [Q, K]. Evenly spaced users stand for all with targets there."""
     top = top[:, : 2 * k]
@@ -126,16 +131,16 @@ def _label_lists(
     owners = np.repeat(np.arange(num_users), np.diff(holdout.target_offsets))
     targets = np.unique(pair_keys(owners, holdout.target_items, width))
     counts = np.bincount(targets // (width + 1), minlength=num_users)
-    is_target = np.isin(pair_keys(np.arange(num_users)[:, None], top, width), targets) & (top > 0)
+    is_target = contains(targets, pair_keys(np.arange(num_users)[:, None], top, width)) & (top > 0)
     with_targets = np.flatnonzero(is_target.any(axis=1))
     kept = with_targets[evenly_spaced(len(with_targets), MAX_LISTS)]
     share = len(kept) / max(1, len(with_targets)) * num_users
-    num_seen = np.bincount(excluded[0] if excluded else [], minlength=num_users)
+    num_fetched = k + np.bincount(excluded[0] if excluded else [], minlength=num_users)[kept]
     return LabelLists(
         queries=users[torch.from_numpy(kept)].reshape(len(kept), -1, users.shape[-1]).numpy(),
         items=top[kept].astype(np.int64) - 1,
         weights=is_target[kept] / (np.minimum(k, counts[kept, None]) * share),
-        num_fetched=k + num_seen[kept],
+        num_fetched=np.where(num_fetched < SCAN_SHARE * num_items, num_fetched, 0),
         k=k,
     )
 

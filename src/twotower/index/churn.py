@@ -21,6 +21,7 @@ from twotower.index.ivf import IVF
 from twotower.index.runbook import CatalogueState
 
 KS = (10, 100)
+PARTS_SEED = 0
 NUM_TIMED = 300
 """Queries that are timed one by one."""
 REPEATS = 3
@@ -82,16 +83,20 @@ class ExactState:
 def exact_states(vectors: np.ndarray, states: Sequence[CatalogueState]) -> list[ExactState | None]:
     """Return the exact results of each state, None if it is not searched.
 
-    Pairs of queries take turns, so that each part has as many that turn with the items as others. A query
-    has the same part in all states.
+    Pairs of queries are divided at random, so that each part has as many that turn with the items as others.
+    A query has the same part in all states.
     """
-    return [None if state.queries is None else _exact(vectors, state, state.queries) for state in states]
+    num_pairs = -(-len(states[0].numbers) // 2)
+    parts = np.random.default_rng(PARTS_SEED).permutation(num_pairs) % 4
+    return [
+        None if state.queries is None else _exact(vectors, state, state.queries, parts[state.numbers // 2])
+        for state in states
+    ]
 
 
-def _exact(vectors: np.ndarray, state: CatalogueState, queries: np.ndarray) -> ExactState:
+def _exact(vectors: np.ndarray, state: CatalogueState, queries: np.ndarray, parts: np.ndarray) -> ExactState:
     live = slice(state.first, state.end)
     whole = GroundTruth.search(vectors[live], np.arange(state.first, state.end), queries, max(KS))
-    parts = state.numbers // 2 % 4
     fitted, tuning, measured = (np.flatnonzero(np.isin(parts, part)) for part in ([0], [2], [1, 3]))
     fitted, measured = (each if len(each) else np.arange(len(queries)) for each in (fitted, measured))
     test = {k: whole.part(k, measured) for k in KS}

@@ -26,7 +26,7 @@ class LabelLists:
         items: [U, M] positions of the items in the catalogue, best first, without those that a service
             removes; -1 after the end.
         weights: [U, M] share of each item in recall@k, the mean over users; 0 if it is not a target.
-        num_fetched: [U] results that a service asks the index for.
+        num_fetched: [U] results that a service asks the index for; 0 if it scores all items instead.
         k: length of the list of a service.
     """
 
@@ -48,11 +48,12 @@ class LabelLists:
         """
         if not len(rows):
             return 0.0, (0.0, 0.0)
-        is_listed = self._found(index, rows)
-        is_listed &= is_listed.cumsum(axis=1) <= self.k
+        is_found = self._found(index, rows)
+        is_listed = is_found & (is_found.cumsum(axis=1) <= self.k)
+        is_listed[self.num_fetched == 0] = np.arange(rows.shape[1]) < self.k
         changes = (self.weights * is_listed).sum(axis=1) - self.weights[:, : self.k].sum(axis=1)
         spread = Z95 * float(np.sqrt((changes**2).sum()))
-        if not changes.any():
+        if not changes.any() and not index.is_exact:
             spread = min(RULE_OF_THREE, len(rows)) * self.recall / len(rows)
         change = float(changes.sum())
         return change, (change - spread, change + spread)

@@ -116,7 +116,10 @@ class Runbook(Component):
             end = states[-1].end + len(fresh)
             if first == end:
                 raise InputError(f"runbook.steps: no item is left after step {number}; delete less")
-            numbers = evenly_spaced(len(asked), math.ceil(step.get("search", 1.0) * len(asked)))
+            num_pairs = -(-len(asked) // 2)
+            pairs = evenly_spaced(num_pairs, math.ceil(step.get("search", 1.0) * num_pairs))
+            numbers = (2 * pairs[:, None] + np.arange(2)).ravel()
+            numbers = numbers[numbers < len(asked)]
             searched = asked[numbers] if len(numbers) else None
             states.append(CatalogueState(first, end, changed, searched, numbers))
         return np.concatenate(versions), states

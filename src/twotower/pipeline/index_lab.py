@@ -45,7 +45,7 @@ class Vectors:
 
     Attributes:
         queries: file of user vectors; None: item vectors are the queries.
-        num_queries: number of queries that are searched. As many others fit the indexes; all are evenly
+        num_queries: number of users that are searched. As many others fit the indexes; all are evenly
             spaced, and of too few, one half fits.
         trusted_packages: packages whose classes the run can name.
     """

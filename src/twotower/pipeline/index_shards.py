@@ -37,7 +37,6 @@ TRAIN, TRAINED = "train", "trained"
 """The value of `shard` that trains, and the folder of the trained index."""
 SUFFIX, FACTS, QUERIES = ".index", "shard.json", "queries"
 """End of the name of a share's folder, the file in it that states its origin, and the key of the queries."""
-FACT_NAMES = {QUERIES: "SHA-256 of the users that the cells fit"}
 NUM_SAMPLED = 2_000
 """Number of users that are read as queries: one half fits and tunes the index, the other half measures it."""
 BUFFER_BYTES = 2**30
@@ -160,9 +159,14 @@ def open_shards(
         InputError: a share is missing, damaged or of another training.
     """
     expected, command = _facts(items, config), f"{command} {shlex.quote(f'out={shards}')}"
-    used = fingerprint(fitted if fits_queries(config) else None)
-    typed = f" {shlex.quote(f'queries={queries}')}" if queries else ""
-    trained = _check(shards / TRAINED, {**expected, QUERIES: used}, f"{command} shard={TRAIN}{typed}")
+    path, typed = shards / TRAINED, f" {shlex.quote(f'queries={queries}')}" if queries else ""
+    train = f"{command} shard={TRAIN}{typed}"
+    trained = _check(path, expected, train)
+    if trained.get(QUERIES) != fingerprint(fitted if fits_queries(config) else None):
+        raise InputError(
+            f"{path}: its cells fit other users than queries={queries or 'null'}; type the queries of "
+            f"shard={TRAIN}, or move it away, and type: {train}"
+        )
     parts = all_parts("shards", shards, command, SUFFIX)
     for path, shard in parts.items():
         facts = {**expected, "trained": trained["sha256"], "shard": str(shard)}
@@ -263,5 +267,5 @@ def _check(path: Path, expected: dict[str, Any], command: str) -> dict[str, Any]
         sha256 = file_sha256(path / INDEX)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error!s:.200}); {remedy}") from error
-    check_facts(path, facts, {**expected, "sha256": sha256}, command, FACT_NAMES)
+    check_facts(path, facts, {**expected, "sha256": sha256}, command)
     return facts

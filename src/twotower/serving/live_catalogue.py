@@ -220,7 +220,7 @@ def fresh_index(
 
 def _tuned(index: Index, vectors: Floats, rows: Rows, queries: Floats) -> Index:
     """Choose the search argument of an index that has one by queries, if there are any."""
-    if len(queries) and not index.is_exact and not has_fixed_search(index):
+    if len(queries) and index.search_args and not has_fixed_search(index):
         tune(index, GroundTruth.search(vectors, rows, queries, RECALL_K))
     return index
 

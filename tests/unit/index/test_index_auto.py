@@ -1,5 +1,6 @@
 """`index=auto`: candidates measured on a sample, costs predicted for all items."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from twotower.index.candidates import Candidate, IndexChoice, numbers_of_cells
 from twotower.index.check import check
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
+from twotower.index.hnsw import HNSW
 from twotower.index.index import Index
 from twotower.index.label_lists import LabelLists
 
@@ -144,7 +146,12 @@ def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
         k=2,
     )
     assert lists.recall == 0.5
-    assert lists.difference(index_of([0, 1, 2, 3]), lists.items) == (0.0, (-3 * 0.5 / 4, 3 * 0.5 / 4))
+    assert lists.difference(index_of([0, 1, 2, 3]), lists.items) == (0.0, (0.0, 0.0))
+    graph = HNSW.Config().build()
+    graph.build(np.array([[10, 0], [9, 0], [8, 0], [7, 0]], dtype=np.float32), np.arange(4))
+    assert lists.difference(graph, lists.items) == (0.0, (-3 * 0.5 / 4, 3 * 0.5 / 4))
+    scanned = dataclasses.replace(lists, num_fetched=np.zeros(4, dtype=np.int64))  # all items are scored
+    assert scanned.difference(index_of([1, 3]), lists.items)[0] == 0.0
     difference, interval = lists.difference(index_of([0, 2, 3]), lists.items)  # one lost, and one gained
     spread = 1.96 * (2 * 0.25**2) ** 0.5
     assert (difference, interval) == (0.0, pytest.approx((-spread, spread)))

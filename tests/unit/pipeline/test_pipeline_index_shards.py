@@ -144,7 +144,8 @@ def test_shares_that_do_not_add_up_are_refused(items, users, tmp_path):
         build_shard(items, config, first, folder, COMMAND)
     write_shards(items, config, folder)
     refused(
-        r"trained: its SHA-256 of the users .*; move it away, and type: .* shard=train queries=.*/users.par"
+        r"trained: its cells fit other users than queries=.*/users.parquet; type the queries of shard=train, "
+        r"or move it away, and type: .* shard=train queries=.*/users.parquet"
     )
     shutil.rmtree(folder)
     write_shards(items, config, folder, users)
