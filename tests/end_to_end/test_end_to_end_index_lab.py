@@ -53,8 +53,11 @@ def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str])
     events = EventAccumulator(str(out)).Reload()
     assert events.Tags()["images"] == ["index_lab/recall_and_speed", "index_lab/recall_and_memory"]
     table = events.Tensors("index_lab/table/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert table.startswith("| index | search | recall@1 |")
-    assert len(table.splitlines()) == 2 + len(report["rows"])
+    heading, *rows = table.removeprefix("```\n").removesuffix("\n```").splitlines()
+    assert heading.split()[:3] == ["index", "search", "recall@1"]
+    assert {row.partition("  ")[0] for row in rows} == {each["name"] for each in report["rows"]}
+    assert len(rows) == len(report["rows"])
+    assert {len(row) for row in rows} == {len(heading)}  # aligned
     again = run_script("index_lab", *files, f"out={out}", CASES)
     assert again.returncode == 2
     assert "is never overwritten" in again.stderr

@@ -82,9 +82,13 @@ class LabReport:
     def write_events(self, folder: Path) -> None:
         """Write the figures and the table for TensorBoard."""
         named = {f"index_lab/{name.replace(' ', '_')}": each for name, each in self.figures.items()}
-        lines = [self.headings, ["---"] * len(self.headings), *self.rows]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        write_lab_summaries(folder, named, {"index_lab/table": table})
+        lines = [self.headings, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = (
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines
+        )
+        table = "\n".join(aligned)  # as code, because TensorBoard breaks the numbers of narrow columns
+        write_lab_summaries(folder, named, {"index_lab/table": f"```\n{table}\n```"})
 
 
 def headings(row: LabRow) -> list[str]:
