@@ -35,7 +35,7 @@ from twotower.serving.vectors import write_vectors
 Row = TypeVar("Row")
 LOG = logging.getLogger("twotower")
 REPORT, PAGE = "report.json", "index.html"
-WIDE = 150
+WIDE = 200
 """Columns of a table that is written to a file or pipe."""
 
 
