@@ -149,7 +149,7 @@ def grid(
                 known.append(recall(items, queries, least, found.rows))
                 line = {
                     "setting": f"{index.kind} {index.build_args} {search_args}{' plain' * (not is_fitted)}",
-                    "cells": list(cells),
+                    "cells": cells,
                     "search": search_args,
                     "recall": known[-1],
                     "rate": rate,
@@ -161,7 +161,7 @@ def grid(
                 if known[-1] > max(TARGETS) or known[-1] - known[-3] < 0.001:
                     break
     for target, line, config in best(lines):
-        index = built(config, items, found_centroids[tuple(line["cells"])])
+        index = built(config, items, found_centroids[line["cells"]])
         index.set_search_args(line["search"])
         yield in_turn_with_auto(folder, target, line, index.search, items, queries, least)
 

@@ -97,7 +97,7 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
 
 
 def has_fixed_search(index: Index) -> bool:
-    """Return whether the settings fix the search argument."""
+    """Return whether the settings fix the search argument, or there is none."""
     return all(getattr(index.config, name, None) is not None for name in index.search_args)
 
 

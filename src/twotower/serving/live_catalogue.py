@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,7 +82,6 @@ class LiveCatalogue:
         self.index = bundle.index
         self.lock = ReadWriteLock()
         self._rebuilding = threading.Lock()
-        self._queries: Floats | None = None  # of users of the bundle, once an index was made for them
         self._num_built = self._last_built = self.items.num_known  # indexed rows, and the highest of them
 
     def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
@@ -173,9 +172,9 @@ class LiveCatalogue:
                 vectors = self.items.embeddings(rows)
             if not len(rows):
                 return
-            if self._queries is None:
-                self._queries = self._embedded_users()
-            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows, self._queries, index)
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows, index)
+            if not has_fixed_search(fresh) and len(self._embedded_users):
+                tune(fresh, GroundTruth.search(vectors, rows, self._embedded_users, RECALL_K))
             with self.lock.writing():
                 fresh.remove(rows[~self.items.live(rows)])
                 new = np.flatnonzero(self.items.live_mask()[last:]).astype(np.int64) + last + 1
@@ -183,6 +182,7 @@ class LiveCatalogue:
                     fresh.add(self.items.embeddings(new), new)
                 self.index, self._num_built, self._last_built = fresh, len(rows), last
 
+    @cached_property
     def _embedded_users(self) -> Floats:
         """Return the embeddings [Q, D] of evenly spaced users of the bundle; each interest is a query."""
         rows = evenly_spaced(len(self._bundle.users.values), NUM_QUERIES) + 1
@@ -195,34 +195,25 @@ def fresh_index(
     search_args: Mapping[str, int],
     vectors: Floats,
     rows: Rows,
-    queries: Floats,
     before: Index | None = None,
 ) -> Index:
     """Return an index of vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
 
     If the index before it has cells, they are balanced, and no codes are trained. If the settings do not fit
-    so few items, search is exact. The queries [Q, D] choose the search argument; without them it is kept as
-    far as it fits the new size.
+    so few items, search is exact. Search arguments are limited to the new size.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
         config = FlatIP.Config()
     elif isinstance(before, IVF):
-        return _tuned(before.balanced(vectors, rows), vectors, rows, queries)
+        return before.balanced(vectors, rows)
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)
     largest = fresh.largest_search_arg
     fresh.set_search_args(
         {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
     )
-    return _tuned(fresh, vectors, rows, queries)
-
-
-def _tuned(index: Index, vectors: Floats, rows: Rows, queries: Floats) -> Index:
-    """Choose the search argument of an index that has one by queries, if there are any."""
-    if len(queries) and index.search_args and not has_fixed_search(index):
-        tune(index, GroundTruth.search(vectors, rows, queries, RECALL_K))
-    return index
+    return fresh
 
 
 def item_filter(items: LiveItems, attributes: Attributes) -> Callable[[Mapping[str, Any]], Matches]:

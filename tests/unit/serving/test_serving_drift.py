@@ -86,7 +86,7 @@ def test_a_rebuilt_index_holds_what_is_offered(retriever):
     assert index is not old
     assert index.config == old.config
     rows = index.rows
-    vectors, users = retriever._items.embeddings(rows), retriever.catalogue._embedded_users()
+    vectors, users = retriever._items.embeddings(rows), retriever.catalogue._embedded_users
     truth = GroundTruth.search(vectors, rows, users, 100)
     assert truth.recall(index.search(users, 100).rows) >= index.config.target_recall
     np.testing.assert_array_equal(index.rows, retriever._items.live_rows())
@@ -123,26 +123,32 @@ def test_so_few_items_that_the_spec_does_not_fit_are_searched_exactly(tmp_path):
 def test_no_more_cells_are_visited_than_there_are():
     spec = IVFFlat.Config(nlist=None).spec()
     vectors = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
-    fresh = fresh_index(spec, {"nprobe": 7}, vectors, np.arange(1, 101), vectors[:0])
+    fresh = fresh_index(spec, {"nprobe": 7}, vectors, np.arange(1, 101))
     assert fresh.build_args == {"nlist": 2}  # 39 vectors a cell
     assert fresh.search_args == {"nprobe": 2}
-    kept = fresh_index(spec, {"nprobe": 1}, vectors, np.arange(1, 101), vectors[:0])
+    kept = fresh_index(spec, {"nprobe": 1}, vectors, np.arange(1, 101))
     assert kept.search_args == {"nprobe": 1}
 
 
-def test_users_choose_the_search_argument_of_a_new_index_unless_the_settings_fix_it():
-    vectors = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
-    rows, users = np.arange(1, 2001), vectors[:50] + 0.1
-    truth = GroundTruth.search(vectors, rows, users, 100)
-    config = IVFFlat.Config(nlist=40, target_recall=0.9, min_recall=0.5)
-    fresh = fresh_index(config.spec(), {"nprobe": 1}, vectors, rows, users)
-    assert truth.recall(fresh.search(users, 100).rows) >= 0.9
-    assert 1 < fresh.search_args["nprobe"] < 40
-    fresh.set_search_args({"nprobe": 1})
-    balanced = fresh_index(config.spec(), {"nprobe": 1}, vectors, rows, users, fresh)
-    assert truth.recall(balanced.search(users, 100).rows) >= 0.9
-    fixed = config.model_copy(update={"nprobe": 2})
-    assert fresh_index(fixed.spec(), {"nprobe": 2}, vectors, rows, users).search_args == {"nprobe": 2}
+@pytest.mark.parametrize("nprobe", [None, 2])
+def test_users_choose_the_search_argument_of_a_new_index_unless_the_settings_fix_it(tmp_path, nprobe):
+    kind = IVFFlat.Config(nlist=8, nprobe=nprobe, target_recall=0.9, min_recall=0.5).build()
+    tiny_bundle.write(tmp_path / "bundle", kind=kind, history_items="tower")
+    retriever = Retriever.open(tmp_path / "bundle", ["strangers"])
+    catalogue = retriever.catalogue
+    for is_balanced in (True, False):
+        catalogue.index.set_search_args({"nprobe": 1})
+        if not is_balanced:
+            catalogue.index = FlatIP.Config().build()
+        catalogue.rebuild()
+        index = catalogue.index
+        users, vectors = catalogue._embedded_users, retriever._items.embeddings(index.rows)
+        truth = GroundTruth.search(vectors, index.rows, users, 100)
+        if nprobe is None:
+            assert truth.recall(index.search(users, 100).rows) >= 0.9
+            assert 1 < index.search_args["nprobe"] < index.largest_search_arg
+        elif not is_balanced:
+            assert index.search_args == {"nprobe": nprobe}
 
 
 def test_cells_are_balanced_and_not_trained_again(retriever, monkeypatch):
