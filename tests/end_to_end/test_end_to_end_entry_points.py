@@ -35,13 +35,13 @@ GROUPS = {
     "embed": {"launcher"},
     "build_data": {"data", "split"},
     "index_lab": {"runbook"},
-    **{command: set() for command in ("export", "serve", "recommend", "export_live", "nightly")},
+    **{command: set() for command in ("clean", "export", "serve", "recommend", "export_live", "nightly")},
 }
 KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
     for command in GROUPS
 } | {"train": set(RunKeys.model_fields) | SWEEP_ONLY - groups()}
-for command_without_run in ("build_index", "build_data"):
+for command_without_run in ("build_index", "build_data", "clean"):
     KEYS[command_without_run].remove("trusted_packages")
 Command = Callable[..., str]
 

@@ -61,6 +61,14 @@ class OutKeys(RunFolderKeys):
     out: Text
 
 
+class CleanKeys(Config):
+    """Keys of `twotower clean`."""
+
+    output_root: Text
+    delete: list[Literal["failed", "rejected", "caches", "checkpoints"]]
+    debug: bool
+
+
 class RecommendKeys(OutKeys):
     """Keys of `twotower recommend`; the service's rules check the filters."""
 
@@ -156,6 +164,7 @@ COMMANDS: dict[str, type[Config]] = {
     "rebuild_bundle": DerivedRunKeys,
     "reindex": DerivedRunKeys,
     "evaluate": EvaluateKeys,
+    "clean": CleanKeys,
     "export": RunFolderKeys,
     "serve": ServiceConfig,
     "recommend": RecommendKeys,

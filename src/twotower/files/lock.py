@@ -39,6 +39,20 @@ def lock_folder(folder: Path, what: str, patience_seconds: float = 0.0) -> Itera
         lock.release()
 
 
+def is_locked(folder: Path, what: str) -> bool:
+    """Return whether a process has locked a folder."""
+    path = folder / f".{what}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))

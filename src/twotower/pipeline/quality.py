@@ -138,7 +138,8 @@ def _baseline_runner(
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
     key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    folder = Path(job.config.output_root) / ".cache" / "baselines" if job.config.cache else None
+    cache = Path(job.config.output_root) / ".cache" / "baselines" / dataset.fingerprint
+    folder = cache if job.config.cache else None
     return BaselineRunner(past, holdout, evaluator, BaselineCache(folder, key))
 
 
