@@ -46,6 +46,11 @@ class Loss(Component, nn.Module, ABC):
             """How the loss uses impressions without a click; with `nothing` they are refused."""
             return "query_negatives"
 
+        @property
+        def trains_probabilities(self) -> bool:
+            """Whether the sigmoid of a logit is the probability of a click."""
+            return self.impressions == "examples"
+
         def scoring(self) -> ScoringConfig:
             """Return how the logits are computed."""
             return ScoringConfig()

@@ -7,8 +7,8 @@ from twotower.metrics.metric import Floats
 class Calibration(RatioMetric):
     """calibration = sum of p / number of 1s, p = sigma(score / temperature): expected over observed clicks.
 
-    1 is calibrated, above 1 probabilities are too high; no direction is better. It reads scores as
-    probabilities, which only a loss of labels (`bce`) trains; additional sampled negatives lower them.
+    1 is calibrated, above 1 probabilities are too high; no direction is better. It is left
+    out if the loss trains no probabilities: `bce` does; additional sampled negatives lower them.
 
     Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, section 2.
 
@@ -19,6 +19,7 @@ class Calibration(RatioMetric):
 
     name = "calibration"
     higher_is_better = None
+    reads_probabilities = True
 
     def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's expected and observed clicks."""

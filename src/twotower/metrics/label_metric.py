@@ -5,7 +5,7 @@ Shapes: E examples: positives (label 1) and impressions without a click (label 0
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,9 @@ class LabelMetric(Metric):
     Its key is its name: `auc`. It is reported if the data has impressions without a click. A weight counts as
     the number of copies of an example.
     """
+
+    reads_probabilities: ClassVar[bool] = False
+    """Whether it reads `Scored.probabilities`, so that it is left out if the loss trains none."""
 
     @abstractmethod
     def value(self, scored: Scored) -> float | None:

@@ -9,8 +9,8 @@ from twotower.metrics.metric import Floats
 class LogLoss(RatioMetric):
     """log_loss = the mean of -log p over the 1s and -log(1 - p) over the 0s, p = sigma(score / temperature).
 
-    In nats; a constant probability of .5 has a log loss of log 2 = .693. It reads scores as probabilities,
-    which only a loss of labels (`bce`) trains.
+    In nats; a constant probability of .5 has a log loss of log 2 = .693. It is left out if the loss trains no
+    probabilities: `bce` does.
 
     >>> scored = Scored.from_lists(users=[0, 1], labels=[1, 0], logits=[0, 0])
     >>> round(LogLoss.Config().build().value(scored), 6)
@@ -19,6 +19,7 @@ class LogLoss(RatioMetric):
 
     name = "log_loss"
     higher_is_better = False
+    reads_probabilities = True
 
     def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's weighted losses and weights."""

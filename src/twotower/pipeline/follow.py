@@ -33,7 +33,7 @@ def follow() -> None:
     dataset = load_dataset(config, rebuild=False)  # rank 0 has just written the cache
     if dataset.identity != told["data"]:
         raise InputError(f"data: rank {rank()} reads other data than rank 0; copy the files of rank 0 to it")
-    evaluator = config.metrics.build(metric_data(dataset, config.features.item))
+    evaluator = config.evaluated_metrics().build(metric_data(dataset, config.features.item))
     callback = agreed(None) if told["has_callback"] else None
     # Rank 0 rehearses the index; all compute the first loss.
     context = TrainContext(config.trainer, Path(told["folder"]), lambda: None, callback)

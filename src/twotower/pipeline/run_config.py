@@ -169,12 +169,24 @@ class RunConfig(RunKeys, TrainingConfig):
             if trainer is not None and trainer.accelerator != "cpu":
                 yield Problem(key, "tables are divided on CPUs only; set trainer.accelerator=cpu")
 
+    def evaluated_metrics(self) -> Evaluator.Config:
+        """Return the metrics without metrics of probabilities if the loss trains none."""
+        if self.loss.trains_probabilities:
+            return self.metrics
+        kinds = {
+            name: kind
+            for name, kind in self.metrics.kinds.items()
+            if not getattr(kind.owner, "reads_probabilities", False)
+        }
+        return self.metrics.model_copy(update={"kinds": kinds})
+
     def _monitored(self) -> dict[str, bool | None] | None:
         """Return the metrics that `trainer.monitor` may name; None if the metrics are not known."""
         metrics: Evaluator.Config | None = getattr(self, "metrics", None)
         split: Split.Config | None = getattr(self, "split", None)
         if metrics is None:
             return None
+        metrics = self.evaluated_metrics() if hasattr(self, "loss") else metrics
         prefixes = ["valid/", MEAN_VALID] if split is not None and split.windows() else ["valid/"]
         ways = metrics.higher_is_better()
         return {f"{prefix}{key}": ways[metric_name(key)] for prefix in prefixes for key in metrics.keys()}  # noqa: SIM118

@@ -116,8 +116,9 @@ def open_run(
             # Without training, the metrics need not contain the monitored one.
             problems = config.between(num_items)
             raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
-        evaluator = config.metrics.build(metric_data(dataset, config.features.item))
-        directions = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
+        metrics = config.evaluated_metrics()
+        evaluator = metrics.build(metric_data(dataset, config.features.item))
+        directions = (before.higher_is_better if before else {}) | metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )

@@ -16,9 +16,6 @@ from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
 from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
-PROBABILITIES = (
-    "log_loss and calibration read sigmoids of scores as probabilities, which only loss=bce trains"
-)
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text; the others are figures, which are aligned to the right and never folded."""
@@ -57,9 +54,7 @@ def result_tables(result: Result) -> Iterator[Table]:
         yield _quality_table(title, result, shown)
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         title = f"labels: {labelled:,} examples of the test split"
-        table = _quality_table(title, result, [key for key in keys if not metric_k(key)])
-        table.caption = PROBABILITIES
-        yield table
+        yield _quality_table(title, result, [key for key in keys if not metric_k(key)])
     if result.feature_importance:
         yield importance_table(result.feature_importance)
     if result.new_items:
