@@ -48,6 +48,8 @@ def test_after_the_end_of_a_rank_another_number_of_processes_continues_the_run(t
     (number,) = re.findall(r"rank 1 of 2, process (\d+)", log.read_text())
     os.kill(int(number), signal.SIGKILL)
     assert process.wait(60) == 1
+    logs = log.read_text() + (root / "out").read_text() + (run / "train.log").read_text()
+    assert not re.search("GPU available|TPU available|litlogger", logs)  # notices of Lightning
     last = (root / "out").read_text().splitlines()[-1]
     assert f"rank 1 was killed by signal 9 (out of memory?); see {log}; twotower train resume={run} " in last
     assert result_of(root)["status"] == "failed"

@@ -153,13 +153,14 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         rehearsal = partial(rehearse_training, context.rehearse_index, batches)
         callbacks.append(LambdaCallback(on_fit_start=rehearsal))
     LOG.info("%s in %s", name, settings.arguments()["precision"])
-    trainer = phase_trainer(context, name, callbacks, module, batches)
+    with quiet_lightning():
+        trainer = phase_trainer(context, name, callbacks, module, batches)
     module.optimizer_choice.keep_initial(module.parameters())
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
         LOG.info("%s resumes from %s", name, last)
     once = [range(1)] if mode else None  # a validation is one step
-    with without_expected_warnings():
+    with quiet_lightning():
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     if average is not None:
         average.copy_to(module)
@@ -188,12 +189,18 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
 
 
 @contextlib.contextmanager
-def without_expected_warnings() -> Iterator[None]:
-    """Ignore the warnings that each training with Lightning gives."""
-    with warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-        yield
+def quiet_lightning() -> Iterator[None]:
+    """Ignore notices of Lightning, such as that no GPU is available, and the warnings of each training."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def phase_trainer(

@@ -17,7 +17,7 @@ from twotower.files.atomic import write_text_atomically
 from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.fit import TrainContext, without_expected_warnings
+from twotower.training.fit import TrainContext, quiet_lightning
 from twotower.training.module import RetrievalModule
 from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.training_config import TrainingConfig
@@ -130,14 +130,14 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         "limit_train_batches": min(len(batches), MAX_STEPS),
         "limit_val_batches": 0,
     }
-    trainer = pl.Trainer(
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[best, HardNegativeRefresh(batches), *process_callbacks()],
-        **process_arguments(config.trainer.devices, module, batches),
-        **arguments,
-    )
-    with without_expected_warnings():
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            logger=False,
+            enable_checkpointing=False,
+            callbacks=[best, HardNegativeRefresh(batches), *process_callbacks()],
+            **process_arguments(config.trainer.devices, module, batches),
+            **arguments,
+        )
         try:
             trainer.fit(module, batches)
         except DivergenceError as error:
