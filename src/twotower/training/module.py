@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from twotower.data.interactions import Interactions
 from twotower.features.row_wise_table import RowWiseTable
@@ -153,6 +154,8 @@ class RetrievalModule(pl.LightningModule):
         all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum() / self.model.num_members
+        if world_size() > 1:
+            loss = loss + empty_lookups(self.model)
         return loss if world_size() == 1 or of_all is None else loss * (weight / of_all * world_size())
 
     def _sent(self, negatives: Negatives, batch: Batch) -> Literal["", "items", "users"]:
@@ -221,6 +224,19 @@ class RetrievalModule(pl.LightningModule):
             table.set_optimizer(optimizer)
         scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def empty_lookups(model: TwoTower) -> Tensor:
+    """Return 0, of which each sparse table has a sparse gradient without rows.
+
+    The processes exchange the gradients of all tables, also of those that no tower reads.
+    """
+    zero = torch.zeros(())
+    for table in sparse_parameters(model):
+        if table.requires_grad:
+            nothing = torch.empty(0, dtype=torch.long, device=table.device)
+            zero = zero + F.embedding(nothing, table, sparse=True).sum()
+    return zero
 
 
 def sparse_parameters(model: TwoTower) -> list[Tensor]:

@@ -70,6 +70,10 @@ CASES = {
         *("objective=next_item", "negatives=in_batch", "history.dropout=0", "history.items=table"),
         *("features=ids", "history.sparse=true", "user_tower.widths=[16]"),
     ),
+    "unread_sparse": (  # layers of widths=auto that are skipped leave the table of users without a reader
+        *("objective=next_item", "negatives=in_batch", "history.dropout=0", "features=ids"),
+        *("user_tower.widths=auto", "item_tower.widths=auto"),
+    ),
 }
 
 
@@ -80,6 +84,7 @@ def train(folder: Path, cases: Sequence[str]) -> None:
         config = RunConfig.composed(settings)
         dataset = load_dataset(config, rebuild=False)
         module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
+        module.model.skip_optional_layers(name == "unread_sparse")
         fit(TrainContext(config.trainer, folder / name), module, batches, FIT)
 
 

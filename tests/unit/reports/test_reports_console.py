@@ -369,8 +369,6 @@ def test_windows_are_rows_next_to_the_baseline_that_is_best_on_valid() -> None:
 
 def test_metrics_of_labels_have_a_table_of_their_own() -> None:
     metrics = {"test/recall_at_20": 0.2, "test/auc": 0.7, "test/log_loss": 0.37}
-    _, labels = result_tables(
-        Result(status="ok", metrics=metrics, evaluated={"test": {"labelled": 1_200}})
-    )
+    _, labels = result_tables(Result(status="ok", metrics=metrics, evaluated={"test": {"labelled": 1_200}}))
     assert labels.title == "labels: 1,200 examples of the test split"
     assert [str(column.header) for column in labels.columns][1:] == ["auc", "log_loss"]
