@@ -17,7 +17,7 @@ import pandas as pd
 
 from twotower.evaluation.power import ALPHA, detectable_differences
 from twotower.metrics.metric import Floats
-from twotower.reports.compare.paired import sign_flip_p_values
+from twotower.reports.compare.paired import sign_flips
 from twotower.runs.result import open_result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
@@ -39,7 +39,7 @@ def rejection_rate(sample: Callable[[np.random.Generator], Floats]) -> float:
     """Return the share of samples [BLOCK, users] that the test rejects, in percent."""
     generator, rejected = np.random.default_rng(1), 0
     for block in range(SIMULATIONS // BLOCK):
-        rejected += int((sign_flip_p_values(sample(generator), seed=block) <= ALPHA).sum())
+        rejected += sum(test.p_value() <= ALPHA for test in sign_flips(sample(generator), seed=block))
     return 100 * rejected / SIMULATIONS
 
 

@@ -98,9 +98,9 @@ def test_equal_lists_are_one_test(report: dict[str, Any], outputs: Path) -> None
 def test_better_models_are_called_better(outputs: Path) -> None:
     rows = rows_of(compared(outputs, "baseline=popularity"))
     assert rows.pop("popularity")["verdict"] == "the baseline"
-    assert {row["verdict"] for row in rows.values()} == {"better"}
+    assert {row["verdict"] for row in rows.values()} == {"better (one seed)"}
     row = rows_of(compared(outputs, "baseline=seeds/seed=3"))["planted"]  # two percent in every user
-    assert row["verdict"] == "better"
+    assert row["verdict"] == "better (one seed)"
     assert row["corrected_p_value"] < 1e-6
     assert 0 < row["low"] < row["difference"] < row["high"]
     # True of these two runs, but smaller than the change by another seed; compare reports both.
@@ -166,7 +166,7 @@ def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Pat
     rows = rows_of(report)
     verdicts = {name: f"{row['verdict']}: {row['reason']}" for name, row in rows.items()}
     assert len(rows) == 11
-    assert verdicts["better"].startswith("better:")
+    assert verdicts["better"].startswith("better (one seed):")
     assert verdicts["going_on"] == "has not ended: "
     assert verdicts["failed"] == "failed: RuntimeError: no memory: "
     assert verdicts["pruned"] == "pruned at epoch 4: "

@@ -16,17 +16,16 @@ from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.problems import nearest
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.spec import TARGET
-from twotower.evaluation.user_values import bootstrap_interval, metric_name
+from twotower.evaluation.user_values import metric_name
 from twotower.files.atomic import clear_killed, write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
 from twotower.pipeline.train_run import rebuild_bundle, refuse_other_towers, warm_start
 from twotower.reports.compare.paired import (
-    NUM_RESAMPLES,
     UnpairedError,
     read_column,
-    sign_flip_p_values,
+    sign_flips,
     user_difference,
 )
 from twotower.runs.result import read_finished_result
@@ -152,8 +151,8 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
     if reason := user_difference(old_users, users):
         raise InputError(f"{new}: {reason} than {old}")
     difference = values - old_values
-    ((low, high),) = bootstrap_interval(difference[:, None], NUM_RESAMPLES).tolist()
-    p_value = float(sign_flip_p_values(difference[None])[0])
+    (test,) = sign_flips(difference[None])
+    p_value, (low, high) = test.p_value(), test.interval(alpha)
     before, after = np.stack([old_values, values]).mean(axis=1).tolist()
     is_worse = after < before if higher else after > before
     differing = int(np.count_nonzero(difference))

@@ -31,10 +31,13 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("recorded", "expected"),
     [
-        (({"first_place": False}, {}), ("better", "worse")),  # the other run does not record it
-        (({"first_place": True}, {"first_place": True}), ("worse", "better")),
-        (({"first_place": None}, {"first_place": None}), ("lower", "higher")),
-        (({"first_place": False}, {"first_place": True}), ("lower", "higher")),
+        (
+            ({"first_place": False}, {}),
+            ("better (one seed)", "worse (one seed)"),
+        ),  # the other run does not record it
+        (({"first_place": True}, {"first_place": True}), ("worse (one seed)", "better (one seed)")),
+        (({"first_place": None}, {"first_place": None}), ("lower (one seed)", "higher (one seed)")),
+        (({"first_place": False}, {"first_place": True}), ("lower (one seed)", "higher (one seed)")),
     ],
 )
 def test_runs_record_which_direction_of_a_metric_is_better(
@@ -48,11 +51,11 @@ def test_runs_record_which_direction_of_a_metric_is_better(
     low, best = (compare(runs, metric=FIRST, baseline=name) for name in ("high", "low"))
     assert (verdicts(low)["low"], verdicts(best)["high"]) == expected
     unnamed = compare(runs, metric=FIRST)
-    if expected == ("better", "worse"):
+    if expected == ("better (one seed)", "worse (one seed)"):
         assert list(verdicts(unnamed)) == ["high", "low"]
         assert unnamed.baseline_reason == "the best by valid first_place@20, not by the test split"
         assert "lower is better" in as_html(unnamed)
-    elif expected == ("lower", "higher"):
+    elif expected == ("lower (one seed)", "higher (one seed)"):
         assert unnamed.baseline_reason.startswith("the first; valid first_place@20 has no better direction")
         assert json.loads(as_json(unnamed))["higher_is_better"] is None
         assert "no direction is better" in as_html(unnamed)
@@ -88,7 +91,7 @@ def test_a_difference_within_the_variation_over_seeds_is_marked(tmp_path: Path) 
     reasons = dict(zip(found.rows["name"], found.rows["reason"], strict=True))
     assert reasons["near"] == "within the variation over seeds: sd 0.1250 over 3 seeds"
     assert reasons["far"] == ""
-    assert verdicts(found)["far"] == "better"
+    assert verdicts(found)["far"] == "better (one seed)"
 
 
 def test_the_baseline_is_chosen_by_validation_and_the_right_way_round(tmp_path: Path) -> None:
@@ -180,13 +183,32 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     report = compare(runs)
     assert list(report.rows["name"]) == ["b", "a", "c"]
     assert report.baseline == 0
-    assert list(report.rows["verdict"]) == ["the baseline", "worse", "worse"]
+    assert list(report.rows["verdict"]) == ["the baseline", "worse (one seed)", "worse (one seed)"]
     # a and c have the same values: one test, in which 2 of 2^8 sign vectors reach the sum.
     assert report.num_tests == 1
     found = report.rows.loc[1]
     assert list(found[["difference", "low", "high"]]) == pytest.approx([-0.125] * 3)
     assert found["corrected_p_value"] == 2 / 2**8
     assert report.keys == ["loss"]
+    assert any(note.startswith("(one seed): the test is over users") for note in report.notes)
+
+
+def test_rows_that_tie_name_the_command_for_more_seeds(tmp_path: Path) -> None:
+    shift = np.array([0.25, -0.25] * 4)
+    typed = ["loss=a", "name=two words", "seed=7"]
+    tied = [
+        write_run(tmp_path / "best", LOW, valid=1.0, overrides=typed),
+        write_run(tmp_path / "tied", LOW + shift, loss="b"),
+    ]
+    command = "twotower train loss=a 'name=two words' seeds=3"
+    note = f"1 rows tie with the baseline: train each with three seeds, as {command}"
+    assert note in compare(tied).notes
+    seeds = [
+        write_run(tmp_path / f"{loss}{seed}", LOW + sign * shift, loss=loss, seed=seed)
+        for loss, sign in (("a", 0), ("b", 1))
+        for seed in (8, 9)
+    ]
+    assert not any("tie" in note for note in compare([*tied, *seeds], by="configuration").notes)
 
 
 def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -> None:
@@ -202,7 +224,7 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
     assert list(served.rows[KEY]) == [0.3125, 0.3125]
     assert list(verdicts(exact).items()) == [
         ("exact", "the baseline"),
-        ("codes", "better"),
+        ("codes", "better (one seed)"),
     ]
 
 
@@ -230,11 +252,18 @@ def test_power_and_equivalence_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
 
     # The error with two more users, who differ by 1 and -1, is .00716: p is .018, and .036 of two tests.
     small = compare(runs, min_effect=0.02).rows.set_index("name")
-    assert dict(small["verdict"]) == {"base": "the baseline", "near": "equivalent", "far": "better"}
+    assert dict(small["verdict"]) == {
+        "base": "the baseline",
+        "near": "equivalent",
+        "far": "better (one seed)",
+    }
     assert small.loc["near", "equivalence_p_value"] == pytest.approx(0.037, abs=0.002)
     assert small.loc["far", "equivalence_p_value"] == 1
     large = compare(runs, min_effect=0.2).rows.set_index("name")
-    assert (large.loc["far", "verdict"], large.loc["far", "reason"]) == ("better", "smaller than min_effect")
+    assert (large.loc["far", "verdict"], large.loc["far", "reason"]) == (
+        "better (one seed)",
+        "smaller than min_effect",
+    )
     assert (
         compare(runs, min_effect=0.01).rows.set_index("name").loc["near", "verdict"] == "no difference shown"
     )
@@ -415,7 +444,7 @@ def test_a_built_in_baseline_is_of_a_run_that_has_its_figure(tmp_path: Path) -> 
     first = write_run(tmp_path / "a", LOW, loss="b", baselines={"ease": hidden})
     report = compare([first, shown], baseline="ease")
     found = report.rows.set_index("name").loc["b"]
-    assert (found["verdict"], found["difference"]) == ("better", pytest.approx(0.5))
+    assert (found["verdict"], found["difference"]) == ("better (one seed)", pytest.approx(0.5))
 
 
 def test_a_default_without_a_yaml_key_is_shown(tmp_path: Path) -> None:

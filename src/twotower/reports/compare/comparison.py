@@ -1,5 +1,6 @@
 """The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,11 +41,12 @@ from twotower.reports.compare.run_frame import (
     seed_spread,
 )
 from twotower.reports.compare.verdicts import (
-    BETTER,
+    BASELINE,
     DIFFERENCE_COLUMNS,
+    NO_DIFFERENCE,
     NOT_COMPARABLE,
     NOT_TESTED,
-    WORSE,
+    ONE_SEED,
     add_verdicts,
     whole_numbers,
 )
@@ -60,9 +62,9 @@ TEST_HIDDEN = (
     "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test"
     " split once"
 )
-ONE_SEED = (
-    "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
-    " a small difference (twotower train seeds=5 measures by how much)"
+ONE_SEED_NOTE = (
+    "(one seed): the test is over users, so the verdict holds for these two trainings; another seed may"
+    " reverse a small difference. seeds=3 trains three seeds, and by=configuration tests them"
 )
 NO_DIRECTION = (
     "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
@@ -322,11 +324,22 @@ def _verdict_notes(
         yield f"{metric} is no mean over users of the test split, so differences in it are not tested"
     if higher is None:
         yield f"{metric} {NO_DIRECTION}"
+    if any(str(verdict).endswith(ONE_SEED) for verdict in rows["verdict"]):
+        yield ONE_SEED_NOTE
+    yield from _tie_note(rows)
     if num_repeated and not by_configuration:
         several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
         yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
-    elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
-        yield ONE_SEED
+
+
+def _tie_note(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield how many trained rows of one seed tie with a trained baseline, and the command for more seeds."""
+    is_single = (rows["kind"] != "baseline") & (rows["folders"].map(len) == 1)
+    num_ties = int((is_single & (rows["verdict"] == NO_DIFFERENCE)).sum())
+    for base in records(rows[is_single & (rows["verdict"] == BASELINE)] if num_ties else rows[:0]):
+        typed = [text for text in base["result"].overrides if override_key(text) != "seed"]
+        command = shlex.join(["twotower", "train", *typed, "seeds=3"])
+        yield f"{num_ties} rows tie with the baseline: train each with three seeds, as {command}"
 
 
 def _window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:

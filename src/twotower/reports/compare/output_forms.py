@@ -93,7 +93,7 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
         is_equivalent = rows["verdict"] == EQUIVALENT
         p_values = rows["corrected_p_value"].mask(is_equivalent, rows["equivalence_p_value"])
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
-        columns["interval"] = TextColumn("95 % interval", intervals)
+        columns["interval"] = TextColumn("interval", intervals)
         columns["p_value"] = TextColumn("p", texts)
     if rows["detectable_difference"].notna().any():
         detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
@@ -166,7 +166,8 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
     if comparison.num_tests:
         lines.append(
             f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
-            "the number of tests (Holm), each interval is of its difference alone"
+            "the number of tests (Holm); an interval has the level of its row's test, 95 % or more, and "
+            "excludes 0 if and only if p is at most .05"
         )
     if len(sizes := rows["detectable_difference"].dropna()):
         shown = " to ".join(dict.fromkeys(format_figure(metric, each) for each in (sizes.min(), sizes.max())))

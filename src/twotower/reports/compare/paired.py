@@ -1,6 +1,6 @@
 """Per-user values of runs, and paired tests of mean differences: over users, and over seeds too.
 
-Shapes: Q users, C pairs. The bootstrap interval is `evaluation.user_values.bootstrap_interval`.
+Shapes: Q users, C pairs.
 """
 
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from twotower.evaluation.power import cautious_error
+from twotower.evaluation.power import ALPHA, cautious_error
 from twotower.metrics.metric import Floats
 from twotower.runs.result import TEST_EXACT
 
-NUM_RESAMPLES = 2_000
 NUM_FLIPS = 10_000
 FEWEST_FLIPS = 2_000
 MOST_SIGNS = 3 * 10**8
@@ -77,8 +76,45 @@ def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray
     return users, values[order].astype(np.float64)
 
 
-def sign_flip_p_values(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -> Floats:
-    """Return the p-values [C] of the mean differences of C pairs over Q users, two-sided, by flipping signs.
+class SignFlips(NamedTuple):
+    """Sign-flip test of the mean of paired differences: its p-value, and the interval that inverts it.
+
+    With the differences from a hypothetical mean m, a sign vector has a sum as far from 0 as the one observed
+    if m lies between the mean differences of the users with either sign: from `lows` to `highs`, [F] for F
+    sign vectors, each sorted. The observed vector has no ends.
+    """
+
+    differences: Floats
+    lows: Floats
+    highs: Floats
+    is_exact: bool
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of the mean 0."""
+        count = min(np.searchsorted(self.lows, 0, "right"), np.count_nonzero(self.highs >= 0))
+        p_value = float(count / len(self.lows))
+        total, squares = self.differences.sum(), np.sum(self.differences**2)
+        if self.is_exact or count > 1 or not squares:
+            return p_value
+        return min(p_value, float(2 * np.exp(-(total**2) / (2 * squares))))
+
+    def interval(self, level: float = ALPHA) -> tuple[float, float]:
+        """Return the ends of the means that are not rejected at this level; NaN if none is ever rejected.
+
+        The interval excludes 0 if and only if the p-value is at most the level.
+        """
+        at, reach = int(level * len(self.lows) + TIE), 0.0
+        mean, low, high = self.differences.mean(), self.lows[at], self.highs[-1 - at]
+        if at == 0 and not self.is_exact:
+            exponent = 2 * np.log(2 / level)
+            room = len(self.differences) - exponent
+            reach = np.sqrt(exponent / room) * self.differences.std() if room > 0 else np.inf
+            low, high = min(self.lows[1], mean - reach), max(self.highs[-2], mean + reach)
+        return (float(low), float(high)) if np.isfinite([low, high]).all() else (np.nan, np.nan)
+
+
+def sign_flips(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -> list[SignFlips]:
+    """Return the sign-flip test of the mean difference of each of C pairs over Q users.
 
     The p-value is the share of sign vectors whose sum of differences is at least as far from 0 as the one
     observed. All sign vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn (fewer for
@@ -89,36 +125,49 @@ def sign_flip_p_values(differences: Floats, num_flips: int = NUM_FLIPS, seed: in
 
     References: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
     information retrieval evaluation, section 3.1; Phipson and Smyth (2010), Permutation p-values should never
-    be zero; Hoeffding (1963), Probability inequalities for sums of bounded random variables, theorem 2.
+    be zero; Hoeffding (1963), Probability inequalities for sums of bounded random variables, theorem 2;
+    Hartigan (1969), Using subsample values as typical values (means of subsamples as ends of intervals).
     """
     num_users = differences.shape[1]
     num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
-    totals, squares = np.abs(differences.sum(axis=1)), (differences**2).sum(axis=1)
-    thresholds = totals - TIE * np.abs(differences).sum(axis=1)
-    counts = np.zeros(len(differences), dtype=np.int64)
     generator = np.random.default_rng(seed)
     size = max(1, BLOCK // max(1, num_users))
+    sums, balances = [differences.sum(axis=1)[None]], [np.full(1, num_users)]
     for start in range(0, num_flips, size):
         num_rows = min(size, num_flips - start)
         bits = generator.integers(256, size=(num_rows, -(-num_users // 8)), dtype=np.uint8)
         signs = np.unpackbits(bits, axis=1, count=num_users).astype(np.float64) * 2.0 - 1.0
-        counts += (np.abs(signs @ differences.T) >= thresholds).sum(axis=0)
-    p_values: Floats = np.asarray((counts + 1) / (num_flips + 1), dtype=np.float64)
-    unreached = (counts == 0) & (squares > 0)
-    bounds = 2 * np.exp(-(totals[unreached] ** 2) / (2 * squares[unreached]))
-    p_values[unreached] = np.minimum(p_values[unreached], bounds)
-    for pair, row in enumerate(differences):
-        if np.count_nonzero(row) <= MOST_ENUMERATED:
-            p_values[pair] = exact_sign_flip_p_value(row[row != 0])
-    return p_values
+        sums.append(signs @ differences.T)
+        balances.append(signs.sum(axis=1))
+    drawn, balance = np.concatenate(sums), np.concatenate(balances)
+    return [
+        _exact_sign_flips(row, np.random.default_rng(seed))
+        if np.count_nonzero(row) <= MOST_ENUMERATED
+        else _sign_flips(row, drawn[:, pair], balance, is_exact=False)
+        for pair, row in enumerate(differences)
+    ]
 
 
-def exact_sign_flip_p_value(differences: Floats) -> float:
-    """Return the two-sided sign-flip p-value over all 2^n sign vectors of n differences; 1 without any."""
-    size = len(differences)
-    signs = 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
-    threshold = abs(differences.sum()) - TIE * np.abs(differences).sum()
-    return float(np.mean(np.abs(signs @ differences) >= threshold))
+def _exact_sign_flips(row: Floats, generator: np.random.Generator) -> SignFlips:
+    """Return the test over all sign vectors of the users who differ; those of the others are drawn."""
+    differing = row[row != 0]
+    num_equal = len(row) - len(differing)
+    number = 2 ** (MOST_ENUMERATED + 1 if num_equal else len(differing))
+    signs = 1 - 2 * ((np.arange(number)[:, None] >> np.arange(len(differing))) & 1)
+    balance = signs.sum(axis=1) + 2 * generator.binomial(num_equal, 0.5, number) - num_equal
+    return _sign_flips(row, signs @ differing, balance, is_exact=True)
+
+
+def _sign_flips(row: Floats, sums: Floats, balance: Floats, is_exact: bool) -> SignFlips:
+    """Return the test from the signed sums [F] of the differences, and the sums [F] of the signs."""
+    total, rounding = row.sum(), TIE * np.abs(row).sum()
+    sides = np.stack([total + sums, total - sums])
+    sides[np.abs(sides) <= rounding] = 0
+    numbers = len(row) + np.stack([balance, -balance])
+    is_observed = (numbers == 0).any(axis=0)
+    means = sides / np.maximum(numbers, 1)
+    lows = np.sort(np.where(is_observed, -np.inf, means.min(axis=0)))
+    return SignFlips(row, lows, np.sort(np.where(is_observed, np.inf, means.max(axis=0))), is_exact)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -133,6 +182,17 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
+def holm_levels(corrected: Floats) -> Floats:
+    """Return the level at which Holm's method tests each p-value, given the corrected ones.
+
+    If k of m are rejected, the i-th smallest of them was tested at .05 / (m - i), and all others at
+    .05 / (m - k).
+    """
+    ranks = np.argsort(np.argsort(corrected, kind="stable"), kind="stable")
+    num_rejected = np.count_nonzero(corrected <= ALPHA)
+    return np.asarray(ALPHA / (len(corrected) - np.minimum(ranks, num_rejected)), dtype=np.float64)
+
+
 class MeanDifference(NamedTuple):
     """A difference of two means with its standard error and degrees of freedom.
 
@@ -144,13 +204,16 @@ class MeanDifference(NamedTuple):
     freedom: float
     user_share: float
 
-    def test(self) -> tuple[float, float, float]:
-        """Return Student's 95 % interval (low, high) and two-sided p-value."""
+    def p_value(self) -> float:
+        """Return Student's two-sided p-value of the mean 0."""
         if self.error == 0:
-            return self.mean, self.mean, float(self.mean == 0)
-        half = self.error * float(stdtrit(self.freedom, 0.975))
-        p_value = 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
-        return self.mean - half, self.mean + half, p_value
+            return float(self.mean == 0)
+        return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+
+    def interval(self, level: float = ALPHA) -> tuple[float, float]:
+        """Return the ends of Student's interval, which contains the means that are not rejected."""
+        half = self.error * float(stdtrit(self.freedom, 1 - level / 2))
+        return self.mean - half, self.mean + half
 
 
 def difference_over_users(differences: Floats) -> MeanDifference:

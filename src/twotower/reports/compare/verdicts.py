@@ -14,17 +14,17 @@ from twotower.evaluation.power import (
     detectable_errors,
     equivalence_p_values,
 )
-from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
+from twotower.evaluation.user_values import LIST_HASH
 from twotower.metrics.metric import Floats
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
-    NUM_RESAMPLES,
     UnpairedError,
     difference_over_seeds,
     difference_over_users,
     holm,
+    holm_levels,
     read_column,
-    sign_flip_p_values,
+    sign_flips,
     user_difference,
 )
 from twotower.reports.compare.run_frame import MEASURED, UNREADABLE, data_difference, records
@@ -39,6 +39,8 @@ EQUIVALENT = "equivalent"
 """No difference is shown, and two one-sided tests show that it is smaller than `min_effect`."""
 HIGHER, LOWER = "higher", "lower"
 """Verdicts for a figure without a preferred direction."""
+ONE_SEED = " (one seed)"
+"""End of these verdicts if the test is over users only, because a side has one seed."""
 SAME = "the same in every user"
 SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
 REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
@@ -121,7 +123,7 @@ def add_verdicts(
             line["verdict"] = _verdict(line, table[at], base, higher_is_better)
             if line["verdict"] != NO_DIFFERENCE:
                 line |= dict.fromkeys(POWER_COLUMNS, np.nan)
-            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER):
+            if str(line["verdict"]).removesuffix(ONE_SEED) in (BETTER, WORSE, HIGHER, LOWER):
                 sides = table[at], base
                 warning = "" if test["with_seeds"] else _seed_warning(difference[at], sides, metric, noise)
                 small = "smaller than min_effect" if line["equivalence_p_value"] <= ALPHA else ""
@@ -150,14 +152,13 @@ def _test(sides: Sequence[UserValues], base: UserValues, min_effect: float | Non
         for side, paired, seeded in zip(sides, differences, over_seeds, strict=True)
     ]
     tests = pd.DataFrame(found).assign(with_seeds=over_seeds)
-    columns = ["low", "high", "p_value"]
-    for at in np.flatnonzero(over_seeds):
-        tests.loc[at, columns] = found[at].test()
-    if not all(over_seeds):
-        over_users = differences[~over_seeds]
-        intervals = bootstrap_interval(over_users.T, NUM_RESAMPLES)
-        tests.loc[~over_seeds, columns] = np.column_stack([intervals, sign_flip_p_values(over_users)])
+    flips = iter(sign_flips(differences[~over_seeds]))
+    methods = [each if seeded else next(flips) for each, seeded in zip(found, over_seeds, strict=True)]
+    tests["p_value"] = [method.p_value() for method in methods]
     tests["corrected_p_value"] = holm(tests["p_value"].to_numpy())
+    levels = holm_levels(tests["corrected_p_value"].to_numpy())
+    pairs = zip(methods, levels, strict=True)
+    tests[["low", "high"]] = [method.interval(level) for method, level in pairs]
     tests["equivalence_p_value"] = np.nan
     if min_effect is not None:
         means, errors, freedoms = (tests[column].to_numpy() for column in ("mean", "error", "freedom"))
@@ -199,9 +200,10 @@ def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> s
         return shown if is_shown else not_shown
     if not is_shown:
         return EQUIVALENT if line["equivalence_p_value"] <= ALPHA else NO_DIFFERENCE
+    end = ONE_SEED if not line["with_seeds"] and {row["kind"], base["kind"]} != {"baseline"} else ""
     if higher_is_better is None:
-        return HIGHER if line["difference"] > 0 else LOWER
-    return BETTER if (line["difference"] > 0) == higher_is_better else WORSE
+        return (HIGHER if line["difference"] > 0 else LOWER) + end
+    return (BETTER if (line["difference"] > 0) == higher_is_better else WORSE) + end
 
 
 def _seed_warning(
