@@ -112,9 +112,6 @@ PACKED = (
 )
 """Groups whose choices do not need each other. Hydra takes a fifth of a second for each selection."""
 
-COMMAND_OF = {"runbook": "index_lab"}
-"""Group -> its command, if that is not train."""
-
 
 def selections() -> dict[str, list[Path]]:
     """Return the files that are chosen together: one of each packed group, every other one alone."""
@@ -139,12 +136,6 @@ def test_every_choice_composes_and_is_checked(paths: list[Path], files: list[str
         if package := PACKAGES.get(named(path)):
             pytest.importorskip(package)
     overrides = [override for path in paths for override in overrides_for(path, files)]
-    if command := COMMAND_OF.get(paths[0].parent.name):
-        overrides.append("out=out")
-        (group,) = shape(command)[0]
-        assert read(settings_class(command), checked(command, overrides))[0].plain()[group] is not None
-        assert_whole(command, overrides)
-        return
     settings = checked("train", overrides)
     assert set(settings) | {"benchmark", "sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     checked_run({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
@@ -187,7 +178,6 @@ def test_every_command_composes_and_checks(command: str, tmp_path: Path) -> None
     settings = checked(command, required(command, tmp_path))
     assert set(settings) == set.union(*map(set, shape(command))) - {
         "benchmark",
-        "runbook",
         "sweep",
         "walkthrough",
     }

@@ -30,12 +30,12 @@ metrics.num_bootstrap=0 initialization=random baselines=all_time baselines.tune=
 trainer.probe_steps=0 metrics.importance_repeats=0
 """)
 GROUPS = {
-    **{"train": groups() - {"runbook"}, "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
+    **{"train": groups(), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
     "build_index": {"index"},
     "embed": {"launcher"},
     "build_data": {"data", "split"},
-    "index_lab": {"runbook"},
-    **{command: set() for command in ("clean", "export", "serve", "recommend", "export_live", "nightly")},
+    **{command: set() for command in ("clean", "export", "export_live", "index_lab", "nightly")},
+    **{command: set() for command in ("recommend", "serve")},
 }
 KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}

@@ -82,30 +82,6 @@ def test_the_chosen_index_is_saved(tmp_path: Path, files: tuple[str, str]) -> No
     items = vectors(600, 0)
     truth = GroundTruth.search(items, np.arange(600), vectors(40, 1), 100)
     assert truth.recall(index.search(vectors(40, 1), 100).rows) >= 0.9
-    refused = run_script("index_lab", *files, f"out={tmp_path}/x", cases, "save=true", "runbook=churn")
-    assert refused.returncode == 2
-    assert "save: an index that items come to and go from is not kept" in refused.stderr
-
-
-def test_a_runbook_is_followed_and_reported(tmp_path: Path, files: tuple[str, str]) -> None:
-    out = tmp_path / "churn"
-    cases = "cases=[ivf_sq,hnsw,'ivf_sq nlist=1000']"
-    done = run_script("index_lab", *files, f"out={out}", cases, "runbook=churn")
-    assert done.returncode == 0, done
-    report = json.loads((out / "report.json").read_text())
-    assert len(report["runbook"]["steps"]) == 6
-    assert [(row["name"], row["is_maintained"]) for row in report["rows"]] == [
-        ("ivf_sq", True),
-        ("ivf_sq", False),
-        ("hnsw", False),
-    ]
-    assert "1000 cells are more than the 510 vectors" in report["skipped"]["ivf_sq nlist=1000"]
-    for row in report["rows"]:
-        assert [round(100 * point["changed"]) for point in row["points"]] == [0, 5, 10, 15, 20, 25, 30]
-        assert all(point["recall"]["10"] > 0.7 for point in row["points"])
-    for text in (done.stdout, (out / "index.html").read_text()):
-        assert "ivf_sq, cells as built" in text
-    assert list(out.glob("events.*"))
 
 
 def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() -> None:
@@ -152,14 +128,6 @@ def test_bad_input_is_one_message(tmp_path: Path, files: tuple[str, str]) -> Non
         ([items, "cases=[ivf_sk]"], "ivf_sk"),
         ([items, "cases=['ivf_pq codes=3']"], "codes"),
         ([items, "cases=['L2norm,Flat']"], "NormalizationTransform changes dot products"),
-        ([items, "runbook=chrun"], "runbook: unknown choice 'chrun'; did you mean 'churn'"),
-        (
-            [items, "runbook=churn", "runbook.steps=[{insrt: 0.1}]"],
-            "runbook.steps.0.insrt: unknown choice 'insrt'; did you mean 'insert'",
-        ),
-        ([items, "runbook=churn", "runbook.steps=[{delete: 1.2}]"], "runbook.steps.0.delete: "),
-        ([items, "runbook=churn", "runbook.start=1.0"], "runbook.steps: insert is 0.06"),
-        ([items, "runbook=churn", "runbook.steps=[]"], "runbook.steps: "),
     ]:
         done = run_script("index_lab", *words, out)
         assert done.returncode == 2, (words, done)

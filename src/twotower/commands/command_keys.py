@@ -184,10 +184,6 @@ def settings_class(config_name: str) -> type[Config]:
     groups, _ = shape(config_name)
     if not groups:
         return COMMANDS[config_name]
-    if groups == {"runbook"}:
-        from twotower.index.runbook import Runbook
-
-        return create_model("Settings", __base__=COMMANDS[config_name], runbook=(Runbook.Config | None, None))
     from twotower.launchers.launcher import Launcher
 
     if groups == {"launcher"}:

@@ -11,7 +11,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.axis import Axis
 
-OPTIONAL = frozenset({"sweep", "benchmark", "experiment", "walkthrough", "runbook"})
+OPTIONAL = frozenset({"sweep", "benchmark", "experiment", "walkthrough"})
 """Groups that may have no choice."""
 GRAMMAR = frozenset("[]{}(),=$'\"\\")
 """Characters with a meaning in Hydra's grammar of overrides."""

@@ -1,4 +1,4 @@
-"""Indexes of one set of vectors, measured side by side, also while items come and go.
+"""Indexes of one set of vectors, measured side by side.
 
 Shapes: N items, Q queries, D embedding.
 """
@@ -6,10 +6,10 @@ Shapes: N items, Q queries, D embedding.
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,16 +23,12 @@ from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
 from twotower.index.check import evenly_spaced, halves
-from twotower.index.churn import exact_states, measure_churn
-from twotower.index.ground_truth import RECALL_K, as_vectors, vector_blocks
+from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Chosen, Index
 from twotower.index.lab import LabRow, exact_results, measure
-from twotower.index.runbook import Runbook
-from twotower.reports.churn_report import churn_report
 from twotower.reports.index_lab_report import LabReport, index_lab_report, ranked
 from twotower.serving.vectors import write_vectors
 
-Row = TypeVar("Row")
 LOG = logging.getLogger("twotower")
 REPORT, PAGE = "report.json", "index.html"
 WIDE = 200
@@ -81,15 +77,6 @@ class Vectors:
             return items, self._sample(items)
         return items, self._sample(read_vectors("queries", Path(self.queries)))
 
-    def described(self, items: np.ndarray, num_queries: int) -> dict[str, Any]:
-        """Return what a report says about the vectors that were read and the number of searched queries."""
-        return {
-            "num_vectors": len(items),
-            "dim": items.shape[1],
-            "num_queries": num_queries,
-            "queries": "users" if self.queries or self.run else "items",
-        }
-
     def _read_run(self, run: Path) -> tuple[np.ndarray, np.ndarray]:
         bundle = bundle_in(run)
         with tempfile.TemporaryDirectory() as folder:
@@ -128,14 +115,26 @@ def compare_indexes(
         pass  # they are finite; a file of another type is not converted as a whole
     fitted, measured = (as_vectors(half, "queries", items.shape[1]) for half in halves(users))
     truths = exact_results(items, measured)
+    rows: list[LabRow] = []
     chosen: dict[str, Chosen] = {}
-
-    def rows_of(name: str, config: Index.Config) -> list[LabRow]:
-        chosen[name] = config.for_vectors(items, fitted)
-        return [measure(name, chosen[name], truths, target_recall)]
-
-    rows, skipped = measure_cases(configs, rows_of)
-    content = vectors.described(items, len(measured)) | {"target_recall": target_recall}
+    skipped: dict[str, str] = {}
+    for name, config in configs.items():
+        LOG.info("index_lab: %s", name)
+        try:
+            chosen[name] = config.for_vectors(items, fitted)
+            rows.append(measure(name, chosen[name], truths, target_recall))
+        except InputError as error:
+            skipped[name] = str(error)
+            LOG.warning("%s: left out: %s", name, error)
+    if not rows:
+        raise InputError("cases: none fits these vectors; " + "; ".join(skipped.values()))
+    content = {
+        "num_vectors": len(items),
+        "dim": items.shape[1],
+        "num_queries": len(measured),
+        "queries": "users" if vectors.queries or vectors.run else "items",
+        "target_recall": target_recall,
+    }
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(measured):,} queries"
     index = None
     if save:
@@ -143,81 +142,21 @@ def compare_indexes(
         content["saved"], index = best.name, chosen[best.name].build()
         index.build(items, np.arange(len(items)))
         index.set_search_args(best.chosen.search_args)
-    write_lab(out, content, rows, skipped, index_lab_report(rows, title, target_recall), index)
+    _write(out, content, rows, skipped, index_lab_report(rows, title, target_recall), index)
     saved = f"  {content['saved']} in {out / INDEX}" if index else ""
     print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
     return DONE
 
 
-def follow_runbook(
-    configs: Mapping[str, Index.Config],
-    vectors: Vectors,
-    target_recall: float,
-    out: Path,
-    runbook: Runbook.Config,
-) -> int:
-    """Lead an index of each settings through a runbook; see `compare_indexes`.
-
-    Raises:
-        InputError: as `compare_indexes`, or the runbook changes more items than there are.
-    """
-    check_new(out)
-    steps = runbook.build()
-    items, users = vectors.read()
-    items = as_vectors(items, "item vectors")
-    queries = as_vectors(users.reshape(-1, users.shape[-1]), "queries", items.shape[1])
-    item_versions, states = steps.run(items, queries)
-    exact = exact_states(item_versions, states)
-    rows, skipped = measure_cases(
-        configs,
-        lambda name, config: measure_churn(name, config, item_versions, states, exact, target_recall),
-    )
-    num_measured = next(len(each.test[RECALL_K].queries) for each in exact if each)
-    content = vectors.described(items, num_measured) | {
-        "target_recall": target_recall,
-        "runbook": runbook.plain(),
-    }
-    title = (
-        f"{states[0].end:,} of {len(items):,} vectors of {items.shape[1]} dimensions at the start,"
-        f" {len(runbook.steps)} steps, {num_measured:,} queries"
-    )
-    write_lab(out, content, rows, skipped, churn_report(rows, title))
-    print(f"ok  {len(configs) - len(skipped)} indexes  {out / PAGE}")
-    return DONE
-
-
-def measure_cases(
-    configs: Mapping[str, Index.Config], rows_of: Callable[[str, Index.Config], Sequence[Row]]
-) -> tuple[list[Row], dict[str, str]]:
-    """Return the rows of all cases, and case -> why it was left out; raises InputError if all were."""
-    rows: list[Row] = []
-    skipped: dict[str, str] = {}
-    for name, config in configs.items():
-        LOG.info("index_lab: %s", name)
-        try:
-            rows += rows_of(name, config)
-        except InputError as error:
-            skipped[name] = str(error)
-            LOG.warning("%s: left out: %s", name, error)
-    if not rows:
-        raise InputError("cases: none fits these vectors; " + "; ".join(skipped.values()))
-    return rows, skipped
-
-
-def write_lab(
+def _write(
     out: Path,
     content: Mapping[str, Any],
-    rows: Sequence[Any],
+    rows: Sequence[LabRow],
     skipped: Mapping[str, str],
     report: LabReport,
-    index: Index | None = None,
+    index: Index | None,
 ) -> None:
-    """Write a new folder with report, page, events and perhaps an index, and print the table.
-
-    Args:
-        content: of `report.json`, without rows.
-        rows, skipped: of `measure_cases`.
-    """
+    """Write a new folder with report, page, events and perhaps an index, and print the table."""
     with new_folder(out) as folder:
         if index:
             index.save(folder / INDEX)

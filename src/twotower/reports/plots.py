@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from twotower.index.churn import ChurnRow
 from twotower.index.lab import LabRow
 from twotower.reports.pareto import Point, front
 from twotower.runs.result_parts import FeatureImportance, NewItemCurve
@@ -163,22 +162,6 @@ def lab_memory(rows: Sequence[LabRow]) -> Figure:
     _set_log_scale(axes)
     axes.margins(0.1)
     axes.set(xlabel="bytes per item", ylabel=f"recall@{k} at the chosen search")
-    figure.legend(loc="outside right upper", **LEGEND)
-    return figure
-
-
-def churn_curves(rows: Mapping[str, ChurnRow]) -> Figure:
-    """Draw recall and the 99th percentile of the time of a query against the share of changed items."""
-    figure, (recall, slowdown) = _figure(12, 5, 2)
-    k = min(next(iter(rows.values())).points[0].recall)
-    for (name, row), look in zip(rows.items(), itertools.cycle(LOOKS), strict=False):
-        changed = [point.changed for point in row.points]
-        recall.plot(changed, [point.recall[k] for point in row.points], lw=2, ms=5, label=name, **look)
-        slowdown.plot(changed, [point.p99_ratio for point in row.points], lw=2, ms=5, **look)
-    for axes, what in ((recall, f"recall@{k} against exact search"), (slowdown, "p99 / p99 at the start")):
-        axes.set(xlabel="changed items", ylabel=what)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    slowdown.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", **LEGEND)
     return figure
 

@@ -23,8 +23,7 @@ from twotower.config.spec import DropoutRate, NonNegativeInt, Width
 COMMAND_FILES = {path.stem for path in Path(entry_points.__file__).parent.glob("[!_]*.py")}
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 COMMANDS = {
-    "train": {path.parent.name for path in FILES} - {"runbook"},
-    "index_lab": {"runbook"},
+    "train": {path.parent.name for path in FILES},
     "reindex": {"index"},
     "build_index": {"index"},
     "build_data": {"data", "split"},

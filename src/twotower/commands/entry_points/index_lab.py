@@ -5,12 +5,10 @@
   twotower index_lab vectors=items.parquet out=lab "cases=[ivf_sq,'ivf_pq num_subquantizers=16']"
   twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fsr,Refine(SQfp16)']"
   twotower index_lab vectors=items.npy queries=users.npy out=best "cases=['auto target_recall=.9']" save=true
-  twotower index_lab vectors=items.npy queries=users.npy out=churn runbook=churn
 
 A case is a choice of index=, with keys if you like, or a text for faiss.index_factory. The new folder holds
 report.json, index.html and what TensorBoard reads; save=true adds index.faiss, of the first row of the
-table, whose ids are positions in the vectors. With runbook=, items come and go in steps, and recall
-and times are those after each. See docs/index-lab.md and docs/churn.md.
+table, whose ids are positions in the vectors. See docs/index-lab.md.
 """
 
 import shlex
@@ -26,8 +24,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.errors import InputError
     from twotower.config.exits import stoppable
     from twotower.index.index import Index
-    from twotower.index.runbook import Runbook
-    from twotower.pipeline.index_lab import Vectors, compare_indexes, follow_runbook
+    from twotower.pipeline.index_lab import Vectors, compare_indexes
     from twotower.reports.console.console import logging_console
 
     def config_of(case: str) -> Index.Config:
@@ -54,10 +51,5 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         settings["vectors"], settings["queries"], settings["run"], settings["num_queries"], trusted
     )
     with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
-        out, target_recall = Path(settings["out"]), settings["target_recall"]
-        if spec := settings.get("runbook"):
-            if settings["save"]:
-                raise InputError("save: an index that items come to and go from is not kept; leave it out")
-            runbook = Runbook.Config.from_spec(spec, "runbook")
-            return follow_runbook(configs, vectors, target_recall, out, runbook)
-        return compare_indexes(configs, vectors, target_recall, out, settings["save"])
+        out = Path(settings["out"])
+        return compare_indexes(configs, vectors, settings["target_recall"], out, settings["save"])

@@ -1,0 +1,178 @@
+"""Recall and query time of an index while its catalogue changes, maintained and with its clusters as built.
+
+    python scripts/bench/churn.py items.parquet users.parquet --num-queries 800    (a million items: minutes)
+    python scripts/bench/churn.py items.parquet users.parquet --gather 0.5 --target-recall 0.97
+
+The files are outputs of `twotower embed`, or `.npy`. An index is built from 85 % of the items in a random
+order. Each of six steps inserts and deletes 1 % of them and replaces 4 %, the oldest first. New vectors of
+step t are rotated by 5 t degrees, and then moved by the share `--gather` of the way to one item that users
+like. Every second query is rotated, too: users follow the items. docs/churn.md has the figures. Reference:
+Simhadri et al., "Results of the Big ANN: NeurIPS'23 competition", section 3 (streaming).
+"""
+
+import argparse
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from twotower.commands.compose import checked
+from twotower.index.check import (
+    evenly_spaced,
+    has_fixed_search,
+    measure_recall,
+    recall_curve,
+    save_and_load,
+    single_thread,
+)
+from twotower.index.ground_truth import GroundTruth
+from twotower.index.index import Index
+from twotower.index.ivf import IVF
+from twotower.pipeline.index_lab import Vectors
+
+SHARE_AT_START, NUM_STEPS, INSERTED, DELETED, REPLACED, DEGREES = 0.85, 6, 0.01, 0.01, 0.04, 5.0
+K, NUM_TIMED, REPEATS = 100, 300, 3
+HEADINGS = (
+    "step  search           recall@10  recall@100  p99 of start  change s  balance s  clusters  imbalance"
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The catalogue after a step, rows from `first` to below `end`, and exact results of its three parts.
+
+    A quarter of the queries fits an index (`fitted`, [Q, D]), another tunes it, and the others measure it.
+    """
+
+    first: int
+    end: int
+    fitted: np.ndarray
+    tuning: GroundTruth
+    test: GroundTruth
+
+
+def rotated(vectors: np.ndarray, degrees: float, axes: np.ndarray) -> np.ndarray:
+    """Return vectors [n, D] rotated in the plane of each two axes of a list; an odd one stays."""
+    half = len(axes) // 2
+    one, other = axes[0 : 2 * half : 2], axes[1 : 2 * half : 2]
+    cos, sin = np.float32(np.cos(np.radians(degrees))), np.float32(np.sin(np.radians(degrees)))
+    result = vectors.copy()
+    result[:, one] = cos * vectors[:, one] - sin * vectors[:, other]
+    result[:, other] = sin * vectors[:, one] + cos * vectors[:, other]
+    return result
+
+
+def steps(items: np.ndarray, queries: np.ndarray, gather: float) -> tuple[np.ndarray, list[Step]]:
+    """Return the vectors of all versions of items [M, D], by row, and the start and each step.
+
+    Pairs of queries have the same part in all steps, so each part has as many rotated queries as others.
+    """
+    random = np.random.default_rng(0)
+    items, axes = items[random.permutation(len(items))], random.permutation(items.shape[1])
+    size = round(SHARE_AT_START * len(items))
+    start, spare = items[:size], items[size:]
+    liked = start[np.argmax(start @ queries[0])]
+    versions, ends, asked = [start], [(0, size)], [queries]
+    for number in range(1, NUM_STEPS + 1):
+        last = round(number * (DELETED + REPLACED) * size)
+        inserted = slice(*(round(each * INSERTED * size) for each in (number - 1, number)))
+        old = start[max(ends[-1][0], last - round(REPLACED * size)) : last]
+        new = rotated(np.concatenate([old, spare[inserted]]), number * DEGREES, axes)
+        new += gather * (rotated(liked[None], number * DEGREES, axes) - new)
+        versions.append(new)
+        ends.append((last, ends[-1][1] + len(new)))
+        asked.append(queries.copy())
+        asked[-1][1::2] = rotated(queries[1::2], number * DEGREES, axes)
+    vectors, numbers = np.concatenate(versions), np.arange(len(queries))
+    parts = np.random.default_rng(0).permutation(-(-len(queries) // 2))[numbers // 2] % 4
+    made = []
+    for (first, end), each in zip(ends, asked, strict=True):
+        exact = GroundTruth.search(vectors[first:end], np.arange(first, end), each, K)
+        tuning, test = exact.part(K, numbers[parts == 2]), exact.part(K, numbers[parts % 2 == 1])
+        made.append(Step(first, end, each[parts == 0], tuning, test))
+    return vectors, made
+
+
+def tune(index: Index, truth: GroundTruth, target_recall: float) -> float:
+    """Set the fastest search argument that reaches the target, unless it is fixed; return the recall."""
+    measure = functools.partial(measure_recall, index, truth)
+    if has_fixed_search(index):
+        return measure(index.search_args).recall
+    return recall_curve(index, measure, target_recall)[-1].recall
+
+
+def p99s(indexes: Sequence[Index], queries: np.ndarray) -> np.ndarray:
+    """Return the 99th percentile of the seconds of one query, by index; they are searched in alternation."""
+    timed = queries[evenly_spaced(len(queries), NUM_TIMED)]
+    seconds = np.empty((len(indexes), len(timed), REPEATS))
+    with single_thread():
+        for number, repeat, which in np.ndindex(len(timed), REPEATS, len(indexes)):
+            started = time.perf_counter()
+            indexes[which].search(timed[number : number + 1], K)
+            seconds[which, number, repeat] = time.perf_counter() - started
+    percentiles: np.ndarray = np.percentile(seconds.min(axis=2), 99, axis=1)
+    return percentiles
+
+
+def lines(
+    index: Index, vectors: np.ndarray, all_steps: Sequence[Step], target_recall: float | None
+) -> Iterator[str]:
+    """Yield the line of each step.
+
+    Args:
+        index: built and tuned at the start; it is not changed.
+        target_recall: balance the clusters and tune to this recall after each step; None: do neither.
+    """
+    changing, before = save_and_load(index), all_steps[0]
+    for number, step in enumerate(all_steps):
+        clock = [time.perf_counter()]
+        changing.remove(np.arange(before.first, step.first))
+        changing.add(vectors[before.end : step.end], np.arange(before.end, step.end))
+        clock.append(time.perf_counter())
+        if target_recall is not None and number:
+            changing = changing.balanced(vectors[step.first : step.end], np.arange(step.first, step.end))
+            tune(changing, step.tuning, target_recall)
+        clock.append(time.perf_counter())
+        rows = changing.search(step.test.queries, K).rows
+        now, then = p99s([changing, index], step.test.queries)
+        recall = [truth.recall(rows) for truth in (step.test.part(10), step.test)]
+        sizes = changing.cell_sizes if isinstance(changing, IVF) else np.ones(1)
+        search = " ".join(f"{key}={value}" for key, value in changing.search_args.items()) or "all"
+        yield (
+            f"{number:4}  {search:15}  {recall[0]:9.4f}  {recall[1]:10.4f}  {now / then:12.2f}"
+            f"  {clock[1] - clock[0]:8.2f}  {clock[2] - clock[1]:9.2f}  {len(sizes):8,}"
+            f"  {len(sizes) * (sizes**2).sum() / sizes.sum() ** 2:9.2f}"
+        )
+        before = step
+
+
+def main() -> None:
+    """Print a table for each index."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("items")
+    parser.add_argument("users")
+    parser.add_argument("--gather", type=float, default=0.0)
+    parser.add_argument("--target-recall", type=float, default=0.95)
+    parser.add_argument("--num-queries", type=int, default=800)
+    parser.add_argument("--kinds", nargs="+", default=["ivf_sq", "ivf_pq_fastscan"])
+    given = parser.parse_args()
+    items, queries = Vectors(given.items, given.users, None, given.num_queries).read()
+    vectors, made = steps(items, queries.reshape(-1, items.shape[1]), given.gather)
+    for kind in given.kinds:
+        spec = checked("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
+        at_start = vectors[: made[0].end]
+        index = Index.Config.from_spec(spec, "index").for_vectors(at_start, made[0].fitted).build()
+        index.build(at_start, np.arange(len(at_start)))
+        target = min(tune(index, made[0].tuning, given.target_recall), given.target_recall)
+        for maintain in (True, False) if isinstance(index, IVF) else (False,):
+            print(f"\n{kind}{', maintained' if maintain else ''}\n{HEADINGS}", flush=True)
+            for line in lines(index, vectors, made, target if maintain else None):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
