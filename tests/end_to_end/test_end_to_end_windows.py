@@ -79,7 +79,7 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     assert curves(folder / "windows" / "2") == curves(alone)
     assert result["data"]["audit"]["future_leak_rate"] == 0
 
-    for words in (("reindex", "index=flat_ip"), ("evaluate", "metrics.ks=[10,20]")):
+    for words in (("reindex", "index=flat_ip"), ("evaluate", "metrics.ks=[20]")):
         before = set(folder.parent.iterdir())
         assert run_command(words[0], f"run={folder}", words[1]).returncode == 0
         (derived,) = set(folder.parent.iterdir()) - before
@@ -88,6 +88,14 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
         places = [(derived / each["folder"]).resolve() for each in carried["windows"]]
         assert places == [folder / "windows" / "1", folder / "windows" / "2", folder]
         assert carried["windows"][0]["metrics"] == result["windows"][0]["metrics"]
+
+    before = set(folder.parent.iterdir())
+    done = run_command("evaluate", f"run={folder}", "metrics.filter_seen=false")
+    assert "evaluated in another way: the figures of older windows" in done.stdout
+    (unfiltered,) = set(folder.parent.iterdir()) - before
+    assert (result_in(unfiltered)["windows"], result_in(unfiltered)["windows_summary"]) == ([], {})
+    both = json.loads(run_command("compare", str(folder), str(unfiltered), "json=-").stdout)["rows"]
+    assert [row.get("mean_test/recall_at_20") is None for row in both] == [False, True]
 
     again = Path(train(tmp_path, f"trainer.monitor={MEAN}")[-1]["folder"])
     for window in (".", "windows/1", "windows/2"):

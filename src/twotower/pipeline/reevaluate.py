@@ -23,6 +23,7 @@ from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
 from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
+from twotower.runs.provenance import evaluation_fingerprint
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import CONFIG
@@ -70,23 +71,33 @@ def reevaluate(
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact)
         quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
-        result = before.plain(*sections.TOWER_SECTIONS, "index")
-        is_changed = _is_filter_changed(job, before)
+        result = _comparable_sections(job, before)
+        is_changed = _is_filter_changed(job, before) and before.training.refit
         result |= quality if is_changed else sections.with_validation_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
 
 
+def _comparable_sections(job: RunContext, before: Result) -> dict[str, Any]:
+    """Return the sections of a run that a new evaluation does not contradict; the log names the others."""
+    left_out: dict[str, str] = {}
+    settings = job.run.settings | {"test": "hidden" if before.is_test_hidden else "read"}
+    if evaluation_fingerprint(settings) != before.evaluation_fingerprint:
+        left_out |= dict.fromkeys(("windows", "windows_summary"), "the figures of older windows")
+    if _is_filter_changed(job, before):
+        left_out |= {"feature_importance": "feature importance", "new_items": "the boost curve of new items"}
+        if before.training.refit:  # on the validation split
+            left_out["metrics"] = "validation metrics"
+    result = before.plain(*sections.TOWER_SECTIONS, "index")
+    if names := dict.fromkeys(name for key, name in left_out.items() if result.get(key)):
+        LOG.warning("left out, because the run was evaluated in another way: %s", ", ".join(names))
+    return {key: value for key, value in result.items() if key not in left_out}
+
+
 def _is_filter_changed(job: RunContext, before: Result) -> bool:
-    """Return whether refitted towers have validation metrics of another filter of seen items, and warn."""
-    key = "seen_filter"
-    if job.run.partial_result.data.audit.get(key) == before.data.audit.get(key) or not before.training.refit:
-        return False
-    LOG.warning(
-        "metrics.filter_seen differs from that of the run, whose towers have been refitted on the validation "
-        "split: their validation metrics are left out"
-    )
-    return True
+    """Return whether seen items are filtered in another way than in the evaluated run."""
+    audits = job.run.partial_result.data.audit, before.data.audit
+    return audits[0].get("seen_filter") != audits[1].get("seen_filter")
 
 
 @contextlib.contextmanager
