@@ -14,12 +14,13 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import text as text_summary
 
 from twotower.evaluation.user_values import metric_k
+from twotower.reports.compare.figure_names import heading
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
 from twotower.reports.plots import feature_importance, new_item_curve, pareto, recall_versus_latency, to_png
 from twotower.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
 from twotower.runs.outcome import Ending, Outcome
-from twotower.runs.result import Result
+from twotower.runs.result import EPOCHS_KEPT, Result
 from twotower.training.scalars import curve_tags
 
 VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
@@ -90,6 +91,7 @@ class TensorBoardRun:
         self.writer = SummaryWriter(str(folder))
         self.hparams: dict[str, Any] = {}
         self.columns: dict[str, float] = {}
+        self.kept: dict[str, float] = {}
         self.trial = ""
         self.started = time.time()
         self.outcome: Ending = "failed"
@@ -133,6 +135,8 @@ class TensorBoardRun:
             for key in (key for key in shown if key in entry["metrics"]):
                 self.writer.add_scalar(f"{WINDOWS}/{key}", entry["metrics"][key], entry["window"])
         self.columns, self.outcome = final_metrics(result), result.status
+        if EPOCHS_KEPT in (figures := result.final_figures()):
+            self.kept = {heading(EPOCHS_KEPT): figures[EPOCHS_KEPT]}
         self._end_session()
         self.writer.flush()
 
@@ -157,9 +161,9 @@ class TensorBoardRun:
         figures = [
             Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
         ]
-        self._write_session({"status": self.outcome}, *figures, _end(self.outcome))
+        self._write_session({**self.kept, "status": self.outcome}, *figures, _end(self.outcome))
 
-    def _write_session(self, status: Mapping[str, str], *summaries: Summary) -> None:
+    def _write_session(self, status: Mapping[str, str | float], *summaries: Summary) -> None:
         start = summary_v2.hparams_pb(
             {**self.hparams, **status}, trial_id=self.trial, start_time_secs=self.started
         )

@@ -1,11 +1,13 @@
 """How a job of a sweep ended, for the console, TensorBoard and the table of the sweep."""
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from twotower.runs.fingerprint import override_key
 from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID, Result, Status, best_key
 
@@ -32,6 +34,7 @@ class Outcome:
     skipped: bool
     configuration: str | None = None
     seed: int | None = None
+    overrides: Sequence[str] = ()
     higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
 
     @property
@@ -69,6 +72,7 @@ def make_outcome(name: str, folder: Path, result: Result | None, seconds: float,
         skipped=skipped,
         configuration=result.configuration,
         seed=result.seed,
+        overrides=tuple(result.overrides),
         higher_is_better=result.higher_is_better,
     )
 
@@ -107,3 +111,31 @@ def best_outcome(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
     """Return the best job with the status `ok`; None if there is none."""
     candidates = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
     return rank_outcomes(candidates, metric)[0] if candidates else None
+
+
+ACTS_IN_TRAINING = re.compile(r"(optimizer|negatives)(\..+)?|.+\.(\w+_)?dropout|objective\.batch_size")
+"""Keys that change nothing of the initial embeddings."""
+
+
+def initial_embeddings_note(epochs_kept: Iterable[float], keys: Iterable[str]) -> Iterator[str]:
+    """Yield how many runs kept the initial embeddings, and which of the varied keys act in training only."""
+    numbers = [number for number in epochs_kept if number is not None and not math.isnan(number)]
+    if num_initial := numbers.count(0):
+        acted = [key for key in keys if ACTS_IN_TRAINING.fullmatch(key)]
+        verb = f"; {', '.join(acted)} acted on nothing that was kept" if acted else ""
+        yield (
+            f"{num_initial} of {len(numbers)} runs kept the initial embeddings (0 epochs){verb}; "
+            "trainer.min_standard_errors=0 accepts any better epoch, initialization=random has other ones"
+        )
+
+
+def varied_settings(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
+    """Return key -> job -> value of the overrides that are not equal in all jobs."""
+    typed = {each.name: dict(_setting(text) for text in each.overrides) for each in outcomes}
+    keys = dict.fromkeys(key for settings in typed.values() for key in settings)
+    values = {key: {job: settings.get(key, "") for job, settings in typed.items()} for key in keys}
+    return {key: by_job for key, by_job in values.items() if len(set(by_job.values())) > 1}
+
+
+def _setting(text: str) -> tuple[str, str]:
+    return override_key(text), text.partition("=")[2]

@@ -36,6 +36,8 @@ Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
 TEST, TEST_EXACT = "test", "test_exact"
 """Prefixes of test metrics: of the lists that the index serves, and of exact search."""
+EPOCHS_KEPT = "training/epochs_kept"
+"""Figure: number of epochs of the kept towers; 0 if these are the initial embeddings."""
 TARGET_REPEAT = "target_repeat"  # slices of new and of repeated targets
 COLD_START = {"model": "two towers", "content": "content neighbors", "random": "random (expected)"}
 """Models that are evaluated on cold items, and their names in tables."""
@@ -201,7 +203,11 @@ class Result(BaseModel):
         values: dict[str, Any] = exact | self.metrics | self.cold_start_figures() | self.window_figures()
         for group, part in (("index", self.index), ("timing", self.timing)):
             values |= {f"{group}/{key}": value for key, value in part.items()}
+        values |= self._epochs_kept()
         return {key: float(value) for key, value in values.items() if is_number(value)}
+
+    def _epochs_kept(self) -> dict[str, Any]:
+        return {EPOCHS_KEPT: self.training.epochs} if self.metrics else {}
 
     def reused_curves(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield (step, figures) of the curves if another run trained the towers, at the end of each epoch."""
@@ -248,6 +254,7 @@ class Result(BaseModel):
             **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
             **{f"{INDEX_DIFFERENCE}{key}": value for key, value in difference.items()},
             **{f"timing/{key}": value for key, value in self.timing.items()},
+            **self._epochs_kept(),
         }
         return {key: float(value) for key, value in figures.items() if value is not None}
 

@@ -50,7 +50,11 @@ def result_of(valid: float, status: str = "ok", **more: Any) -> Result:
         "bytes_per_item": 256 * valid,
         "dim": 64,
     }
-    whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC, "epoch_steps": 10}}
+    whole = {
+        "status": status,
+        "metrics": figures,
+        "training": {"monitor": METRIC, "epoch_steps": 10, "epochs": 0},
+    }
     whole["index"] = index | {
         "label_difference": {"recall_at_20": 0.0},
         "label_difference_interval": {},
@@ -266,6 +270,7 @@ def test_no_column_is_lost_and_each_has_its_type(columns: Any) -> None:
     assert types == {
         "data": "STRING",
         "embedding_dim": "FLOAT64",
+        "epochs kept": "FLOAT64",  # also if it is 0
         "index": "STRING",
         "index.num_subquantizers": "STRING",
         "index.target_recall": "STRING",

@@ -193,6 +193,23 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     assert any(note.startswith("(one seed): the test is over users") for note in report.notes)
 
 
+def test_epochs_kept_are_a_column_and_a_note(tmp_path: Path) -> None:
+    for name, epochs in (("a", 0), ("b", 3), ("c", 0)):
+        write_run(tmp_path / name, LOW, loss=name, training={"epochs": epochs})
+    report = compare([tmp_path / name for name in "abc"])
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(as_csv(report)))}
+    assert {name: float(row["training/epochs_kept"]) for name, row in rows.items()} == {
+        "a": 0,
+        "b": 3,
+        "c": 0,
+    }
+    head, _, *table = as_markdown(report).splitlines()
+    at = head.split(" | ").index("epochs kept")
+    assert [row.split(" | ")[at] for row in table[:3]] == ["0", "3", "0"]
+    assert "epochs kept" in [column["heading"] for column in page_data(report)["columns"]]
+    assert any(note.startswith("2 of 3 runs kept the initial embeddings") for note in report.notes)
+
+
 def test_rows_that_tie_name_the_command_for_more_seeds(tmp_path: Path) -> None:
     shift = np.array([0.25, -0.25] * 4)
     typed = ["loss=a", "name=two words", "seed=7"]

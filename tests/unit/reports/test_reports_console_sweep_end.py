@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,32 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
     assert "best  trial_0001  valid recall@20 0.5000  lr.2 temp1.25" in lines
     assert f"command  {ONE['best']['command']}" in lines
     assert f"compare  twotower compare {SWEEP}" in lines
+
+
+def test_a_search_over_the_initial_embeddings_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the varied keys are, only those that act in training are named."""
+    kept = dict(zip(FIGURES, (0, 3, 0), strict=True))
+    jobs = [
+        replace(
+            each,
+            overrides=(*OVERRIDES[each.name], f"history.dropout=0.{number}"),
+            figures={**each.figures, "training/epochs_kept": kept[each.name]},
+        )
+        for number, each in enumerate(TRIALS, start=1)
+    ]
+    ended("rich", jobs, search=ONE)
+    lines = [re.sub(" {2,}", "  ", line) for line in capsys.readouterr().out.splitlines()]
+    assert "trial_0001  lr.2 temp1.25  ok  0.5000  3  2.0" in lines
+    assert "trial_0000  lr.0161 temp.535  ok  0.2500  0  2.0" in lines
+    note = next(line for line in lines if line.startswith("initial  "))
+    assert note == (
+        "initial  2 of 3 runs kept the initial embeddings (0 epochs); optimizer.learning_rate, "
+        "history.dropout acted on nothing that was kept; "
+        "trainer.min_standard_errors=0 accepts any better epoch, "
+        "initialization=random has other ones"
+    )
+    ended("quiet", TRIALS, search=ONE)  # runs that do not record their epochs
+    assert "initial" not in capsys.readouterr().out
 
 
 def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,8 @@ from twotower.reports.compare.verdicts import (
 )
 from twotower.runs.fingerprint import EVALUATION_KEYS, IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
-from twotower.runs.result import VALID
+from twotower.runs.outcome import initial_embeddings_note
+from twotower.runs.result import EPOCHS_KEPT, VALID
 from twotower.runs.test_ledger import look_notes
 from twotower.runs.windows import agreement
 
@@ -170,6 +171,7 @@ def compare(
             *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
             *_window_notes(runs, metric),
             *_problem_notes(rows),
+            *initial_embeddings_note(ended.get(EPOCHS_KEPT, ()), keys),
             *look_notes(ended["folder"], ended["result"]),
         ],
     )
@@ -307,7 +309,7 @@ def _shown_figures(
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
     more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
     cold_start = (f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS)
-    chosen = [validation_key(metric), *more, *cold_start]
+    chosen = [validation_key(metric), EPOCHS_KEPT, *more, *cold_start]
     return [key for key in chosen if key != metric and key in figures]
 
 

@@ -8,7 +8,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 from twotower.config.run_keys import MEAN_VALID
 from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
-from twotower.runs.result import TEST_EXACT
+from twotower.runs.result import EPOCHS_KEPT, TEST_EXACT
 
 DEFAULT = "test/recall_at_20"
 COLD_START = "cold_start/"
@@ -17,6 +17,7 @@ COLD_START_PARTS = ("model/cold", "model/warm", "model/all", "content/cold", "ra
 
 INDEX_COLUMNS = (INDEX_RECALL, *INDEX_COSTS)
 SHORT_HEADINGS = {
+    EPOCHS_KEPT: "epochs kept",
     "index/latency_ms_p50": "p50 ms",
     "index/latency_ms_p99": "p99 ms",
     "index/bytes_per_item": "bytes/item",
@@ -62,6 +63,8 @@ def format_figure(key: str, value: float | None, sign: bool = False) -> str:
     if value is None or math.isnan(value):
         return ""
     plus = "+" if sign else ""
+    if key == EPOCHS_KEPT:
+        return f"{value:{plus}g}"
     if abs(value) >= 1000:
         return f"{value:{plus},.0f}"
     if abs(value) >= 10 or "bytes" in key:

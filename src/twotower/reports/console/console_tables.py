@@ -12,7 +12,7 @@ from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import lower_is_better, rank_outcomes
-from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
+from twotower.runs.result import COLD_START, EPOCHS_KEPT, TEST, TEST_EXACT, VALID, Result
 from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
@@ -211,6 +211,9 @@ def sweep_table(summary: SweepSummary) -> Table:
     columns[heading(metric)] = [format_figure(metric, each.served(metric)) for each in jobs]
     if not summary.is_test_hidden:
         columns["test"] = [format_figure(test, each.figure(test)) for each in jobs]
+    if any(each.figure(EPOCHS_KEPT) is not None for each in jobs):
+        kept = [format_figure(EPOCHS_KEPT, each.figure(EPOCHS_KEPT)) for each in jobs]
+        columns[heading(EPOCHS_KEPT)] = kept
     for key in INDEX_COLUMNS:
         if len({each.figure(key) for each in jobs}) > 1:
             columns[heading(key)] = [format_figure(key, each.figure(key)) for each in jobs]

@@ -1,5 +1,6 @@
 """The end of a sweep: its best job, its Pareto front of indexes, means over seeds, and lines on them."""
 
+import math
 import re
 import shlex
 from collections import Counter
@@ -13,8 +14,15 @@ from twotower.config.progress import duration_text
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, format_figure, heading
 from twotower.reports.pareto import pareto_front, pareto_points
 from twotower.runs.folder_name import short_words
-from twotower.runs.outcome import Outcome, best_outcome, differ_in_index_only, rank_outcomes
-from twotower.runs.result import TEST
+from twotower.runs.outcome import (
+    Outcome,
+    best_outcome,
+    differ_in_index_only,
+    initial_embeddings_note,
+    rank_outcomes,
+    varied_settings,
+)
+from twotower.runs.result import EPOCHS_KEPT, TEST
 
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
@@ -128,6 +136,9 @@ class SweepSummary:
             yield f"command     {best['command']}"
         elif self.first_look:
             yield "no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"
+        epochs = [each.figures.get(EPOCHS_KEPT, math.nan) for each in self.outcomes]
+        for note in initial_embeddings_note(epochs, varied_settings(self.outcomes)):
+            yield f"initial     {note}"
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "no jobs"
         yield f"sweep       {counts}  {duration_text(self.seconds)}  {self.folder}"
         if self.is_test_hidden and self.best is not None and (best or {}).get("on") != "sample":
