@@ -1,7 +1,7 @@
 """Export of live changes: copies of a run's log and tables with the live events, items and users."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
+from twotower.training.training_config import FeaturesConfig
 
 TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
@@ -95,7 +96,12 @@ def export_live(
         copy_table(
             log, folder / _file_name("interactions", log), _rows(new, log, config, defaults), config.separator
         )
-        tables = {name: _update_table(name, puts[name], config, folder) for name in puts}
+        features = FeaturesConfig.from_spec(settings["features"], "features")
+        read = {
+            name: {each.column for each in choices.values()}
+            for name, choices in (("items", features.item), ("users", features.user))
+        }
+        tables = {name: _update_table(name, puts[name], config, folder, read[name]) for name in puts}
         counts = ExportCounts(
             rows_before=num_rows,
             events=len(events),
@@ -222,12 +228,12 @@ def _column_types(path: Path) -> dict[str, pa.DataType]:
 
 
 def _update_table(
-    table: str, puts: Mapping[str, ItemPut | UserPut], config: Files, folder: Path
+    table: str, puts: Mapping[str, ItemPut | UserPut], config: Files, folder: Path, read: Set[str]
 ) -> TableChanges:
     """Copy a run's table of "users" or "items", if it has one, and replace or append the rows of live puts.
 
-    A put replaces the whole user or item: columns that it lacks become empty. Columns that training does not
-    read keep their values.
+    A put replaces the user or item of the towers: of columns that it lacks, those in `read`, which features
+    read, become empty, and others keep their values.
     """
     if (path := config.paths().get(table)) is None:
         return TableChanges()
@@ -241,7 +247,11 @@ def _update_table(
                 f"{path}: no column {unknown[0]!r}, but the live {table[:-1]} {id_!r:.80} has it; put it "
                 f"again without ({nearest(unknown[0], columns)})"
             )
-        rows[id_] = {name: _cell(put.features.get(name), name, kinds, config, path) for name in columns}
+        rows[id_] = {
+            name: _cell(put.features.get(name), name, kinds, config, path)
+            for name in columns
+            if name in put.features or name in read
+        }
     known = rows.keys() & set(read_file(path, [key], config.separator, [key])[key].astype("str"))
     new = [
         {key: put.item_id if isinstance(put, ItemPut) else put.user_id, **rows[id_]}

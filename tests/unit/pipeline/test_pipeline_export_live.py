@@ -31,8 +31,14 @@ PUTS = [
 ]
 
 
+def categories(*columns):
+    target = "twotower.features.categorical.Categorical"
+    return {column: {"_target_": target, "column": column, "dim": 4} for column in columns}
+
+
 def settings(folder, **data):
     return {
+        "features": {"user": categories("age", "city"), "item": categories("name", "price", "tags")},
         "data": {
             "_target_": "twotower.data.sources.table_files.TableFiles",
             "interactions_path": str(folder / "log.csv"),
@@ -44,7 +50,7 @@ def settings(folder, **data):
             "item_features": ["name", "price", "tags"],
             "item_label": "name",
             **data,
-        }
+        },
     }
 
 
@@ -122,6 +128,30 @@ def test_profiles_are_rows_of_the_users(place):
     assert (counts.users, counts.items) == (TableChanges(1, 2), TableChanges())
     assert (place / "night" / "interactions.csv").read_text() == LOG
     assert (place / "night" / "items.csv").read_text() == ITEMS
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_no_feature_reads_keep_their_values(kind, place):
+    (place / "users.csv").write_text("who,age,city\nann,30,ROME\n")
+    for name in ("items", "users") if kind == "parquet" else ():
+        pd.read_csv(place / f"{name}.csv").to_parquet(place / f"{name}.parquet", index=False)
+    paths = {name: str(place / f"{name}.{kind}") for name in ("items", "users")}
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
+        kept.commit([ItemPut("i1", {"internal": 9}), ItemPut("i2", {"price": 3}), UserPut("ann", {})])
+    run = settings(place, item_features=None, users_path=paths["users"])
+    run["features"] = {"user": categories("age"), "item": categories("price")}
+    export_live(run, place / "live.sqlite", place / "night", paths)
+    tables = {
+        name: (pd.read_csv if kind == "csv" else pd.read_parquet)(place / "night" / f"{name}.{kind}")
+        for name in paths
+    }
+    # The features read the age and the price: without a value in the request these are empty.
+    assert tables["items"].astype(object).where(tables["items"].notna(), None).to_numpy().tolist() == [
+        ["i1", "RED CUP", None, "home|gift", 9],
+        ["i2", "LAMP", 3, None, 8],
+    ]
+    assert tables["users"]["city"].tolist() == ["ROME"]
+    assert tables["users"]["age"].isna().all()
 
 
 @pytest.mark.parametrize("unit", ["ms", "iso"])
