@@ -93,7 +93,7 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     done = run_command("evaluate", f"run={folder}", "metrics.filter_seen=false")
     assert "evaluated in another way: the figures of older windows" in done.stdout
     (unfiltered,) = set(folder.parent.iterdir()) - before
-    assert (result_in(unfiltered)["windows"], result_in(unfiltered)["windows_summary"]) == ([], {})
+    assert not result_in(unfiltered).keys() & {"windows", "windows_summary"}
     both = json.loads(run_command("compare", str(folder), str(unfiltered), "json=-").stdout)["rows"]
     assert [row.get("mean_test/recall_at_20") is None for row in both] == [False, True]
 
