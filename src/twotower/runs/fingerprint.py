@@ -51,8 +51,19 @@ def fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:
 
 
 def configuration_fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return the fingerprint without the seed: equal for the seeds of one configuration."""
-    return fingerprint({key: value for key, value in settings.items() if key != "seed"}, data_fingerprint)
+    """Return the fingerprint of a configuration, equal for its seeds.
+
+    Paths of the data are left out, because the fingerprint of the data covers the content of the files.
+    Settings of the trainer that only report are left out, too.
+    """
+    shaping = {key: value for key, value in settings.items() if key != "seed"}
+    for group, is_left_out in (
+        ("data", lambda key: key.endswith("path")),
+        ("trainer", IRRELEVANT_TRAINER_KEYS.__contains__),
+    ):
+        if isinstance(values := shaping.get(group), Mapping):
+            shaping[group] = {key: value for key, value in values.items() if not is_left_out(key)}
+    return fingerprint(shaping, data_fingerprint)
 
 
 def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

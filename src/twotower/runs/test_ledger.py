@@ -3,6 +3,7 @@
 A look is an evaluation of towers on the targets of a test split. Baselines are no looks.
 """
 
+import contextlib
 import datetime
 import logging
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
+from twotower.config.run_keys import WARM_START
 from twotower.files.lock import lock_folder
 from twotower.runs.fingerprint import EVALUATION_KEYS, configuration_fingerprint, flatten
 from twotower.runs.higher_is_better import higher_is_better
@@ -168,9 +170,21 @@ def reveal_command(folder: Path, result: Result) -> str:
 
 
 def _configuration(run: Run, result: Result) -> str:
-    """Return the fingerprint of a configuration, however it is measured: other metrics are the same one."""
-    settings = {key: value for key, value in run.settings.items() if key not in EVALUATION_KEYS}
-    return configuration_fingerprint(settings, result.data.identity)
+    """Return the fingerprint of a configuration, however it is measured: other metrics are the same one.
+
+    The filter of seen items changes the towers, so that of their training counts. A rebuilt bundle has the
+    towers of its parent, whose configuration it shares.
+    """
+    settings, trained = run.settings, run.settings
+    if source := result.bundle_rebuilt_from or result.training_reused_from:
+        with contextlib.suppress(InputError):  # the run was deleted or moved
+            trained = Run.open(Path(source), None).settings
+    if result.bundle_rebuilt_from:
+        settings = {key: value for key, value in settings.items() if key != WARM_START}
+        settings |= {key: trained[key] for key in (WARM_START,) if key in trained}
+    shaping = {key: value for key, value in settings.items() if key not in EVALUATION_KEYS}
+    shaping["filter_seen"] = trained["metrics"].get("filter_seen", True)
+    return configuration_fingerprint(shaping, result.data.identity)
 
 
 def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:

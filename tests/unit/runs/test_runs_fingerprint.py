@@ -111,6 +111,20 @@ def test_reporting_keys_of_the_trainer_leave_the_training_fingerprint(settings: 
     assert training_settings(other) == training_settings(settings)
 
 
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("data", "interactions_path"),
+        *(("trainer", key) for key in ("log_every_steps", "checkpoint_every_steps", "progress_bar")),
+    ],
+)
+def test_names_of_files_and_reporting_are_not_part_of_a_configuration(
+    settings: Settings, group: str, key: str
+) -> None:
+    other = {**settings, group: {**settings[group], key: 7}}
+    assert configuration_fingerprint(other, DATA) == configuration_fingerprint(settings, DATA)
+
+
 def with_metrics(settings: Settings, **changes: Any) -> Settings:
     return {**settings, "metrics": {**settings["metrics"], **changes}}
 

@@ -102,6 +102,28 @@ def test_looks_are_configurations_with_their_seeds_on_one_split(
     )
 
 
+def test_towers_that_are_measured_again_are_one_configuration_and_towers_of_another_filter_are_two(
+    tmp_path: Path,
+) -> None:
+    def end(name: str, filter_seen: bool, warm_start: Any = None, **origin: str) -> Any:
+        settings = SETTINGS | {"metrics": {"filter_seen": filter_seen}}
+        run = Run.create(tmp_path / name, settings | ({"warm_start": warm_start} if warm_start else {}))
+        write_values(run.folder, [0.0, 1.0], popularity=[0.0, 1.0])
+        run.looked_at_test = True
+        found = add_look(tmp_path, run, result_of().update(**origin))
+        assert found is not None
+        return found.configurations
+
+    filtered, epochs = str(tmp_path / "filtered"), {"run": "x", "epochs": 2}
+    assert end("filtered", True) == 1
+    assert end("evaluated", False, training_reused_from=filtered) == 1
+    assert end("rebuilt", True, {"run": filtered, "epochs": 0}, bundle_rebuilt_from=filtered) == 1
+    assert end("unfiltered", False) == 2
+    assert end("continued", True, epochs) == 3
+    continued = str(tmp_path / "continued")
+    assert end("rebuilt again", True, {"run": continued, "epochs": 0}, bundle_rebuilt_from=continued) == 3
+
+
 def test_a_torn_line_costs_no_other_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     look(tmp_path, "first")
     path = tmp_path / LEDGER
