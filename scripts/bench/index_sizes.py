@@ -109,19 +109,13 @@ def measured(words: Sequence[str]) -> dict[str, float]:
     return figures | {f"{name}_mb": kb / 1024 for name, kb in most.items()}
 
 
-def build(folder: Path, way: str, keys: list[str], num_shards: int) -> Iterator[dict[str, object]]:
-    """Build an index in memory, on disk or in shards; yields the figures of each command and of searches."""
+def build(folder: Path, way: str, keys: list[str]) -> Iterator[dict[str, object]]:
+    """Build an index in memory or on disk; yields the figures of each command and of searches."""
     command = [sys.executable, "-m", "twotower", "build_index", f"parts={folder}/item_parts", *keys]
-    out, shares = folder / f"index_{way}", folder / "shares"
+    out = folder / f"index_{way}"
     shutil.rmtree(out, ignore_errors=True)
     final = [f"queries={folder}/users.parquet", f"out={out}", f"on_disk={str(way != 'memory').lower()}"]
-    if way == "shards":
-        shutil.rmtree(shares, ignore_errors=True)
-        for shard in ("train", *(f"{number}/{num_shards}" for number in range(1, num_shards + 1))):
-            users = [f"queries={folder}/users.parquet"] if shard == "train" else []
-            yield {"step": shard, **measured([*command, *users, f"out={shares}", f"shard={shard}"])}
-        final.append(f"shards={shares}")
-    yield {"step": "build" if way != "shards" else "merge", **measured([*command, *final])}
+    yield {"step": "build", **measured([*command, *final])}
     report = json.loads((out / "report.json").read_text())["report"]
     names = ("num_vectors", "factory", "search_args", "recall_at_100", "bytes_per_item", "build_seconds")
     yield {"step": "report", **{name: report[name] for name in names}}
@@ -159,8 +153,8 @@ def main() -> None:
     parser.add_argument("what", choices=["make", "build", "search"])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--parts", type=int, default=16, help="parts of the vectors, and shards of the index")
-    parser.add_argument("--way", choices=["memory", "disk", "shards"], default="memory")
+    parser.add_argument("--parts", type=int, default=16, help="parts of the vectors")
+    parser.add_argument("--way", choices=["memory", "disk"], default="memory")
     parser.add_argument("--keys", nargs="*", default=["index=ivf_sq"], help="settings of the index")
     given = parser.parse_args()
     if given.what == "make":
@@ -168,7 +162,7 @@ def main() -> None:
     elif given.what == "search":
         print(json.dumps(search(given.folder, given.way)))
     else:
-        for figures in build(given.folder, given.way, given.keys, given.parts):
+        for figures in build(given.folder, given.way, given.keys):
             line = json.dumps({"way": given.way, "keys": " ".join(given.keys), **figures})
             print(line, flush=True)
             with (RESULTS / "index_sizes.jsonl").open("a") as file:

@@ -44,7 +44,6 @@ IS_LONG = re.compile(r"\b(minutes?|hours?|times as long|trainings)\b")
 NOT_RUN = {
     r"^twotower index_lab run=": "measures eight indexes: minutes",
     r"^(twotower serve|curl|tensorboard|mlflow ui|optuna-dashboard)\b": "a server, or a question to one",
-    r"^twotower build_data .*(shard|parts)=": "reads a log that is longer than that of the tests",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
     r"pip install|^wandb|^git clone": "needs the network",
     r"^(scripts/|python (scripts/|-m cProfile)|source )": "belongs to a checkout",

@@ -95,9 +95,6 @@ class BuildDataKeys(Config):
     """Plain keys of `twotower build_data`."""
 
     output_root: Text
-    shard: str | int | None
-    out: Text | None
-    parts: Text | None
     debug: bool
 
 
@@ -108,8 +105,6 @@ class BuildIndexKeys(Config):
     out: Text
     queries: Text | None
     on_disk: bool
-    shard: str | int | None
-    shards: Text | None
     debug: bool
 
 

@@ -15,7 +15,6 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.audit import WARNING, audit
 from twotower.data.blocks import blocks, map_array
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
-from twotower.data.interaction_parts import InteractionParts
 from twotower.data.interactions import COLUMNS, Interactions
 from twotower.data.load_source import WHOLE, cut_source, load_source
 from twotower.data.sources.source import Source
@@ -46,13 +45,11 @@ def build_dataset(
     rebuild: bool = False,
     needs: Needs | None = None,
     content: str | None = None,
-    parts: InteractionParts | None = None,
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it if it is stored already.
 
     Several processes may build the same data set at once. `rebuild` builds a data set that is stored already.
-    `content` is the source's fingerprint if it is known. `parts` are the source's long interactions, if other
-    machines have read them.
+    `content` is the source's fingerprint if it is known.
 
     Raises:
         InputError: mistakes in the data, or the split leaves train, valid or test empty.
@@ -68,7 +65,7 @@ def build_dataset(
     if replaces and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
-        loaded = load_source(source, needs, temporary, parts)
+        loaded = load_source(source, needs, temporary)
         split = split.resolve(loaded.interactions.positives)
         loaded = loaded if split.end is None else cut_source(loaded, split.end)
         cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", loaded.folder)

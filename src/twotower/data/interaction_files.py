@@ -26,7 +26,6 @@ from twotower.data.table_reader import id_kind, is_parquet, plain_values, series
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.shards import Shard
 
 MAX_ROWS_IN_MEMORY = 200_000
 MIN_MERGED = 2**20  # counts of ids that are merged at once
@@ -55,42 +54,13 @@ class IdBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class InteractionFiles:
-    """Parquet files of long interactions, in row order, and the other tables.
-
-    Of a share, `row_groups` are those of each file, and `rows_before` is the number of rows before them.
-    """
+    """Parquet files of long interactions, in row order, and the other tables."""
 
     files: Sequence[Path]
     columns: Mapping[str, str]  # `user_id`, `item_id` and perhaps `timestamp` -> column in the files
     unit: TimestampUnit
     tables: Tables
     num_rows: int
-    row_groups: Sequence[Sequence[int]] | None = None
-    rows_before: int = 0
-
-    def share(self, shard: Shard) -> "InteractionFiles":
-        """Return a contiguous share of the row groups. Raises InputError if there are fewer than shares."""
-        groups: list[tuple[int, int, int]] = []  # position of the file, row group, number of rows
-        for position, path in enumerate(self.files):
-            with pq.ParquetFile(path) as file:
-                sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            groups += [(position, group, size) for group, size in enumerate(sizes) if size]
-        if shard.count > len(groups):
-            example = f"shard={min(shard.number, len(groups))}/{len(groups)}"
-            raise InputError(
-                f"shard={shard}: the interactions have {len(groups)} row groups, and a shard reads one or "
-                f"more; type {example}, or write the Parquet files with smaller row groups"
-            )
-        places = shard.positions(len(groups))
-        before, own = groups[: places.start], groups[places.start : places.stop]
-        by_file = {key: list(part) for key, part in itertools.groupby(own, lambda each: each[0])}
-        return replace(
-            self,
-            files=[self.files[position] for position in by_file],
-            row_groups=[[group for _, group, _ in part] for part in by_file.values()],
-            rows_before=sum(size for *_, size in before),
-            num_rows=sum(size for *_, size in own),
-        )
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:
         """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
@@ -124,7 +94,7 @@ class InteractionFiles:
         items: Vocabulary,
     ) -> None:
         """Write every interaction to the end of the bucket of its user, in row order."""
-        rows_before = self.rows_before
+        rows_before = 0
         for batch in self._batches(list(self.columns), "data: sorting interactions by user"):
             user_rows = batch[USER_ID].rows(users)
             times = batch.get(TIMESTAMP)
@@ -151,13 +121,12 @@ class InteractionFiles:
         columns = [self.columns[name] for name in names]
         done = 0
         with Progress(what, self.num_rows) as advance:
-            for path, groups in zip(self.files, self.row_groups or itertools.repeat(None), strict=False):
+            for path in self.files:
                 try:
                     # Without buffering of whole row groups, which would need the memory of the file.
                     with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
-                        skipped = range(groups[0] if groups else 0)
-                        before = sum(file.metadata.row_group(group).num_rows for group in skipped)
-                        for batch in file.iter_batches(blocks.BLOCK_ROWS, groups, columns):
+                        before = 0
+                        for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
                             yield {name: self._values(path, name, batch, before) for name in names}
                             before += len(batch)
                             done += len(batch)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from twotower.data.actions import distinct_contexts
 from twotower.data.check_tables import check_tables
-from twotower.data.interaction_parts import InteractionParts
 from twotower.data.interactions import Interactions, offsets_from_counts, user_offsets
 from twotower.data.sources.source import Source
 from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
@@ -33,15 +32,10 @@ class LoadedSource:
     folder: Path | None = None  # where long interactions are sorted and split; None: in memory
 
 
-def load_source(
-    source: Source, needs: Needs | None, folder: Path, parts: InteractionParts | None = None
-) -> LoadedSource:
-    """Load and check a source, sort long interactions in `folder`; raises InputError with all mistakes.
-
-    `parts` of long interactions take the place of the files.
-    """
+def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSource:
+    """Load and check a source, sort long interactions in `folder`; raises InputError with all mistakes."""
     contexts = None
-    if (files := parts or source.interaction_files()) is not None:
+    if (files := source.interaction_files()) is not None:
         counts, given = files.count_ids(), files.tables
         ids = {table: counts[key].index.to_numpy() for table, key in ENTITIES.items()}
         tables = check_tables(given, needs, source.config, ids)

@@ -42,31 +42,31 @@ class Shard:
         first, stop = (number * num_rows // self.count for number in (self.number - 1, self.number))
         return range(first, stop)
 
-    def part(self, folder: Path, suffix: str = PARQUET) -> Path:
+    def part(self, folder: Path) -> Path:
         """Return the path of the part in the folder `out`. Raises InputError if other parts are there."""
         if folder.suffix == PARQUET or folder.is_file():
             example = f"out={folder.with_suffix('')}_parts"
             raise InputError(f"out={folder}: with shard, expected a folder for all parts; type {example}")
-        for other, path in list_parts("out", folder, suffix).items():
+        for other, path in list_parts("out", folder).items():
             if other.count != self.count:
                 example = f"shard={min(self.number, other.count)}/{other.count}"
                 raise InputError(
                     f"out={folder}: {path.name} is one of {other.count} parts, and shard={self} one of "
                     f"{self.count}; type {example}, or name another folder"
                 )
-        return folder / f"{self.name}{suffix}"
+        return folder / f"{self.name}{PARQUET}"
 
 
-def list_parts(key: str, folder: Path, suffix: str = PARQUET) -> dict[Shard, Path]:
+def list_parts(key: str, folder: Path) -> dict[Shard, Path]:
     """Return the parts in a folder by number; `key` names the folder in the error about another file."""
     parts = {}
-    for path in folder.glob(f"[!.]*{suffix}"):
-        match = PART.fullmatch(path.name.removesuffix(suffix))
+    for path in folder.glob(f"[!.]*{PARQUET}"):
+        match = PART.fullmatch(path.stem)
         shard = Shard(*map(int, match.groups())) if match else None
-        if shard is None or path.name != f"{shard.name}{suffix}":
+        if shard is None or path.name != f"{shard.name}{PARQUET}":
             raise InputError(
                 f"{key}={folder}: {path.name} is not the name of a part, such as "
-                f"{Shard(1, 16).name}{suffix}; move it out of the folder"
+                f"{Shard(1, 16).name}{PARQUET}; move it out of the folder"
             )
         parts[shard] = path
     return dict(sorted(parts.items()))
@@ -77,7 +77,7 @@ def check_facts(
     found: Mapping[str, Any],
     expected: Mapping[str, Any],
     command: str,
-    names: Mapping[str, str] | None = None,
+    names: Mapping[str, str],
 ) -> None:
     """Refuse a part whose facts are not the expected ones.
 
@@ -86,25 +86,24 @@ def check_facts(
     """
     for fact, wanted in expected.items():
         if found.get(fact) != wanted:
-            name = (names or {}).get(fact, fact)
+            name = names.get(fact, fact)
             raise InputError(
                 f"{path}: its {name} is {found.get(fact)!s:.100}, expected {wanted!s:.100}; move it away, "
                 f"and type: {command}"
             )
 
 
-def all_parts(key: str, folder: Path, command: str, suffix: str = PARQUET) -> dict[Path, Shard]:
+def all_parts(key: str, folder: Path, command: str) -> dict[Path, Shard]:
     """Return the parts of a folder in order.
 
     Args:
         key: names the folder in errors.
         command: writes the parts, with `shard=k/n` at its end.
-        suffix: of the parts, "" if they are folders.
 
     Raises:
         InputError: a part is missing, or n is not unique.
     """
-    parts = list_parts(key, folder, suffix)
+    parts = list_parts(key, folder)
     counts = sorted({shard.count for shard in parts})
     if len(counts) > 1:
         names = " and ".join(f"part-*-of-{count}" for count in counts)
@@ -113,7 +112,9 @@ def all_parts(key: str, folder: Path, command: str, suffix: str = PARQUET) -> di
         raise InputError(f"{key}={folder}: has no finished part; type: {command} shard=1/n, up to shard=n/n")
     shards = [Shard(number, counts[0]) for number in range(1, counts[0] + 1)]
     if missing := [shard for shard in shards if shard not in parts]:
-        names = ", ".join(f"{shard.name}{suffix}" for shard in missing[:5]) + (", ..." if missing[5:] else "")
+        names = ", ".join(f"{shard.name}{PARQUET}" for shard in missing[:5]) + (
+            ", ..." if missing[5:] else ""
+        )
         raise InputError(
             f"{key}={folder}: {len(parts)} of {counts[0]} parts are finished; missing: {names}; type: "
             f"{command} shard={missing[0]}"

@@ -56,7 +56,7 @@ def write_index(index: Any, lists: Any, path: Path) -> None:
         lists.filename = stored
 
 
-def merge_files(trained: Path, parts: Sequence[Path], path: Path, on_disk: bool) -> None:
+def merge_files(trained: Path, parts: Sequence[Path], path: Path) -> None:
     """Write the index of all vectors in the parts, which were added to copies of one trained index.
 
     The lists have the order of the parts, so the index equals one to which all vectors were added at once.
@@ -64,16 +64,9 @@ def merge_files(trained: Path, parts: Sequence[Path], path: Path, on_disk: bool)
     Args:
         trained: a trained index file without vectors.
         parts: index files.
-        path: the new file.
-        on_disk: write the lists into a file next to it; memory then holds one list. Otherwise memory holds
-            them and one part.
+        path: the new file. The lists are in a file next to it, and memory holds one list at a time.
     """
     index: Any = faiss.read_index(str(trained))
-    if not on_disk:
-        for part in parts:
-            index.merge_from(faiss.read_index(str(part)), 0)
-        faiss.write_index(index, str(path))
-        return
     opened = [faiss.read_index(str(part), faiss.IO_FLAG_MMAP) for part in parts]  # owners of their lists
     cells: Any = faiss.extract_index_ivf(index)
     sizes = _write_lists([inverted_lists(part) for part in opened], cells, lists_path(path))

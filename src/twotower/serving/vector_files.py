@@ -82,25 +82,16 @@ class VectorFiles:
             kind = kind.value_type
         return cls(commands, first["bundle"], schema.field(0), num_rows, kind.list_size)
 
-    def blocks(self, rows: range | None = None) -> Iterator[tuple[pa.Array, Floats]]:
+    def blocks(self) -> Iterator[tuple[pa.Array, Floats]]:
         """Yield ids [n] and vectors [n, K, D] of each row group, in order; K is 1 or that of interests.
-
-        Args:
-            rows: yield only these; other row groups are not read. None = all.
 
         Raises:
             InputError: a file is damaged, or ids do not ascend, as those that `twotower embed` writes do.
         """
-        last, first = pa.array([], self.id_field.type), 0
-        rows = range(self.num_rows) if rows is None else rows
+        last = pa.array([], self.id_field.type)
         for path, command in self.commands.items():
             with _naming(path, command), pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for number in range(file.num_row_groups):
-                    size = file.metadata.row_group(number).num_rows
-                    own = slice(max(0, rows.start - first), max(0, min(size, rows.stop - first)))
-                    first += size
-                    if own.start >= own.stop:
-                        continue
                     ids, values = file.read_row_group(number, use_threads=False).columns
                     ids, values = ids.combine_chunks(), values.combine_chunks()
                     joined = pa.concat_arrays([last, ids])
@@ -113,7 +104,7 @@ class VectorFiles:
                     last = ids[-1:]
                     while pa.types.is_fixed_size_list(values.type):
                         values = values.flatten()
-                    yield ids[own], values.to_numpy().reshape(len(ids), -1, self.dim)[own]
+                    yield ids, values.to_numpy().reshape(len(ids), -1, self.dim)
 
     def at(self, positions: NDArray[np.int64]) -> Floats:
         """Return the vectors [n, K, D] at ascending positions; reads one row group after another."""
@@ -124,22 +115,13 @@ class VectorFiles:
             first += len(ids)
         return np.concatenate(found)
 
-    def copy_to(
-        self, file: IO[bytes], rows: range | None = None, writer: pq.ParquetWriter | None = None
-    ) -> None:
-        """Copy vectors into a file [N, D] without a header, and the ids into a Parquet file.
-
-        Args:
-            file: for the vectors.
-            rows: only these; None = all.
-            writer: for the ids; None = they are left out.
-        """
+    def copy_to(self, file: IO[bytes], writer: pq.ParquetWriter) -> None:
+        """Copy vectors into a file [N, D] without a header, and the ids into a Parquet file."""
         num_read = 0
-        with Progress("index: reading vectors", len(rows or range(self.num_rows))) as advance:
-            for ids, block in self.blocks(rows):
+        with Progress("index: reading vectors", self.num_rows) as advance:
+            for ids, block in self.blocks():
                 file.write(block.tobytes())
-                if writer is not None:
-                    writer.write_table(pa.table([ids], schema=writer.schema))
+                writer.write_table(pa.table([ids], schema=writer.schema))
                 num_read += len(ids)
                 advance(num_read)
         file.flush()

@@ -1,4 +1,4 @@
-"""A data set is the same to the last bit, whether its log is in memory, read by batches or in shares."""
+"""A data set is the same to the last bit, whether its log is in memory or read by batches."""
 
 import json
 import tempfile
@@ -7,22 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
-from twotower.data.dataset import RetrievalDataset
-from twotower.data.interaction_parts import InteractionParts
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.splits.split import Split
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
-from twotower.files.shards import Shard
-from twotower.pipeline.store_data import store_part
 
 T = 1_700_000_000
 SHARES = {"unit": "share", "test": 0.2, "valid": 0.2}
@@ -89,16 +84,7 @@ def cases(draw):
     return arguments, parts, frames, draw(st.sampled_from(SPLITS))
 
 
-def merged(source: TableFiles, split: Split, root: Path, num_shards: int) -> RetrievalDataset:
-    """Build a data set from parts, as machines with a share of the row groups each would."""
-    for number in range(1, num_shards + 1):
-        store_part(source.config, Shard(number, num_shards), root / "parts")
-    content, files = source.fingerprint(), source.interaction_files()
-    parts = InteractionParts.open(source, content, root / "parts", "twotower build_data", files.tables)
-    return build_dataset(source, split, root / "cache", parts=parts)
-
-
-def built(case, folder: Path, longest: int, block_rows: int, num_shards: int = 0) -> dict | str:
+def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
     arguments, parts, frames, split = case
     log = folder / "log"
     log.mkdir(exist_ok=True)
@@ -117,11 +103,7 @@ def built(case, folder: Path, longest: int, block_rows: int, num_shards: int = 0
         more = {f"{name}_column" for name in EXTRAS} | {"context_columns"}
         assert (source.interaction_files() is not None) == (longest == 0 and not more & set(arguments))
         try:
-            if num_shards:
-                rows = sum(-(-len(part) // 5) for part in parts)
-                dataset = merged(source, split, Path(cache), min(num_shards, rows))
-            else:
-                dataset = build_dataset(source, split, Path(cache) / "cache")
+            dataset = build_dataset(source, split, Path(cache) / "cache")
         except InputError as error:
             return str(error).partition(", ")[0]  # which row comes first is told of batches
         assert dataset.open_whole is not None
@@ -136,14 +118,6 @@ def built(case, folder: Path, longest: int, block_rows: int, num_shards: int = 0
 def test_by_batches_and_in_memory_are_one(case):
     with tempfile.TemporaryDirectory() as folder:
         assert built(case, Path(folder), 0, 3) == built(case, Path(folder), 10**9, 10**6)
-
-
-@settings(max_examples=6, deadline=None)
-@given(case=cases(), num_shards=st.integers(1, 9))
-def test_any_number_of_shards_gives_the_same_files(case, num_shards):
-    assume(not ({f"{name}_column" for name in EXTRAS} | {"context_columns"}) & set(case[0]))
-    with tempfile.TemporaryDirectory() as folder:
-        assert built(case, Path(folder), 0, 3, num_shards) == built(case, Path(folder), 0, 3)
 
 
 def test_a_dictionary_may_hold_values_without_a_row(tmp_path):

@@ -1,31 +1,26 @@
-"""An index that is built in shards, or whose lists are in a file, finds what one build finds."""
+"""An index whose lists are in a file finds what one in memory finds."""
 
 import json
-import shlex
-import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from twotower.commands.main import main
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
-from twotower.files.shards import Shard
 from twotower.index import faiss_index, ground_truth
 from twotower.index import index as index_module
+from twotower.index.auto import Auto
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_opq import IVFOPQ
 from twotower.index.ivf_sq import IVFSQ
-from twotower.pipeline import index_shards as module
-from twotower.pipeline.index_shards import build_shard, train_shards
+from twotower.pipeline import index_vectors as module
 from twotower.pipeline.index_vectors import build_index
 
-NUM_ITEMS, DIM, NUM_SHARDS = 500, 8, 3
-COMMAND = "twotower build_index"
+NUM_ITEMS, DIM = 500, 8
 RANDOM = np.random.default_rng(3)
 ITEMS = RANDOM.standard_normal((NUM_ITEMS, DIM)).astype(np.float32)
 USERS = RANDOM.standard_normal((40, DIM)).astype(np.float32)
@@ -56,13 +51,6 @@ def users(tmp_path):
     return write(tmp_path / "users.parquet", "user_id", USERS, side="users")
 
 
-def write_shards(items, config, folder, users=None):
-    assert train_shards(items, users, config, folder) == DONE
-    for number in (2, 1, 3):  # any machine may be the first
-        assert build_shard(items, config, Shard(number, NUM_SHARDS), folder, COMMAND) == DONE
-    return folder
-
-
 def load(folder):
     spec = json.loads((folder / "report.json").read_text())["spec"]
     index = Index.Config.from_spec(spec, "index").build()
@@ -71,22 +59,13 @@ def load(folder):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.owner.kind)
-def test_shards_and_lists_on_disk_give_the_index_of_one_build(config, items, users, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BUFFER_BYTES", 4 * DIM * 130)  # four shares on one machine
-    shards = write_shards(items, config, tmp_path / "shards", users)
-    for name, on_disk, given in (
-        ("one", False, None),
-        ("merged", False, shards),
-        ("disk", True, None),
-        ("merged_disk", True, shards),
-    ):
-        assert build_index(items, users, config, tmp_path / name, on_disk, given) == DONE
+def test_lists_on_disk_give_the_index_of_one_build(config, items, users, tmp_path, monkeypatch):
+    for name, on_disk, rows_at_once in (("one", False, 130), ("disk", True, 130), ("at_once", True, 500)):
+        monkeypatch.setattr(module, "BUFFER_BYTES", 4 * DIM * rows_at_once)
+        assert build_index(items, users, config, tmp_path / name, on_disk) == DONE
     contents = {path: path.read_bytes() for path in tmp_path.glob("*/index.*")}
-    one, other = (contents[tmp_path / name / "index.faiss"] for name in ("one", "merged"))
-    assert one == other
-    assert contents[tmp_path / "disk" / "index.ivfdata"] == contents[tmp_path / "merged_disk/index.ivfdata"]
-    assert contents[tmp_path / "disk" / "index.faiss"] == contents[tmp_path / "merged_disk" / "index.faiss"]
-    shutil.rmtree(shards)
+    for name in ("index.faiss", "index.ivfdata"):
+        assert contents[tmp_path / "disk" / name] == contents[tmp_path / "at_once" / name]
     moved = (tmp_path / "disk").rename(tmp_path / "moved")
     whole, on_disk = load(tmp_path / "one"), load(moved)
     assert on_disk.files == (moved / "index.faiss", moved / "index.ivfdata")
@@ -118,83 +97,18 @@ def test_an_index_on_disk_cannot_change_and_stays_next_to_its_lists(items, users
         load(out)
 
 
-def test_the_command_of_a_message_can_be_typed_whatever_the_folder(items, tmp_path, monkeypatch):
-    folder = tmp_path / "night {2}, size=it's"
-    monkeypatch.chdir(tmp_path)
-    command = "twotower build_index parts=items.parquet index=ivf_sq"
-    with pytest.raises(InputError) as refused:
-        build_shard(items, IVFSQ.Config(nlist=7), Shard(1, NUM_SHARDS), folder, command)
-    monkeypatch.setattr("sys.argv", shlex.split(str(refused.value).partition("type: ")[2]))
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == DONE
-    assert [path.name for path in folder.iterdir()] == ["trained"]
-
-
-def test_shares_that_do_not_add_up_are_refused(items, users, tmp_path):
-    config, folder = CONFIGS[1], tmp_path / "shards"
-
-    def refused(message, given=config, parts=items):
-        with pytest.raises(InputError, match=message):
-            build_index(parts, users, given, tmp_path / "out", shards=folder, command=COMMAND)
-        assert not (tmp_path / "out").exists()
-
-    first = Shard(1, NUM_SHARDS)
-    with pytest.raises(InputError, match=r"trained: there is no such folder; type: .* shard=train"):
-        build_shard(items, config, first, folder, COMMAND)
-    write_shards(items, config, folder)
-    refused(
-        r"trained: its cells fit other users than queries=.*/users.parquet; type the queries of shard=train, "
-        r"or move it away, and type: .* shard=train queries=.*/users.parquet"
-    )
-    shutil.rmtree(folder)
-    write_shards(items, config, folder, users)
-    with pytest.raises(InputError, match=r"part-1-of-3\.index: exists, and is never overwritten"):
-        build_shard(items, config, first, folder, COMMAND)
-    refused(
-        "trained: its index.nlist is 7, expected 5; move it away, and type: .* shard=train",
-        IVFSQ.Config(nlist=5),
-    )
-    more = write(tmp_path / "more.parquet", "item_id", ITEMS[:400], side="items")
-    refused("trained: its num_items is 500, expected 400", parts=more)
-    narrow = write(tmp_path / "narrow.parquet", "item_id", ITEMS[:, :4].copy(), side="items")
-    refused("trained: its dim is 8, expected 4", parts=narrow)
-    second, gone = folder / "part-2-of-3.index", tmp_path / "gone"
-    second.rename(gone)
-    refused(r"2 of 3 parts are finished; missing: part-2-of-3\.index; type: .* shard=2/3")
-    shutil.copytree(folder / "part-1-of-3.index", second)
-    refused("part-2-of-3.index: its shard is 1/3, expected 2/3; move it away, and type: .* shard=2/3")
-    shutil.rmtree(second)
-    other = write_shards(items, IVFSQ.Config(nlist=7, min_recall=0.9), tmp_path / "other", users)
-    facts = json.loads((other / second.name / "shard.json").read_text())
-    shutil.copytree(other / second.name, second)
-    (second / "shard.json").write_text(json.dumps({**facts, "index.min_recall": 0.95, "trained": "def"}))
-    refused("part-2-of-3.index: its trained is def, expected ")
-    shutil.rmtree(second)
-    shutil.copytree(gone, second)
-    with (second / "index.faiss").open("ab") as file:
-        file.write(b"x")
-    refused("part-2-of-3.index: its sha256 is .*, expected ")
-    (second / "shard.json").unlink()
-    refused(r"part-2-of-3\.index: not readable \(.*\); move it away, and type: ")
-
-
 def test_vectors_that_are_not_finite_and_other_kinds_are_refused(users, tmp_path):
     broken = ITEMS.copy()
     broken[300, 2] = np.nan
     path = write(tmp_path / "items.parquet", "item_id", broken, side="items")
-    with pytest.raises(InputError, match="item vectors for training: value nan at position 300, column 2"):
-        train_shards(path, None, CONFIGS[0], tmp_path / "shards")
-    whole = write(tmp_path / "whole.parquet", "item_id", ITEMS, side="items")
-    train_shards(whole, None, CONFIGS[0], tmp_path / "shards")
-    with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
-        build_shard(path, CONFIGS[0], Shard(2, 3), tmp_path / "shards", COMMAND)
     with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
         build_index(path, users, CONFIGS[0], tmp_path / "out", on_disk=True)
     with pytest.raises(InputError, match=r"on_disk: index=flat_ip does not hold .*; type index="):
         build_index(path, users, FlatIP.Config(), tmp_path / "out", on_disk=True)
-    with pytest.raises(InputError, match="shard: index=flat_ip does not hold"):
-        train_shards(path, None, FlatIP.Config(), tmp_path / "others")
+    limited = Auto.Config(max_latency_ms=1.0)
+    with pytest.raises(InputError, match=r"on_disk: index=auto measures whole indexes; type index=ivf_sq"):
+        build_index(path, users, limited, tmp_path / "out", on_disk=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users, tmp_path, monkeypatch):
@@ -230,11 +144,10 @@ def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users,
     index.set_search_args({"nprobe": 7})
     expected = np.argsort(-(USERS @ mapped.astype(np.float32).T), axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(index.search(USERS, 5).rows, expected)
-    shards = write_shards(items, config, tmp_path / "shards", users)
-    for name, given in (("one", None), ("merged", shards)):
-        assert build_index(items, users, config, tmp_path / name, shards=given) == DONE
-    one, other = ((tmp_path / name / "index.faiss").read_bytes() for name in ("one", "merged"))
-    assert one == other
+    assert build_index(items, users, config, tmp_path / "one") == DONE
+    assert build_index(items, users, config, tmp_path / "disk", on_disk=True) == DONE
+    whole, on_disk = (load(tmp_path / name).search(USERS, 20) for name in ("one", "disk"))
+    np.testing.assert_array_equal(on_disk.rows, whole.rows)
     broken = ITEMS.copy()
     broken[130, 1] = np.nan
     with pytest.raises(InputError, match="item vectors: value nan at position 130, column 1"):
