@@ -17,6 +17,8 @@ Role = Literal["positive", "negative", "history", "ignored", "train"]
 ROLES: dict[str, int] = {role: code for code, role in enumerate(get_args(Role))}
 POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = ROLES.values()
 LABELS = (0.0, 1.0)
+TRAIN_WEIGHT = 0.2
+"""Weight of events of the role `train` that `init` and `sweep=first_look` choose."""
 
 
 class Event(Component):

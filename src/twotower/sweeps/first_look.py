@@ -15,6 +15,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.config.run_keys import MEAN_VALID
 from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
+from twotower.data.actions import TRAIN_WEIGHT
 from twotower.data.splits.split import Split
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
@@ -34,8 +35,8 @@ SAMPLE_TIME_SHARE = 0.5
 SAMPLE, WHOLE, WINDOWS = "sample", "whole", "windows"
 """Stages: on a sample of the users; on all users; on all windows, if `trainer.monitor` is their mean."""
 UNUSABLE = "failed", "index_rejected"
-EVENTS, EVENT_WEIGHT = "events", 0.2
-"""Recipe that also trains on events of role `history`, and their weight as training examples."""
+EVENTS = "events"
+"""Recipe that also trains on events of role `history`."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 
 
@@ -322,8 +323,8 @@ def events_overrides(data: Mapping[str, Any]) -> tuple[str, ...]:
 def _event_overrides(name: str) -> tuple[str, ...]:
     """Return the overrides of one event type; a number must be part of a key, or Hydra reads a number."""
     if re.fullmatch(r"[\w-]+", name):
-        return f"data.events.{name}.role=train", f"data.events.{name}.weight={EVENT_WEIGHT}"
-    return (f"data.events={{{name}: {{role: train, weight: {EVENT_WEIGHT}}}}}",)
+        return f"data.events.{name}.role=train", f"data.events.{name}.weight={TRAIN_WEIGHT}"
+    return (f"data.events={{{name}: {{role: train, weight: {TRAIN_WEIGHT}}}}}",)
 
 
 def share_for(dataset: "RetrievalDataset") -> float:

@@ -83,7 +83,7 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any]]] = {
         {
             "event_column": "event",
             "events": {
-                "view": {"role": "history"},
+                "view": {"role": "train", "weight": 0.2},
                 "cart": {"role": "history"},
                 "purchase": {"role": "positive"},
             },
@@ -180,6 +180,36 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         csv(log("user", "item", liked=ITEMS % 2 * 2 - 1, ts=SECONDS)),
         [],
         ["--label: 'liked' holds -1 to 1: from which value on is an item positive? add --threshold NUMBER"],
+    ),
+    "labels in words": (
+        csv(
+            log("user", "item", ts=SECONDS, liked=["yes", "no"] * 200, status=["Completed", "refunded"] * 200)
+        ),
+        [],
+        [
+            "2 mistakes",
+            "--event: 'liked' ('yes', 'no') says how a row ended: which values are positive, negative",
+            "add --event liked --events yes=ROLE,no=ROLE, or --without liked if every row is positive",
+            "add --event status --events Completed=positive,refunded=ignored, or --without status",
+        ],
+    ),
+    "opinions, in any spelling": (
+        csv(log("user", "item", ts=SECONDS, fb=["Thumbs Up", "thumbs-down"] * 200)),
+        [],
+        ["--event fb --events 'Thumbs Up=positive,thumbs-down=negative', or --without fb if"],
+    ),
+    "words that are called a label": (
+        csv(log("user", "item", ts=SECONDS, liked=["yes", "no"] * 200)),
+        ["--label", "liked"],
+        ["--label: 'liked' ('yes', 'no') holds no numbers; add --event liked --events yes=ROLE,no=ROLE inst"],
+    ),
+    "returned items": (
+        csv(log("user", "item", ts=SECONDS, Quantity=np.resize([3, -1, 50, 7.5], 400))),
+        [],
+        [
+            "--label: 'Quantity' holds -1 to 50: from which value on is an item positive? add --label "
+            "Quantity --threshold NUMBER, or --without Quantity if every row is positive"
+        ],
     ),
     "dates of another kind": (
         csv(log("user", "item", datum="31.12.2020")),
@@ -738,6 +768,11 @@ CLEAR: dict[str, tuple[dict[str, Any], str, str]] = {
         "timestamp_column",
         "click_time",
     ),
+    "labels and types of events that a flag could name": (
+        {"event_id": np.arange(NUM_ROWS), "is_weekend": WORDS == "phone", "delta": EVEN - 0.5},
+        "event_column",
+        "None",
+    ),
     "types of devices are no events": (
         {"device_type": WORDS, "referrer_type": WORDS},
         "event_column",
@@ -776,6 +811,30 @@ def test_a_key_of_sessions_is_the_user_if_no_column_names_users(
 ) -> None:
     init({"log.csv": pd.DataFrame({"item": ITEMS, "ts": SECONDS, **columns})})
     assert checked("train", ["data=own"])["data"]["user_column"] == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "key"),
+    [
+        (["--without", "thumb"], None),
+        (["--label", "none"], None),
+        (["--event", "none"], None),
+        (["--event", "thumb", "--events", "up=positive,down=negative"], "event_column"),
+        (["--context", "thumb"], "context_columns"),
+    ],
+)
+def test_a_label_in_words_is_context_only_by_flag(
+    flags: list[str], key: str | None, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {"ts": SECONDS, "thumb": np.array(["up", "down"])[EVEN], "bought_units": EVEN + 1}
+    init({"log.csv": log("user", "item", **columns)}, *flags)
+    printed, data = capsys.readouterr().out, yaml.safe_load(yaml_of("data"))
+    assert [each for each in ("event_column", "label_column", "context_columns") if data.get(each)] == (
+        [key] if key else []
+    )
+    assert "offered" not in printed
+    assert "column 'bought_units' is left out: a request knows no bought_units before" in printed
+    assert "thumb" not in yaml_of("features") or key == "context_columns"
 
 
 def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 To add a role, add a line to `ROLES`; to add a kind of feature, add a test to `KINDS`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,6 +26,26 @@ RATING = "label target rating ratings score stars overall grade bewertung note s
 """Names of labels that may hold any numbers; other labels have two values."""
 LABEL = f"clicked click clk liked like purchased bought y reward feedback {RATING}"
 EVENT = "event action behavior behaviour interaction ereignis aktion vorgang 行为"
+OUTCOME = """reaction reaktion thumb thumbs vote swipe opinion sentiment interest response verdict decision
+    disposition result outcome status bestellstatus booking skip skipped dislike disliked hide hidden
+    remove removed return returned refund refunded cancel cancelled canceled 状态 反馈"""
+"""Names of columns that say how a row ended, such as `order_status`."""
+PURCHASE_NUMBERS = """quantity qty units amount amt total paid price cost revenue menge anzahl betrag preis
+    umsatz 数量 价格"""
+"""Names of numbers that belong to the item or follow the choice; those of returned items are below 0."""
+EVENTS = {
+    "positive": """purchase purchased buy bought order ordered transaction checkout completed complete
+        delivered shipped paid confirmed kauf gekauft bestellung geliefert bezahlt""",
+    "train": "view views viewed pageview productview itemview viewitem detail details ansicht",
+    "history": """click clicked cart add2cart addtocart favorite favourite fav wishlist play played read
+        search like liked love loved up upvote thumbsup geklickt warenkorb gefällt""",
+    "ignored": """removefromcart remove removed return returned refund refunded cancel cancelled canceled
+        failed pending chargeback ping login logout storniert""",
+    "negative": """skip skipped dislike disliked impression shown hide down downvote thumbsdown rejected
+        declined gefälltnicht""",
+}
+"""Role -> event types that have it in a log with purchases, without spaces and signs."""
+FLAGS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"ja", "nein"})
 INTERACTION = "click event interaction view action purchase order transaction log user"
 """Words before the name of any column of a log: `click_timestamp`."""
 MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
@@ -110,19 +131,49 @@ def _label(column: Column) -> str | None:
         return None
     if is_binary(column):
         return "it holds 0 and 1"
-    is_rating = column.numbers is not None and column.has_word(RATING)
-    return "its name" if is_rating or len(column.distinct) == 2 else None
+    is_label = column.has_word(RATING) or len(column.distinct) == 2
+    return "its name" if is_label and column.numbers is not None else None
 
 
 def _event(column: Column) -> str | None:
-    is_event = column.numbers is None and 1 < len(column.distinct) <= MAX_EVENT_TYPES
-    return "its name, and it holds few words" if is_event and is_called_event(column) else None
+    is_event = column.numbers is None and is_called_event(column)
+    return "its name, and it holds few words" if is_event else None
 
 
 def is_called_event(column: Column) -> bool:
     """Return whether a name is that of event types: `type` or `action_type`, but not `device_type`."""
     has_only = not column.num_other_words(f"{EVENT} type name {INTERACTION}")
-    return column.parts == ["type"] or (has_only and column.has_word(EVENT))
+    return _has_few(column) and (column.parts == ["type"] or (has_only and column.has_word(EVENT)))
+
+
+def _has_few(column: Column) -> bool:
+    """Return whether values repeat and are as few as event types."""
+    return 1 < len(column.distinct) <= min(MAX_EVENT_TYPES, len(column.values) - 1)
+
+
+def event_role(word: str) -> str:
+    """Return the role of an event type in a log with purchases; empty if the word is unknown."""
+    plain = re.sub(r"[\W_]+", "", word.casefold())
+    return next((role for role, words in EVENTS.items() if plain in words.split()), "")
+
+
+def is_flag(column: Column) -> bool:
+    """Return whether the values are 0 and 1, or words such as yes and no."""
+    return is_binary(column) or {word.casefold() for word in column.distinct} in FLAGS
+
+
+def is_outcome(column: Column) -> bool:
+    """Return whether a column says how a row ended: words such as `refunded`, or numbers below 0."""
+    if column.has_word(CONTEXT.words):
+        return False
+    is_called = column.has_word(OUTCOME)
+    if (numbers := column.numbers) is not None and len(numbers) and numbers.min() < 0:
+        is_count = _has_few(column) and not (numbers % 1).any() and not _called(column)[0]
+        return is_called or column.has_word(PURCHASE_NUMBERS) or is_count
+    if numbers is None and not is_called:
+        num_known = sum(map(bool, map(event_role, column.distinct)))
+        is_called = column.ends_with(LABEL) or 2 * num_known >= len(column.distinct)
+    return is_called and _has_few(column)
 
 
 def _context(column: Column) -> str | None:

@@ -1,5 +1,6 @@
 """The roles of the columns of a log, and questions about those that names and values do not settle."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,24 +11,21 @@ from twotower.commands.init.detectors import (
     CONTEXT,
     INTERACTION,
     OTHER_DATE,
+    PURCHASE_NUMBERS,
     ROLES,
+    event_role,
     is_binary,
     is_called_event,
+    is_flag,
+    is_outcome,
     time_unit,
 )
 from twotower.commands.init.sample import Column, Sample
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
+from twotower.data.actions import TRAIN_WEIGHT
 
 SET_BY_FLAG = "set by a flag"
-EVENTS = {
-    "positive": "purchase purchased buy bought order ordered transaction checkout kauf gekauft bestellung",
-    "history": "view viewed pageview detail details click clicked cart add2cart addtocart add_to_cart "
-    "favorite favourite fav wishlist play played read search ansicht geklickt warenkorb",
-    "ignored": "remove_from_cart remove removed return returned refund cancel cancelled ping login logout",
-    "negative": "skip skipped dislike disliked impression shown hide",
-}
-"""Role -> event types that have it in a log with purchases."""
 EVENTS_COMMENT = (
     "positive: example and target; train: example only; history: in histories only; "
     "negative: impression without a click"
@@ -46,7 +44,8 @@ class Roles:
 
     Args:
         log: a sample of the log.
-        flags: role -> column that the user names, or `none`; `threshold`, `unordered`, `events`, `context`.
+        flags: role -> column that the user names, or `none`; `threshold`, `unordered`, `events`, `context`,
+            `without`.
 
     Attributes:
         columns: role -> column.
@@ -69,10 +68,10 @@ class Roles:
         self._infer_unit(self.columns.get("time"))
         if "label" in self.columns:
             self._infer_threshold(self.columns["label"])
-        elif flags.get("label") is None:
-            self._ask_about_constant_labels()
         if "event" in self.columns:
             self._infer_events(self.columns["event"])
+        if "none" not in (flags.get("label"), flags.get("event")):
+            self._ask_about_outcomes()
         self._ask_about_unused_flags()
         self.left_out = {
             column.name: why for column in self._free() if (why := self._reason_left_out(column))
@@ -115,7 +114,9 @@ class Roles:
         """Return the column of a role; ask if several fit, or if users or items have none."""
         if (name := self.flags.get(role)) is not None:
             return self.log.columns[name] if self._exists(role, name) else None
-        found = [column for column in self._free(ROLES[role].words) if ROLES[role].test(column)]
+        named = {self.flags.get(other) for other in ROLES}
+        free = [column for column in self._free(ROLES[role].words) if column.name not in named]
+        found = [column for column in free if ROLES[role].test(column)]
         others = [column.num_other_words(f"{ROLES[role].words} {INTERACTION}") for column in found]
         is_clear = 0 in others or any(column.is_key for column in found)
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
@@ -161,35 +162,45 @@ class Roles:
     def _infer_threshold(self, column: Column) -> None:
         """Set the threshold from the flag; ask for it if the label does not hold 0 and 1."""
         if column.numbers is None:
-            remedy = "write 1 for positive and 0 for negative, or add --label none if every row is positive"
+            remedy = f"add {_event_flags(column)} instead, or --label none if every row is positive"
             self._ask("label", f"{column} holds no numbers; {remedy}")
         elif (threshold := self.flags.get("threshold")) is not None:
             self.settings["label_threshold"] = threshold, "labels from here on are positive"
         elif not is_binary(column):
-            span = f"{column.name!r} holds {column.numbers.min():g} to {column.numbers.max():g}"
             remedy = "add --threshold NUMBER, or --label none if every row is positive"
-            self._ask("label", f"{span}: from which value on is an item positive? {remedy}")
+            self._ask("label", f"{_threshold_question(column)} {remedy}")
 
-    def _ask_about_constant_labels(self) -> None:
-        """Ask about columns called labels that have one value in the sample, and perhaps others after it."""
+    def _ask_about_outcomes(self) -> None:
+        """Ask which rows are positive if a column says how a row ended, or is called a label and constant."""
+        answered = {*(self.flags.get("context") or ()), *(self.flags.get("without") or ())}
+        has_label = "label" in self.columns or self.flags.get("label") is not None
         for column in self._free():
-            if column.is_cut and len(column.distinct) == 1 and column.ends_with(ROLES["label"].words):
-                remedy = f"add --label {column.name} --threshold 1 if others follow, or --label none"
+            name = shlex.quote(column.name)
+            every = f", or --without {name} if every row is positive"
+            if column.name in answered:
+                continue
+            is_constant = column.is_cut and len(column.distinct) == 1
+            if is_constant and column.ends_with(ROLES["label"].words) and not has_label:
+                remedy = f"add --label {name} --threshold 1 if others follow, or --label none"
                 self._ask("label", f"{column.name!r} is called a label: {column.single_value()}; {remedy}")
+            elif is_outcome(column) and column.numbers is not None and column.numbers.min() < 0:
+                remedy = f"add --label {name} --threshold NUMBER{every}"
+                self._ask("label", f"{_threshold_question(column)} {remedy}")
+            elif is_outcome(column):
+                roles = ", ".join(EVENT_ROLES)
+                question = f"{column} says how a row ended: which values are {roles}?"
+                self._ask("event", f"{question} add {_event_flags(column)}{every}")
 
     def _infer_events(self, column: Column) -> None:
         """Set the role of each event type. Without purchases, event types of histories are positive."""
-        flags = self.flags.get("events") or {}
-        usual = {word: role for role, text in EVENTS.items() for word in text.split()}
-        words = dict.fromkeys([*column.distinct, *flags])  # some may come after the sample
-        roles = {word: flags.get(word) or usual.get(word.casefold(), "") for word in words}
-        if "positive" not in roles.values() and not flags:
-            roles = {word: "positive" if role == "history" else role for word, role in roles.items()}
+        roles = _event_roles(column, self.flags.get("events") or {})
         if unknown := [word for word, role in roles.items() if not role]:
             example = ",".join(f"{word}=positive" for word in unknown)
             question = f"what do {', '.join(map(repr, unknown))} mean: {', '.join(EVENT_ROLES)}?"
             self._ask("events", f"{question} add --events {example}")
-        self.settings["events"] = {word: {"role": role} for word, role in roles.items()}, EVENTS_COMMENT
+        weights = {"train": {"weight": TRAIN_WEIGHT}}
+        events = {word: {"role": role, **weights.get(role, {})} for word, role in roles.items()}
+        self.settings["events"] = events, EVENTS_COMMENT
 
     def _reason_left_out(self, column: Column) -> str:
         """Return why a column without a role is no context; empty if a request may know it."""
@@ -199,20 +210,25 @@ class Roles:
         if number == 1:
             return column.single_value()
         if column.numbers is not None and is_called_event(column):
-            example = ",".join(f"{value}=positive" for value in column.distinct[:3])
-            return f"it is called an event type; if it is one, add --event {name} --events {example},..."
+            return f"it is called an event type; if it is one, add {_event_flags(column)}"
+        if is_outcome(column):
+            return "it says how a row ended, which the next request does not know"
         is_key = column.is_key or column.ends_with("session")
         if is_key and not column.has_word(f"{CONTEXT.words} {CODES}"):
             return "its name is that of a key, which the next request does not have"
         if time_unit(column):
             return "it holds times, which are no context"
-        if is_binary(column) and not column.has_word(CONTEXT.words):
-            remedy = f"add --label {name} if 1 says that the user wanted the item"
-            return f"it holds 0 and 1; {remedy}, or --context {name} if a request knows it"
+        if is_flag(column) and not column.has_word(CONTEXT.words):
+            values = " and ".join(sorted(column.distinct))
+            role = f"--label {name}" if is_binary(column) else _event_flags(column)
+            remedy = f"add {role} if it says that the user wanted the item"
+            return f"it holds {values}; {remedy}, or --context {name} if a request knows it"
         if column.ends_with(ROLES["label"].words):
             return f"it is called a label, but holds {number} different values, not 0 and 1"
         if self._describes_items(column):
             return "rows of an item share its value, which no request knows: put it into a file of items"
+        if column.numbers is not None and column.has_word(PURCHASE_NUMBERS):
+            return f"a request knows no {name} before an item is chosen; if it does, add --context {name}"
         return ""
 
     def _describes_items(self, column: Column) -> bool:
@@ -231,3 +247,25 @@ class Roles:
             return len(shared) >= NUM_SHARED and bool(1 - most / len(shared) <= MAX_SPREAD * spread)
 
         return determines("item") and not determines("user")
+
+
+def _threshold_question(column: Column) -> str:
+    numbers = column.numbers
+    assert numbers is not None
+    span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
+    return f"{span}: from which value on is an item positive?"
+
+
+def _event_roles(column: Column, flags: Mapping[str, str]) -> dict[str, str]:
+    """Return the flag or usual role of each event type; without purchases and flags, views are positive."""
+    words = [*column.distinct, *flags]  # some may come after the sample
+    roles = {word: flags.get(word) or event_role(word) for word in words}
+    if "positive" not in roles.values() and not flags:
+        roles |= {word: "positive" for word, role in roles.items() if role in ("train", "history")}
+    return roles
+
+
+def _event_flags(column: Column) -> str:
+    """Return the flags that make a column the event type, with the usual role of each value."""
+    roles = ",".join(f"{word}={role or 'ROLE'}" for word, role in _event_roles(column, {}).items())
+    return shlex.join(["--event", column.name, "--events", roles])
