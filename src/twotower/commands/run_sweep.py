@@ -1,6 +1,7 @@
 """Run a sweep: its axes, its jobs on a launcher, and one record of all jobs."""
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from twotower.commands.compose import checked
 from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import make_console
@@ -20,6 +22,7 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override
 from twotower.runs.folder_name import SHORT, folder_name
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import best_key
+from twotower.runs.run_files import VARIED
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
@@ -80,6 +83,7 @@ def run_sweep(
                 f"warning: {len(outdated)} finished jobs were trained by other code or versions, such as "
                 f"{outdated[0]}; delete their folders to run them again"
             )
+        write_text_atomically(context.folder / VARIED, json.dumps(sweep.varied_keys()))
         stack.enter_context(launcher)
         stack.enter_context(stoppable(remedy))  # again, because Ray replaces signal handlers
         outcomes = run_jobs(sweep, launcher, console)

@@ -1,13 +1,14 @@
 """Hyper-parameters, final metrics and group of a run in TensorBoard's HPARAMS."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twotower.runs.choice_names import flatten_with_choices
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
     IRRELEVANT_KEYS,
     configuration_fingerprint,
-    flatten,
+    override_key,
     unstated_defaults,
 )
 from twotower.runs.folder_name import MAX_NAME, NUM_DIGITS, run_label, whole_words
@@ -60,13 +61,20 @@ FIRST = " "
 """Prefix of the tags of final figures, which pages do not show; see `curve_tags`."""
 
 
-def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
+def hyperparameters(
+    settings: Mapping[str, Any], overrides: Sequence[str], varied: Sequence[str] = ()
+) -> dict[str, Value]:
     """Return the hyper-parameters to show: typed ones and the most important ones.
 
-    A choice has the name of its class, whether it was typed or not.
+    A job of a sweep shows exactly the `varied` keys of the sweep. Those that not every choice has are text.
     """
-    stated = flatten(settings)
+    stated = flatten_with_choices(settings, overrides)
     values = {key: value for key, value in unstated_defaults(settings).items() if value != "null"} | stated
+    if varied:
+        texts = {key for key in varied if key.rpartition(".")[0] in varied} | {*SOME_HAVE}
+        typed = {override_key(text): text.partition("=")[2] or "(removed)" for text in overrides}
+        shown = {key: values.get(key, typed.get(key, "-")) for key in varied if key != "seed"}
+        return {key: str(value) if key in texts else value for key, value in shown.items()}
     values |= {key: str(values.get(key, "-")) for key in SOME_HAVE}
     shown = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
     stated |= {key: values[key] for key in SOME_HAVE}
@@ -79,12 +87,12 @@ def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
     return shown
 
 
-def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
+def trial_id(settings: Mapping[str, Any], name: str = "", overrides: Sequence[str] = ()) -> str:
     """Return a name of at most 30 characters that is equal for the seeds of one configuration only.
 
     The table shows a dozen characters, so the folder's name comes first, then a part of the fingerprint.
     """
-    values = flatten(settings)
+    values = flatten_with_choices(settings, overrides)
     words = [str(values[key]) for key in NAMED_BY if key in values]
     label = run_label(name) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
     digits = min(NUM_DIGITS, MAX_NAME - len(label) - 1)

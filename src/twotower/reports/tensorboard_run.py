@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from twotower.reports.plots import feature_importance, new_item_curve, pareto, r
 from twotower.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import EPOCHS_KEPT, Result
+from twotower.runs.run_files import read_varied_keys
 from twotower.training.scalars import curve_tags
 
 VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
@@ -107,10 +108,10 @@ class TensorBoardRun:
             self._end_session()
         self.writer.close()
 
-    def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
+    def start(self, settings: Mapping[str, Any], config_text: str, overrides: Sequence[str] = ()) -> None:
         """Write the hyper-parameters, the charts that group curves, and the composed settings as text."""
-        self.hparams = dict(hyperparameters(settings, overrides))
-        self.trial = trial_id(settings, self.folder.name)
+        self.hparams = dict(hyperparameters(settings, overrides, read_varied_keys(self.folder.parent)))
+        self.trial = trial_id(settings, self.folder.name, overrides)
         self._write_session({})
         self.writer.add_custom_scalars(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")

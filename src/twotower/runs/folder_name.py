@@ -34,6 +34,9 @@ MAX_NAME = 30
 MAX_LABEL = 26
 """Maximum number of characters of the name of a trial, and of a job in HPARAMS before its fingerprint."""
 
+MAX_JOINED = 9
+"""Maximum number of characters of a choice without its underscores; of a longer one, initials are shown."""
+
 UNCHANGED = "unchanged"
 """Name of a job without an override of its own."""
 
@@ -62,21 +65,80 @@ def folder_name(texts: Sequence[str]) -> str:
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return folder names of the jobs of a sweep, with a hash if two jobs have the same short words."""
-    names = {tuple(texts): folder_name(texts) or UNCHANGED for texts in jobs}
-    num_jobs = Counter(names.values())
-    unique = {texts: name if num_jobs[name] == 1 else _name_with_hash(texts) for texts, name in names.items()}
-    return [unique[tuple(texts)] for texts in jobs]
+    """Return folder names of the jobs of a sweep: one style, unique, at most `MAX_NAME` characters.
+
+    It is the first of these styles that fits all jobs: words as in `folder_name`; short choices (`ibs` for
+    `in_batch_softmax`); short keys, too; a hash after the short words that fit.
+    """
+    texts = dict.fromkeys(text for job in jobs for text in job)
+    keys = {text: override_key(text) for text in texts}
+    values = {text: re.sub("['\"]", "", text.partition("=")[2]) for text in texts}
+    distinct_keys = list(dict.fromkeys(keys.values()))
+    names = dict(zip(distinct_keys, short_keys(distinct_keys), strict=True))
+    prefixes = dict(zip(names, _prefixes([*names.values()]), strict=True))
+    choices = {
+        key: short_choices([values[text] for text in texts if keys[text] == key and _is_choice(text)])
+        for key in distinct_keys
+    }
+    full = {text: _word(text, names[keys[text]]) for text in texts}
+    short = full | {text: choices[keys[text]][values[text]] for text in texts if _is_choice(text)}
+    shortest = {
+        text: word if _is_choice(text) else _word(_rounded(text), prefixes[keys[text]])
+        for text, word in short.items()
+    }
+    distinct = list(dict.fromkeys(map(tuple, jobs)))
+    is_safe = not any(UNSAFE.search(text.removeprefix("~")) for text in texts)
+    for words in (full, short, shortest):
+        named = {job: ",".join(words[text] for text in job) or UNCHANGED for job in distinct}
+        fits = all(len(name) <= MAX_NAME and not HASH.search(name) for name in named.values())
+        if is_safe and fits and len(set(named.values())) == len(distinct):
+            break
+    else:
+        named = {job: _name_with_hash(job, shortest) for job in distinct}
+    return [named[tuple(job)] for job in jobs]
 
 
-def _name_with_hash(texts: Sequence[str]) -> str:
+def _prefixes(names: Sequence[str]) -> list[str]:
+    """Return the first two or more characters of each name, as many as distinguish it from the others."""
+    lengths = range(2, max(map(len, names), default=0) + 1)
+    shared = Counter(name[:length] for name in names for length in lengths)
+    return [
+        name if name == "seed" else next((name[:at] for at in lengths if shared[name[:at]] == 1), name)
+        for name in names
+    ]
+
+
+def short_choices(values: Sequence[str]) -> dict[str, str]:
+    """Return a short form of each choice: without underscores, or its initials, unless two would be equal."""
+    for short in (_initials, lambda value: value.replace("_", "")):
+        forms = {value: short(value) for value in values}
+        if len(set(forms.values())) == len(forms):
+            return forms
+    return {value: value for value in values}
+
+
+def _initials(value: str) -> str:
+    joined = value.replace("_", "")
+    is_long = "_" in value and len(joined) > MAX_JOINED
+    return "".join(part[:1] for part in value.split("_")) if is_long else joined
+
+
+def _name_with_hash(texts: Sequence[str], words: Mapping[str, str] | None = None) -> str:
     digest = fingerprint_values(list(texts))[:NUM_DIGITS]
-    return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
+    shown = _words(texts) if words is None else [words[text] for text in texts]
+    return f"{_fitting(shown, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a trial: its number, and the words that fit."""
-    return UNSAFE.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
+    words = [_initials(word) if _is_choice(text) else word for text, word in _by_choice(texts)]
+    return UNSAFE.sub("-", whole_words([f"{number:04d}", *words], MAX_LABEL, "_"))
+
+
+def _by_choice(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return overrides and their short words, choices such as loss and index first."""
+    pairs = zip(texts, short_words(texts), strict=True)
+    return sorted(pairs, key=lambda pair: not _is_choice(pair[0]))
 
 
 def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> str:
@@ -90,8 +152,12 @@ def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> 
 
 def short_words(texts: Sequence[str]) -> list[str]:
     """Return overrides in short words, with fractions of three digits."""
-    keyed = [text.partition("=") for text in texts]
-    return _words([f"{key}{equals}{rounded(value)}" for key, equals, value in keyed])
+    return _words(list(map(_rounded, texts)))
+
+
+def _rounded(text: str) -> str:
+    key, equals, value = text.partition("=")
+    return f"{key}{equals}{rounded(value)}"
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:
@@ -118,7 +184,11 @@ def short_name(texts: Sequence[str], max_length: int = MAX_NAME) -> str:
 
     If no word fits, the first one is cut.
     """
-    words = [UNSAFE.sub("-", word).strip(",.-") for word in _words(texts)]
+    return _fitting(_words(texts), max_length)
+
+
+def _fitting(texts: Sequence[str], max_length: int) -> str:
+    words = [UNSAFE.sub("-", word).strip(",.-") for word in texts]
     seeds = [word for word in words if SEED.fullmatch(word)]
     others = [word for word in words if word and word not in seeds]
     room = max_length - sum(len(seed) + 1 for seed in seeds)
@@ -143,12 +213,17 @@ def _words(texts: Sequence[str]) -> list[str]:
     return [_word(*each) for each in zip(texts, short_keys(list(map(override_key, texts))), strict=True)]
 
 
-def _word(text: str, shown: str) -> str:
+def _is_choice(text: str) -> bool:
+    """Return whether an override chooses a variant of a group."""
     key, _, value = text.lstrip("+~").partition("=")
-    value = re.sub("['\"]", "", value)
+    return "." not in key and key != "rerun" and bool(WORD.fullmatch(re.sub("['\"]", "", value)))
+
+
+def _word(text: str, shown: str) -> str:
+    value = re.sub("['\"]", "", text.partition("=")[2])
     if not value:
         return f"no_{shown}" if text.startswith("~") else shown
-    if "." not in key and key != "rerun" and WORD.fullmatch(value):  # a choice of a group
+    if _is_choice(text):
         return value
     if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
         return shown + re.sub(r"^(-?)0\.", r"\1.", value)  # .05 for 0.05

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from twotower.bundle.layout import BUNDLE, MANIFEST
 from twotower.config.errors import InputError
+from twotower.files.plain_values import read_json
 
+VARIED = "varied.json"
+"""File of a sweep: the list of the keys that it varies."""
 CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
 PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 
@@ -22,6 +25,12 @@ def require_run(folder: Path) -> None:
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run: a config.yaml and no manifest.json (a bundle has both)."""
     return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
+
+
+def read_varied_keys(sweep: Path) -> list[str]:
+    """Return the keys that a sweep varies; empty for a folder that is no sweep."""
+    path = sweep / VARIED
+    return list(read_json(path, "delete it; the same command writes it again")) if path.is_file() else []
 
 
 def runs_below(root: Path) -> Iterator[Path]:

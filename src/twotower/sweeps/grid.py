@@ -56,6 +56,11 @@ class Grid(Sweep):
         """Return the overrides of each case."""
         return [tuple(case.split()) for case in self.config.cases or ()]
 
+    def varied_keys(self) -> list[str]:
+        """Return the keys of cases and axes."""
+        in_cases = [override_key(text) for case in self.cases() for text in case]
+        return list(dict.fromkeys([*in_cases, *super().varied_keys()]))
+
     def done_before(self) -> list[Job]:
         """Return the jobs that are finished."""
         return self.skipped

@@ -157,6 +157,10 @@ class Sweep(Component, ABC):
         """Return lines to print before the first job."""
         return []
 
+    def varied_keys(self) -> list[str]:
+        """Return the keys in which the jobs may differ; empty if these are not keys, but recipes."""
+        return [axis.key for axis in self.context.axes]
+
     @abstractmethod
     def done_before(self) -> list[Job]:
         """Return finished jobs of an earlier process, which are skipped."""

@@ -24,14 +24,14 @@ SETTINGS: dict[str, Any] = {
     "embedding_dim": 64,
 }
 SHOWN = {
-    "data": "Synthetic",
-    "user_tower": "Mlp",
+    "data": "synthetic",
+    "user_tower": "mlp",
     "user_tower.widths": "[128, 64]",
     "user_tower.dropout": 0.0,
     "user_tower.input_dropout": 0.0,
-    "loss": "SampledSoftmax",
+    "loss": "in_batch_softmax",
     "loss.temperature": 0.1,
-    "index": "IVFFlat",
+    "index": "ivf_flat",
     "index.num_subquantizers": "-",
     "index.target_recall": "0.9",
     "trainer.max_epochs": 3,
@@ -63,10 +63,29 @@ def test_overrides_are_shown(override: str, more: dict[str, Any]) -> None:
     assert hyperparameters(SETTINGS, [override]) == SHOWN | more
 
 
+def test_a_job_of_a_sweep_shows_exactly_the_keys_that_vary() -> None:
+    """In the words that were typed, also widths; what only some choices of a varied group have is text."""
+    varied = ["user_tower.widths", "loss", "embedding_dim", "index", "index.nlist", "features", "seed"]
+    typed = ["loss=psl", "features=ids", "trainer.max_epochs=3"]
+    assert hyperparameters(SETTINGS, typed, varied) == {
+        "user_tower.widths": "[128, 64]",
+        "loss": "psl",
+        "embedding_dim": 64,
+        "index": "ivf_flat",
+        "index.nlist": "-",
+        "features": "ids",
+    }
+    with_cells = SETTINGS | {"index": SETTINGS["index"] | {"nlist": 8}}
+    assert hyperparameters(with_cells, typed, ["index", "index.nlist"]) == {
+        "index": "ivf_flat",
+        "index.nlist": "8",
+    }
+
+
 def test_every_run_has_the_important_keys() -> None:
     """Else TensorBoard leaves it out of the coordinates where another run typed them."""
     exact = SETTINGS | {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}}
-    assert hyperparameters(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
+    assert hyperparameters(exact, []) == SHOWN | {"index": "flat_ip", "index.target_recall": "1.0"}
     quantized = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
     found = hyperparameters(SETTINGS | {"index": quantized}, ["index.num_subquantizers=8"])
     assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
@@ -82,7 +101,7 @@ def test_keys_that_sweeps_vary_are_shown_for_every_run() -> None:
 
 def test_only_seeds_and_folders_share_a_trial() -> None:
     trial = trial_id(SETTINGS)
-    assert trial.split()[:-1] == ["Synthetic", "IVFFlat", "64"]  # the loss does not fit
+    assert trial.split()[:-1] == ["synthetic", "ivf_flat", "64"]  # the loss does not fit
     assert trial_id(SETTINGS | {"seed": 1, "name": "other", "output_root": "/tmp"}) == trial
     for change in ({"embedding_dim": 65}, {"loss": SETTINGS["loss"] | {"temperature": 0.2}}):
         assert trial_id(SETTINGS | change) != trial
@@ -99,7 +118,7 @@ def test_a_trial_is_named_by_its_folder_without_time_and_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "begin"),
     [
-        ("", "Synthetic IVFFlat 64"),
+        ("", "synthetic ivf_flat 64"),
         ("dim64,lr.01", "dim64,lr.01"),
         ("widths[256,128],dim128,temp1.0,wd.01", "widths[256,128],dim128"),
         ("0012_dim128_lr.0107_ivf_sq", "0012_dim128_lr.0107_ivf_sq"),

@@ -13,7 +13,8 @@ from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml
 from twotower.reports.compare.figure_names import exact_key
-from twotower.runs.fingerprint import configuration_fingerprint, flatten
+from twotower.runs.choice_names import flatten_with_choices
+from twotower.runs.fingerprint import configuration_fingerprint
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import Result, is_number, read_result
 from twotower.runs.run_files import CONFIG, RESULT, require_run, runs_below
@@ -92,10 +93,12 @@ def _read_run(folder: Path) -> dict[str, Any]:
             raise ValueError("it holds no mapping of settings")
         benchmark = loaded.get("benchmark")
         name = {"benchmark": benchmark.get("name")} if isinstance(benchmark, dict) else {}
-        settings = {key: _finite(value) for key, value in flatten(loaded | name).items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = configuration_fingerprint(loaded, "")
         ended = read_result(folder)
+        typed = () if ended is None else ended.overrides
+        flat = flatten_with_choices(loaded | name, typed)
+        settings = {key: _finite(value) for key, value in flat.items()}
         if ended is not None and ended.finished and not ended.metrics:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
