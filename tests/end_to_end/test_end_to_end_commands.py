@@ -6,7 +6,9 @@ a page of the guide. To run all, and print each command with its exit status:
     PYTHONPATH=tests python tests/end_to_end/test_end_to_end_commands.py
 """
 
+import ast
 import contextlib
+import json
 import re
 import shlex
 import shutil
@@ -304,6 +306,44 @@ def wrong(ran: list[Ran]) -> list[tuple[list[str], int, str]]:
 def test_the_commands_of_the_readme_run_as_typed(readme: tuple[Path, list[Ran]]) -> None:
     assert len(readme[1]) >= 14
     assert wrong(readme[1]) == []
+
+
+def test_the_examples_of_the_page_on_serving_are_of_one_run(
+    readme: tuple[Path, list[Ran]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The block of Python runs, and its scores on the page are those of the requests."""
+    pages = [
+        page.read_text(encoding="utf-8") for page in (GUIDE / "serve.md", README, ROOT / "README.zh-CN.md")
+    ]
+    (block,) = re.findall(r"```python\n(from pathlib.*?)```", pages[0], re.DOTALL)
+    (output,) = re.findall(r"```text\n(\[\(.*?)```", pages[0], re.DOTALL)
+    (item_id, score, label), _ = ast.literal_eval(output.splitlines()[0])
+    for text in pages:
+        answers = re.findall(r'"user_id": 17850, "k": 1\}\'\n(\{.*\})$', text, re.MULTILINE)
+        assert answers
+        for found in (json.loads(answer)["items"] for answer in answers):
+            assert [(each["item_id"], round(each["score"], 2), each["label"]) for each in found] == [
+                (item_id, score, label)
+            ]
+    folder = readme[0]
+    tables = [
+        pd.read_parquet(max(folder.glob("outputs/default/*/bundle")) / f"{name}.parquet")
+        for name in ("users", "items")
+    ]
+    user, first, other = tables[0]["user_id"].iloc[1], *tables[1]["item_id"].iloc[1:3]
+    for before, after in (
+        ("outputs/demo", "outputs/default"),
+        ("17850", str(user)),
+        ("22423", first),
+        ("23439", other),
+    ):
+        block = block.replace(before, after)
+    with contextlib.chdir(folder):
+        exec(block, {})
+    printed = [ast.literal_eval(line) for line in capsys.readouterr().out.splitlines()]
+    shown = [ast.literal_eval(line) for line in output.splitlines()]
+    assert [len(each) for each in printed] == [len(each) for each in shown]
+    assert printed[-1][0][0] == shown[-1][0][0] == "NEW-1"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
