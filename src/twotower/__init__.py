@@ -95,7 +95,7 @@ def open_run(path: str | Path) -> "Result":
     """Read the result of a run that has ended.
 
     Args:
-        path: folder of a run, or `outputs/.../latest` for the run that started last.
+        path: folder of a run, or `outputs/.../latest` for the newest run that has ended.
 
     Raises:
         InputError: the folder contains no run, or the run has not ended.
@@ -103,14 +103,14 @@ def open_run(path: str | Path) -> "Result":
     from twotower.runs.result import open_result
     from twotower.runs.run_files import resolve_latest
 
-    return open_result(Path(resolve_latest(str(path), Path("outputs"), with_bundle=False)))
+    return open_result(Path(resolve_latest(str(path), Path("outputs"), "result")))
 
 
 def open_bundle(path: str | Path, trusted_packages: Collection[str] = ()) -> "Retriever":
     """Verify and open the bundle of a run.
 
     Args:
-        path: folder of a run or of a bundle, or `outputs/.../latest` for the run that started last.
+        path: folder of a run or of a bundle, or `outputs/.../latest` for the newest bundle to serve.
         trusted_packages: packages whose classes the bundle may name, besides `twotower`. Their code is run.
 
     Returns:
@@ -123,7 +123,7 @@ def open_bundle(path: str | Path, trusted_packages: Collection[str] = ()) -> "Re
     from twotower.runs.run_files import is_run, resolve_latest
     from twotower.serving.retriever import Retriever
 
-    folder = Path(resolve_latest(str(path), Path("outputs"), with_bundle=True))
+    folder = Path(resolve_latest(str(path), Path("outputs"), "bundle"))
     return Retriever.open(folder / BUNDLE if is_run(folder) else folder, trusted_packages)
 
 

@@ -11,12 +11,13 @@ from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import LATEST, resolve_latest
+from twotower.runs.run_files import LATEST, Needs, resolve_latest
 
-WITH_BUNDLE = ("run", "bundle", WARM_START, REBUILD_BUNDLE)
-"""Keys whose commands read the bundle of the run."""
-RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")
-"""Keys whose value is the folder of a run."""
+NEEDS: dict[str, Needs] = {
+    **dict.fromkeys(("run", "bundle", WARM_START, REBUILD_BUNDLE), "bundle"),
+    **{"resume": "run", "rerun": "result"},
+}
+"""Key whose value is the folder of a run -> what the command reads of the run."""
 VERBATIM = ("run", "bundle", "note")
 PATHS = ("out", "parts", "shards", "queries")
 """Keys whose value is a path that messages repeat in a command."""
@@ -29,7 +30,7 @@ def resolve_overrides(overrides: Sequence[str]) -> list[str]:
         InputError: there is no such run.
     """
     return [
-        f"{key}={_resolved(f'{key}=', value, key in WITH_BUNDLE)}" if key in RUN_KEYS else text
+        f"{key}={_resolved(f'{key}=', value, NEEDS[key])}" if key in NEEDS else text
         for text in overrides
         for key, _, value in [text.partition("=")]
     ]
@@ -37,15 +38,15 @@ def resolve_overrides(overrides: Sequence[str]) -> list[str]:
 
 def resolve_paths(words: Sequence[str]) -> list[str]:
     """Return words of `twotower compare` with `latest` replaced by the folder of a run."""
-    return [word if "=" in word or word.startswith("-") else _resolved("", word, False) for word in words]
+    return [word if "=" in word or word.startswith("-") else _resolved("", word, "run") for word in words]
 
 
-def _resolved(prefix: str, value: str, with_bundle: bool) -> str:
+def _resolved(prefix: str, value: str, needs: Needs) -> str:
     folder = value.strip("'\"")
     if Path(folder).name != LATEST:
         return value
     try:
-        found = resolve_latest(folder, Path(compose("train")["output_root"]), with_bundle)
+        found = resolve_latest(folder, Path(compose("train")["output_root"]), needs)
     except InputError as error:
         raise InputError(f"{prefix}{error}") from error
     if found == folder:  # a folder of this name

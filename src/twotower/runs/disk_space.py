@@ -96,7 +96,7 @@ def _used_runs(run: Path, result: Result) -> Iterator[Path]:
 
 def _latest(root: Path) -> Path | None:
     try:
-        return Path(resolve_latest(LATEST, root, with_bundle=True))
+        return Path(resolve_latest(LATEST, root, "bundle"))
     except InputError:  # no run has a bundle
         return None
 

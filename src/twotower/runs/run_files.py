@@ -1,8 +1,10 @@
 """Names of the files of a run, and functions that find runs. Imports no pandas."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from twotower.bundle.layout import BUNDLE, MANIFEST
 from twotower.config.errors import InputError
@@ -46,18 +48,33 @@ def runs_below(root: Path) -> Iterator[Path]:
 LATEST = "latest"
 
 
-def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
+Needs = Literal["run", "result", "bundle"]
+"""What a run has: anything, a `result.json` of a run that ended, or a bundle that may be served."""
+NAMES: dict[Needs, str] = {"run": "run", "result": "ended run", "bundle": "run with a bundle to serve"}
+
+
+def resolve_latest(text: str, root: Path, needs: Needs) -> str:
     """Return the folder of the run that `latest` names; any other text is returned unchanged.
 
-    `latest` is the run below the root that started last, `outputs/shop/latest` that below `outputs/shop`.
-    `with_bundle`: only runs with a bundle are considered.
+    `latest` is the run below the root that started last, `outputs/shop/latest` the one below `outputs/shop`.
+    Runs that lack what `needs` says are left out.
     """
     path = Path(text)
     if path.name != LATEST or path.exists():
         return text
     root = root if text == LATEST else path.parent
-    runs = [run for run in runs_below(root) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
-    if not runs:
-        what = "run with a bundle" if with_bundle else "run"
-        raise InputError(f"{LATEST}: there is no {what} below {root}; twotower train makes one")
-    return str(max(runs, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run)))
+    runs = sorted(runs_below(root), key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run), reverse=True)
+    found = next((run for run in runs if _has(run, needs)), None)
+    if found is None:
+        raise InputError(f"{LATEST}: there is no {NAMES[needs]} below {root}; twotower train makes one")
+    return str(found)
+
+
+def _has(run: Path, needs: Needs) -> bool:
+    if needs != "bundle":
+        return needs == "run" or (run / RESULT).is_file()
+    try:
+        index = json.loads((run / BUNDLE / MANIFEST).read_text(encoding="utf-8"))["index"]
+        return (index.get("report") or {}).get("ok", True) is True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged
+        return False

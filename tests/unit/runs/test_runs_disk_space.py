@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
             write_result(folder, result)
     bundle = tmp_path / "shop" / "reusing" / "bundle"
     bundle.mkdir()
-    (bundle / "manifest.json").write_text("{}")
+    (bundle / "manifest.json").write_text('{"index": {}}')
     cache = tmp_path / ".cache"
     for fingerprint in ("used", "of_failed", "gone"):
         (cache / f"data_{fingerprint}").mkdir(parents=True)

@@ -52,7 +52,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     from twotower.commands.conf import CONF, OVERLAYS, choices, groups_of, keys_of
     from twotower.commands.config_source import config_keys
     from twotower.commands.main import COMMAND_NAMES
-    from twotower.commands.named_runs import RUN_KEYS
+    from twotower.commands.named_runs import NEEDS
     from twotower.config.spec import TARGET
     from twotower.runs.run_files import LATEST
 
@@ -62,7 +62,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     if not (CONF / f"{command}.yaml").is_file():
         return list(FilesCompleter()(begun))
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    values: dict[str, list[str]] = {key: [LATEST] if key in RUN_KEYS else [] for key in keys_of(command)}
+    values: dict[str, list[str]] = {key: [LATEST] if key in NEEDS else [] for key in keys_of(command)}
     for group, default in groups_of(command).items():
         files = choices(group)
         values[group] = sorted(files)
@@ -74,4 +74,4 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     if not equals:
         return sorted(f"{name}=" for name in values if name.startswith(begun))
     names = [name for name in values.get(key, ()) if name.startswith(value)]
-    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in RUN_KEYS else [])]
+    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in NEEDS else [])]
