@@ -25,7 +25,7 @@ from twotower.runs.result import best_key
 from twotower.runs.run_files import VARIED
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
+from twotower.sweeps.schedule import count_verdicts, find_outdated, run_jobs, summarize_seeds, write_sweep
 from twotower.sweeps.sweep import Sweep, SweepContext
 
 LOG = logging.getLogger("twotower")
@@ -90,10 +90,12 @@ def run_sweep(
         tested = context.monitor.replace("valid/", "test/")
         seeds = summarize_seeds(outcomes, [best_key(context.monitor), tested])
         found = sweep.summary()
-        write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         parts = seeds, found.get("search", {}), found.get("first_look", {})
+        verdicts = count_verdicts(context.folder, tested, "configuration" if seeds else "run")
         seconds = time.perf_counter() - began
-        console.sweep_ended(SweepSummary(context.folder, context.monitor, outcomes, seconds, *parts))
+        summary = SweepSummary(context.folder, context.monitor, outcomes, seconds, *parts, verdicts)
+        write_sweep(context, [*fixed, *swept], summary, found)
+        console.sweep_ended(summary)
     well = [each for each in outcomes if each.status in WELL]
     return exit_status_of(well if chosen.may_fail and well else outcomes)
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -171,14 +171,17 @@ class TensorBoardRun:
         _replace(self.folder, SESSION, start, *summaries)
 
 
-def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
-    """Draw the objective of a sweep's jobs against latency and size of their indexes.
+def write_sweep_summaries(
+    folder: Path, outcomes: Sequence[Outcome], metric: str, lines: Iterable[str]
+) -> None:
+    """Write the last lines of a sweep, and draw its metric against latency and size of the indexes.
 
-    The figure is a run in the sweep's folder; a resumed sweep replaces it.
+    They are a run in the sweep's folder; a resumed sweep replaces it.
     """
     title, points = pareto_points(outcomes, metric)
     images = [_image("sweep/pareto", pareto(points, title))] if points else []
-    _replace(folder, SWEEP_SUFFIX, *images)
+    text = text_summary("sweep/summary", "```text\n" + "\n".join(lines) + "\n```")
+    _replace(folder, SWEEP_SUFFIX, *images, text)
 
 
 def write_lab_summaries(folder: Path, figures: Mapping[str, Figure], texts: Mapping[str, str]) -> None:

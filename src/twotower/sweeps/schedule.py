@@ -5,16 +5,18 @@ import dataclasses
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
-from twotower.reports.console.sweep_summary import SeedSummary
+from twotower.reports.console.sweep_summary import SeedSummary, SweepSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result
@@ -126,13 +128,13 @@ def summarize_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list
 def write_sweep(
     context: SweepContext,
     overrides: Sequence[str],
-    outcomes: Sequence[Outcome],
-    seeds: Sequence[SeedSummary],
-    summary: Mapping[str, Any],
+    summary: SweepSummary,
+    found: Mapping[str, Any],
 ) -> None:
-    """Write the Pareto plots and `sweep.json`, with the entries of `Sweep.summary`."""
-    from twotower.reports.tensorboard_run import draw_sweep
+    """Write `sweep.json`, with the entries of `Sweep.summary`, and what TensorBoard shows of the sweep."""
+    from twotower.reports.tensorboard_run import write_sweep_summaries
 
+    outcomes = summary.outcomes
     jobs = [
         {
             "job": outcome.name,
@@ -143,7 +145,23 @@ def write_sweep(
         }
         for outcome in sorted(outcomes, key=lambda each: each.name)
     ]
-    record = {"overrides": list(overrides), "monitor": context.monitor, **summary}
-    record |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
+    record = {"overrides": list(overrides), "monitor": context.monitor, **found}
+    record |= {
+        "seeds": [dataclasses.asdict(each) for each in summary.seeds],
+        "effects": summary.effects,
+        "jobs": jobs,
+    }
     write_text_atomically(context.folder / SWEEP, json.dumps(record, indent=2))
-    draw_sweep(context.folder, outcomes, context.monitor)
+    write_sweep_summaries(context.folder, outcomes, context.monitor, summary.lines())
+
+
+def count_verdicts(folder: Path, metric: str, by: Literal["run", "configuration"]) -> dict[str, int]:
+    """Return the number of other jobs by verdict against the best by validation; empty without tests."""
+    from twotower.reports.compare.comparison import compare
+
+    try:
+        compared = compare([folder], metric=metric, by=by)
+    except InputError:  # no job has this figure, as of a hidden test split
+        return {}
+    counts = Counter(compared.rows["verdict"][compared.rows["difference"].notna()])
+    return dict(counts) if compared.num_tests else {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard_run import TensorBoardRun, draw_sweep
+from twotower.reports.tensorboard_run import TensorBoardRun, write_sweep_summaries
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
@@ -130,8 +130,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         board.result(pruned.update(training_reused_from="itself"))  # which writes the curve
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
-    draw_sweep(folder, outcomes[:3], METRIC)
-    draw_sweep(folder, outcomes, METRIC)
+    write_sweep_summaries(folder, outcomes[:3], METRIC, ())
+    write_sweep_summaries(folder, outcomes, METRIC, ["best        one", "next        two"])
     return folder
 
 
@@ -296,6 +296,11 @@ def test_layout_of_the_custom_scalars(server: Server) -> None:
     found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
     assert found["regex_valid"]
     assert list(found["tag_to_events"]) == [f"3 {METRIC}"]
+
+
+def test_the_last_lines_of_a_sweep_are_text(server: Server) -> None:
+    shown = server.get("plugin/text/text", run=SWEEP, tag="sweep/summary/text_summary", markdown="false")
+    assert "best        one\\nnext        two" in shown.decode()
 
 
 def test_a_sweep_has_one_figure(server: Server) -> None:

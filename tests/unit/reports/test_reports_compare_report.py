@@ -210,6 +210,15 @@ def test_epochs_kept_are_a_column_and_a_note(tmp_path: Path) -> None:
     assert any(note.startswith("2 of 3 runs kept the initial embeddings") for note in report.notes)
 
 
+def test_main_effects_are_on_the_page_and_below_the_table(tmp_path: Path) -> None:
+    for name, valid in (("a1", 0.25), ("b1", 0.5), ("a2", 0.25), ("b2", 0.625)):
+        write_run(tmp_path / name, LOW, loss=name[0], seed=int(name[1]), valid=valid, overrides=["loss=x"])
+    report = compare([tmp_path])
+    line = "effect on valid recall@20: loss=b  +0.3125 against a (2 of 2 pairs agree)"
+    assert line in page_data(report)["summary"]
+    assert f"- {line}" in as_markdown(report).splitlines()
+
+
 def test_rows_that_tie_name_the_command_for_more_seeds(tmp_path: Path) -> None:
     shift = np.array([0.25, -0.25] * 4)
     typed = ["loss=a", "name=two words", "seed=7"]

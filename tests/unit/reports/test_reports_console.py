@@ -255,7 +255,7 @@ def test_quiet_is_one_line_and_failures_on_standard_error(capsys: pytest.Capture
         assert capsys.readouterr().out.startswith(f"ok  {figures}  index/recall_at_100 0.9800")
     run_sweep(console)
     shown = capsys.readouterr()
-    best, end = shown.out.splitlines()
+    end, best = shown.out.splitlines()
     assert best.split() == ["best", "b", "valid", "recall@20", "0.3750"]
     assert all(text in end for text in ("3 ok", "1 index_rejected", "1 pruned", "1 failed", str(SWEEP)))
     assert shown.err.startswith("e failed: InputError: split")

@@ -90,6 +90,39 @@ def test_a_search_over_the_initial_embeddings_says_so(capsys: pytest.CaptureFixt
     assert "initial" not in capsys.readouterr().out
 
 
+def grid_of(**more: Any) -> list[Outcome]:
+    """Four jobs of two keys over the same seed."""
+    values = {"a.x=1": 0.25, "a.x=2": 0.5}
+    jobs = [
+        outcome(f"x{text[-1]},{loss}", value, overrides=("name=t", text, f"loss={loss}", "seed=3"), **more)
+        for text, value in values.items()
+        for loss in ("bce", "bpr")
+    ]
+    return [replace(job, figures={**job.figures, "test/recall_at_20": 0.5}) for job in jobs]
+
+
+def test_the_last_lines_say_what_is_best_whether_it_is_real_and_what_to_type(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    verdicts = {"no difference shown": 1, "worse (one seed)": 2}
+    ended("rich", grid_of(), verdicts=verdicts)
+    lines = capsys.readouterr().out.splitlines()[-8:]
+    begins = [line.split()[0] for line in lines]  # a job with a bundle has one line more: serve
+    assert begins == ["effect", "effect", "sweep", "best", "tests", "next", "compare", "curves"]
+    assert lines[0].endswith("a.x=2  +0.2500 against 1 (2 of 2 pairs agree)")
+    assert lines[1].endswith("loss=bce  equal to bpr in all 2 pairs")
+    assert lines[4] == "tests       against the best by validation: 1 no difference shown, 2 worse (one seed)"
+    assert lines[5] == "next        twotower train name=t a.x=2 loss=bce seeds=3"
+    ended("quiet", grid_of(configuration="c"), seeds=MEANS)
+    assert f"next        twotower compare {SWEEP} by=configuration" in capsys.readouterr().out
+    kept = [replace(each, figures={**each.figures, "training/epochs_kept": 0.0}) for each in grid_of()]
+    ended("quiet", kept)
+    assert "a.x=2 loss=bce trainer.min_standard_errors=0" in capsys.readouterr().out
+    ended("jsonl", grid_of(), verdicts=verdicts)
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (event["verdicts"], event["next"][-7:], len(event["effects"])) == (verdicts, "seeds=3", 2)
+
+
 def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, search=ONE)
     text = capsys.readouterr().out

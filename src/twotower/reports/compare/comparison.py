@@ -1,8 +1,7 @@
 """The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,15 +19,13 @@ from twotower.reports.compare.figure_names import (
     exact_key,
     find_figure,
     heading,
-    per_user_column,
     validation_key,
 )
+from twotower.reports.compare.notes import problem_notes, verdict_notes, window_notes
 from twotower.reports.compare.run_frame import (
     GROUP,
     MEASURED,
     SETTING,
-    UNENDED,
-    UNREADABLE,
     baseline_rows,
     configuration_rows,
     data_difference,
@@ -39,38 +36,22 @@ from twotower.reports.compare.run_frame import (
     run_folders,
     seed_noise,
     seed_spread,
+    setting_text,
 )
 from twotower.reports.compare.verdicts import (
-    BASELINE,
     DIFFERENCE_COLUMNS,
-    NO_DIFFERENCE,
     NOT_COMPARABLE,
-    NOT_TESTED,
-    ONE_SEED,
     add_verdicts,
     whole_numbers,
 )
+from twotower.reports.main_effects import main_effects
 from twotower.runs.fingerprint import EVALUATION_KEYS, IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
 from twotower.runs.outcome import initial_embeddings_note
 from twotower.runs.result import EPOCHS_KEPT, VALID
 from twotower.runs.test_ledger import look_notes
-from twotower.runs.windows import agreement
 
 MOST_IN_CONSOLE = 6
-
-TEST_HIDDEN = (
-    "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test"
-    " split once"
-)
-ONE_SEED_NOTE = (
-    "(one seed): the test is over users, so the verdict holds for these two trainings; another seed may"
-    " reverse a small difference. seeds=3 trains three seeds, and by=configuration tests them"
-)
-NO_DIRECTION = (
-    "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
-    " are sorted from the highest on, and none is called better"
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +78,8 @@ class Comparison:
     noise: tuple[float, int] | None
     """Standard deviation over seeds on the baseline's data, and the number of seeds."""
     min_effect: float | None
+    effects: list[str]
+    """Main effects of the main settings on the validation metric, see `main_effects`."""
     notes: list[str]
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
@@ -164,17 +147,39 @@ def compare(
         num_users=num_users,
         noise=noise,
         min_effect=min_effect,
+        effects=_effects(rows, main_keys, validation_key(metric), valid_higher),
         notes=[
             *notes,
             *row_notes,
-            *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
+            *verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
             *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
-            *_window_notes(runs, metric),
-            *_problem_notes(rows),
+            *window_notes(runs, metric),
+            *problem_notes(rows),
             *initial_embeddings_note(ended.get(EPOCHS_KEPT, ()), keys),
             *look_notes(ended["folder"], ended["result"]),
         ],
     )
+
+
+def _effects(rows: pd.DataFrame, keys: Sequence[str], metric: str, higher: bool | None) -> list[str]:
+    """Return the main effects of settings in the rows that can be compared with the baseline.
+
+    Keys of the index are left out: the validation metric here is that of exact search.
+    """
+    is_comparable = rows["state"].isin(MEASURED) & (rows["kind"] != "baseline")
+    is_comparable &= rows["verdict"] != NOT_COMPARABLE
+    if metric not in rows or higher is None:
+        return []
+    shown = rows[is_comparable & rows[metric].notna()]
+    columns = {key: f"{SETTING}{key}" for key in dict.fromkeys([*keys, "seed"])}
+    settings = {
+        key: dict(zip(shown["name"], shown[column].map(setting_text), strict=True))
+        for key, column in columns.items()
+        if column in shown
+    }
+    scores = dict(zip(shown["name"], shown[metric], strict=True))
+    lines = main_effects(settings, scores, metric, not higher)
+    return [line for line in lines if not line.startswith(("index=", "index."))]
 
 
 def _default_metric(figures: Sequence[str]) -> str:
@@ -311,81 +316,3 @@ def _shown_figures(
     cold_start = (f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS)
     chosen = [validation_key(metric), EPOCHS_KEPT, *more, *cold_start]
     return [key for key in chosen if key != metric and key in figures]
-
-
-def _verdict_notes(
-    rows: pd.DataFrame,
-    metric: str,
-    higher: bool | None,
-    num_repeated: int,
-    tests: bool,
-    by_configuration: bool,
-) -> Iterator[str]:
-    """Yield what the verdicts leave out; `num_repeated` configurations have several seeds."""
-    if tests and per_user_column(metric) is None:
-        yield f"{metric} is no mean over users of the test split, so differences in it are not tested"
-    if higher is None:
-        yield f"{metric} {NO_DIRECTION}"
-    if any(str(verdict).endswith(ONE_SEED) for verdict in rows["verdict"]):
-        yield ONE_SEED_NOTE
-    yield from _tie_note(rows)
-    if num_repeated and not by_configuration:
-        several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
-        yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
-
-
-def _tie_note(rows: pd.DataFrame) -> Iterator[str]:
-    """Yield how many trained rows of one seed tie with a trained baseline, and the command for more seeds."""
-    is_single = (rows["kind"] != "baseline") & (rows["folders"].map(len) == 1)
-    num_ties = int((is_single & (rows["verdict"] == NO_DIFFERENCE)).sum())
-    for base in records(rows[is_single & (rows["verdict"] == BASELINE)] if num_ties else rows[:0]):
-        typed = [text for text in base["result"].overrides if override_key(text) != "seed"]
-        command = shlex.join(["twotower", "train", *typed, "seeds=3"])
-        yield f"{num_ties} rows tie with the baseline: train each with three seeds, as {command}"
-
-
-def _window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:
-    """Yield how well the windows of split=rolling agree on the ranking of the runs that share them."""
-    name = metric.rpartition("/")[2]
-    shared: dict[tuple[str, ...], list[list[dict[str, float]]]] = {}
-    for result in runs["result"]:
-        if result.windows_summary:
-            begins = tuple(each["test_from"] for each in result.windows)
-            shared.setdefault(begins, []).append([each["metrics"] for each in result.windows])
-    if len(shared) > 1 and metric.startswith(("mean_", "sd_")):
-        yield f"{metric} is not comparable between runs with other windows (split=rolling)"
-    for begins, table in shared.items():
-        for split in ("valid", "test"):
-            key = f"{split}/{name}"
-            tau = agreement(pd.DataFrame([[each.get(key) for each in run] for run in table], dtype=float).T)
-            if tau is not None:
-                yield (
-                    f"Kendall's tau of {len(table)} runs by {heading(key)} between {len(begins)} windows: "
-                    f"{tau:.2f} (1: the same ranking, 0: no agreement)"
-                )
-
-
-def _problem_notes(rows: pd.DataFrame) -> list[str]:
-    """Return why rows have no figures or are not tested, each reason once."""
-    against = {NOT_COMPARABLE: f"{NOT_COMPARABLE} with", NOT_TESTED: f"{NOT_TESTED} against"}
-    problems = []
-    for row in records(rows):
-        name = row["name"] if row["kind"] == "baseline" else row["folder"]
-        if row["state"] in (UNREADABLE, UNENDED):
-            problems.append((f"{row['reason'] or row['verdict']}; shown without figures", name))
-        elif row["verdict"] in against:
-            problems.append((f"{against[row['verdict']]} the baseline: {row['reason']}", name))
-        if row["kind"] != "baseline" and row["result"].is_test_hidden:
-            problems.append((TEST_HIDDEN, name))
-    return each_once(problems)
-
-
-def each_once(named: Iterable[tuple[str, str]]) -> list[str]:
-    """Return each text once, after the first of its names and how many more there are."""
-    names: dict[str, list[str]] = {}
-    for text, name in named:
-        names.setdefault(text, []).append(name)
-    return [
-        f"{each[0]}{f' and {len(each) - 1} more' if len(each) > 1 else ''}: {text}"
-        for text, each in names.items()
-    ]

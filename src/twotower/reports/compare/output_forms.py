@@ -16,8 +16,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from twotower.reports.compare.comparison import Comparison, each_once
+from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.figure_names import format_figure, heading, validation_key
+from twotower.reports.compare.notes import each_once
 from twotower.reports.compare.run_frame import (
     ABSENT,
     SETTING,
@@ -186,6 +187,7 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
             f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
             f"{reach} because of the seed alone"
         )
+    lines += [f"effect on {heading(key)}: {line}" for line in comparison.effects]
     user_notes = []
     if note := shared_note(rows):
         user_notes = [f"on all these runs: {note}"]
@@ -314,6 +316,7 @@ def as_json(comparison: Comparison) -> str:
         "seed_sd": None if noise is None else noise[0],
         "settings": [f"{SETTING}{key}" for key in comparison.keys],
         "columns": comparison.columns,
+        "effects": comparison.effects,
         "rows": lines,
         "notes": comparison.notes,
     }

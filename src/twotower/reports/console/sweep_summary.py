@@ -12,18 +12,22 @@ from typing import Any, NamedTuple
 
 from twotower.config.progress import duration_text
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, format_figure, heading
+from twotower.reports.main_effects import main_effects
 from twotower.reports.pareto import pareto_front, pareto_points
+from twotower.runs.fingerprint import override_key
 from twotower.runs.folder_name import short_words
 from twotower.runs.outcome import (
     Outcome,
     best_outcome,
     differ_in_index_only,
     initial_embeddings_note,
+    lower_is_better,
     rank_outcomes,
     varied_settings,
 )
 from twotower.runs.result import EPOCHS_KEPT, TEST
 
+ANY_EPOCH = "trainer.min_standard_errors=0"
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
 
@@ -66,6 +70,8 @@ class SweepSummary:
     seeds: Sequence[SeedSummary] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
     first_look: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    """Number of the other jobs, or configurations with several seeds, by verdict of `compare`."""
 
     @cached_property
     def best(self) -> BestJob | None:
@@ -102,15 +108,35 @@ class SweepSummary:
         """The number of jobs by status."""
         return dict(Counter(outcome.status for outcome in self.outcomes))
 
+    @cached_property
+    def effects(self) -> list[str]:
+        """The main effects of the varied keys on the validation metric through the index."""
+        scores = {each.name: each.served(self.metric) for each in self.outcomes if each.finished}
+        known = {name: score for name, score in scores.items() if score is not None}
+        is_lower_better = lower_is_better(self.outcomes, self.metric)
+        return main_effects(varied_settings(self.outcomes), known, self.metric, is_lower_better)
+
+    def next_command(self) -> str:
+        """Return the one command to go on with; empty without a best job, or after a first look."""
+        job = next((each for each in self.outcomes if self.best and each.name == self.best.job), None)
+        if job is None or not job.overrides or self.first_look:
+            return ""
+        if self.seeds:
+            return shlex.join(["twotower", "compare", str(self.folder), "by=configuration"])
+        typed = [text for text in job.overrides if override_key(text) != "seed"]
+        is_initial = job.figures.get(EPOCHS_KEPT) == 0 and ANY_EPOCH not in typed
+        return shlex.join(["twotower", "train", *typed, ANY_EPOCH if is_initial else "seeds=3"])
+
     def settings(self, job: str) -> str:
         """Return the varied settings of a trial in short words; empty for a job of a grid."""
         trials = {row["job"]: row["overrides"] for row in self.search.get("trials", ())}
         return " ".join(short_words(trials.get(job, ())))
 
     def lines(self) -> Iterator[str]:
-        """Yield Pareto front, means over seeds, the best job with its command, and the number of jobs.
+        """Yield Pareto front, means over seeds, main effects, number of jobs, and what to read last.
 
-        If the test split is hidden, the last line is the command that reveals it for the best job.
+        The last lines are the best job, whether it differs from the others, and the command to go on with.
+        If the test split is hidden, the command that reveals it for the best job follows.
         """
         for each in self.pareto:
             figures = (
@@ -122,6 +148,12 @@ class SweepSummary:
         found = self.first_look or self.search
         for name, reason in found.get("left_out", {}).items():
             yield f"left out    {name}: {reason}"
+        yield from (f"effect      {line}" for line in self.effects)
+        epochs = [each.figures.get(EPOCHS_KEPT, math.nan) for each in self.outcomes]
+        for note in initial_embeddings_note(epochs, varied_settings(self.outcomes)):
+            yield f"initial     {note}"
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "no jobs"
+        yield f"sweep       {counts}  {duration_text(self.seconds)}  {self.folder}"
         if self.best is not None:
             job, metric, value = self.best
             figure = f"{heading(metric)} {format_figure(metric, value)}"
@@ -136,11 +168,11 @@ class SweepSummary:
             yield f"command     {best['command']}"
         elif self.first_look:
             yield "no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"
-        epochs = [each.figures.get(EPOCHS_KEPT, math.nan) for each in self.outcomes]
-        for note in initial_embeddings_note(epochs, varied_settings(self.outcomes)):
-            yield f"initial     {note}"
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "no jobs"
-        yield f"sweep       {counts}  {duration_text(self.seconds)}  {self.folder}"
+        if self.verdicts:
+            counted = ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.items())
+            yield f"tests       against the best by validation: {counted}"
+        if command := self.next_command():
+            yield f"next        {command}"
         if self.is_test_hidden and self.best is not None and (best or {}).get("on") != "sample":
             run = shlex.quote(str(self.folder / self.best.job))
             yield f"test hidden twotower evaluate run={run} test=reveal"
