@@ -93,7 +93,11 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     done = run_command("evaluate", f"run={folder}", "metrics.filter_seen=false")
     assert "evaluated in another way: the figures of older windows" in done.stdout
     (unfiltered,) = set(folder.parent.iterdir()) - before
-    assert not result_in(unfiltered).keys() & {"windows", "windows_summary"}
+    other = result_in(unfiltered)
+    assert other["metrics"]["test/recall_at_20"] != result["metrics"]["test/recall_at_20"]
+    assert not {"windows", "windows_summary", "feature_importance", "new_items"} & other.keys()
+    assert other["curves"].keys() == {tag for tag in result["curves"] if not tag.startswith("valid/")}
+    assert other["index"]["label_difference"] == {}
 
     again = Path(train(tmp_path, f"trainer.monitor={MEAN}")[-1]["folder"])
     for window in (".", "windows/1", "windows/2"):

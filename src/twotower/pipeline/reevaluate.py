@@ -22,7 +22,7 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
-from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
+from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys, metric_settings
 from twotower.runs.provenance import evaluation_fingerprint
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
@@ -71,33 +71,34 @@ def reevaluate(
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact)
         quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
-        result = _comparable_sections(job, before)
-        is_changed = _is_filter_changed(job, before) and before.training.refit
-        result |= quality if is_changed else sections.with_validation_figures(before, quality)
+        result, is_comparable = _copied_sections(job, before)
+        result |= sections.with_validation_figures(before, quality) if is_comparable else quality
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
 
 
-def _comparable_sections(job: RunContext, before: Result) -> dict[str, Any]:
-    """Return the sections of a run that a new evaluation does not contradict; the log names the others."""
-    left_out: dict[str, str] = {}
-    settings = job.run.settings | {"test": "hidden" if before.is_test_hidden else "read"}
-    if evaluation_fingerprint(settings) != before.evaluation_fingerprint:
-        left_out |= dict.fromkeys(("windows", "windows_summary"), "the figures of older windows")
-    if _is_filter_changed(job, before):
-        left_out |= {"feature_importance": "feature importance", "new_items": "the boost curve of new items"}
-        if before.training.refit:  # on the validation split
-            left_out["metrics"] = "validation metrics"
-    result = before.plain(*sections.TOWER_SECTIONS, "index")
-    if names := dict.fromkeys(name for key, name in left_out.items() if result.get(key)):
+def _copied_sections(job: RunContext, before: Result) -> tuple[dict[str, Any], bool]:
+    """Return the sections of a run that a new evaluation does not contradict; the log names the others.
+
+    The second value is whether validation metrics of the run can stand next to those of the new evaluation.
+    """
+    copied, names = before.plain(*sections.TOWER_SECTIONS, "index"), []
+    settings = job.run.settings | {"test": before.settings.get("test")}
+    is_revealed = before.is_test_hidden and not job.config.is_test_hidden
+    is_same = evaluation_fingerprint(settings) == before.evaluation_fingerprint and not is_revealed
+    if before.windows and not is_same:
+        copied = {key: value for key, value in copied.items() if key not in ("windows", "windows_summary")}
+        names.append("the figures of older windows")
+    old, new = (metric_settings(each) for each in (before.settings, job.run.settings))
+    filters = [each.audit.get("seen_filter") for each in (before.data, job.run.partial_result.data)]
+    is_comparable = filters[0] == filters[1] and all(old[name] == new[name] for name in old.keys() & new)
+    if not is_comparable:
+        copied = sections.without_validation(copied)
+        names.append("learning curves of validation metrics, feature importance, the curve of new items")
+        names += ["validation metrics"] if before.training.refit else []  # of towers that are not served
+    if names:
         LOG.warning("left out, because the run was evaluated in another way: %s", ", ".join(names))
-    return {key: value for key, value in result.items() if key not in left_out}
-
-
-def _is_filter_changed(job: RunContext, before: Result) -> bool:
-    """Return whether seen items are filtered in another way than in the evaluated run."""
-    audits = job.run.partial_result.data.audit, before.data.audit
-    return audits[0].get("seen_filter") != audits[1].get("seen_filter")
+    return copied, is_comparable
 
 
 @contextlib.contextmanager
@@ -130,6 +131,6 @@ def _open_derived_run(
     if before.windows:  # their figures and folders stay those of the source
         places = [os.path.relpath(source / each["folder"], folder) for each in before.windows]
         entries = zip(before.windows, places, strict=True)
-        before = before.update(windows=[each | {"folder": place} for each, place in entries])
+        before = before.model_copy(update={"windows": [each | {"folder": place} for each, place in entries]})
     with open_run(derived, config, before, RESTART_HINT) as job:
         yield job, before, bundle, temperature

@@ -72,22 +72,27 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Of `metrics`, only the metric that chooses the best epoch and `filter_seen` are included.
     """
     from twotower.evaluation.user_values import metric_name  # imports NumPy, which `--help` does not need
-    from twotower.metrics.metric import Metric
 
     shaping = {key: value for key, value in settings.items() if key not in AFTER_TRAINING}
     monitor = epoch_monitor(settings)
     shaping["trainer"] = {
         key: value for key, value in settings["trainer"].items() if key not in IRRELEVANT_TRAINER_KEYS
     } | {"monitor": monitor}
-    kinds = settings["metrics"]["kinds"].values()
     return shaping | {
         "monitored": [
             spec
-            for spec in kinds
-            if monitor.startswith("valid/") and metric_name(monitor) == locate_class(spec, Metric).name
+            for name, spec in metric_settings(settings).items()
+            if monitor.startswith("valid/") and metric_name(monitor) == name
         ],
         "filter_seen": settings["metrics"].get("filter_seen", True),
     }
+
+
+def metric_settings(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of each metric by its name in results, such as `recall`."""
+    from twotower.metrics.metric import Metric
+
+    return {locate_class(spec, Metric).name: spec for spec in settings["metrics"]["kinds"].values()}
 
 
 def epoch_monitor(settings: Mapping[str, Any]) -> str:

@@ -137,6 +137,14 @@ def _is_split(key: str, split: str) -> bool:
     return key.partition("/")[0] == split
 
 
+def without_validation(copied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sections of an earlier run without figures of its towers on the validation split."""
+    others = {key: value for key, value in copied.items() if key not in ("feature_importance", "new_items")}
+    curves = {tag: values for tag, values in copied["curves"].items() if not _is_split(tag, "valid")}
+    index = dict(copied["index"]) | {"label_difference": {}, "label_difference_interval": {}}
+    return others | {"curves": curves, "index": index}
+
+
 def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
     """Return the quality of towers, completed with an earlier run's validation results."""
     earlier = before.plain("metrics", "intervals", "slices", "evaluated")
