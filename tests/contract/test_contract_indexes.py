@@ -9,10 +9,11 @@ import yaml
 from variants import files_of
 
 from twotower.config.errors import InputError
-from twotower.index.check import check, rehearse, search_grid, tune
+from twotower.index.check import check, search_grid, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
+from twotower.index.rehearsal import rehearse
 
 PATHS = files_of("index")
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40

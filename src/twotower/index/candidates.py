@@ -29,7 +29,6 @@ from twotower.index.check import (
     measure_recall,
     recall_curve,
     refined,
-    save_and_load,
     single_thread,
 )
 from twotower.index.flat_ip import FlatIP
@@ -44,6 +43,7 @@ from twotower.index.ivf_pq_fastscan import IVFPQFastScan
 from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
 from twotower.index.label_lists import LabelLists
+from twotower.index.rehearsal import save_and_load
 
 REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
 

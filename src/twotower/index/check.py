@@ -1,11 +1,9 @@
-"""Measure an index: tune its search argument, check it against exact search, rehearse it before training."""
+"""Measure an index: tune its search argument, check it against exact search."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faiss
@@ -14,8 +12,9 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
-from twotower.index.ground_truth import GroundTruth, SearchResult, contains
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
+from twotower.index.rehearsal import find_copy_problem, find_filter_problem, save_and_load
 
 if TYPE_CHECKING:
     from twotower.index.candidates import IndexChoice
@@ -31,21 +30,30 @@ SWEPT_WHOLE = 100_000
 """Number of items up to which tuning goes on beyond the target, for the curve of recall and latency."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
+ONE_SIDED_95 = 1.645
+"""Standard errors below a mean of queries at which the lower end of its one-sided 95 % interval is."""
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
 MAX_QUERIES = 1000  # searched exactly
 HALVES_SEED = 0
-MAX_VECTORS, NUM_QUERIES, REHEARSAL_SEED = 20_000, 32, 0
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Tie-tolerant recall@k and time per query (one thread, in a batch) of one search argument."""
+    """Tie-tolerant recall@k and time per query (one thread, in a batch) of one search argument.
+
+    `is_safe`: with 95 % confidence, recall of other queries reaches `min_recall` too.
+    """
 
     search_args: dict[str, int]
     recall: float
     latency_ms: float = 0.0
     queries_per_second: float = 0.0
+    is_safe: bool = True
+
+    def reaches(self, target_recall: float) -> bool:
+        """Return whether the point is safe and its recall reaches a target."""
+        return self.is_safe and self.recall >= target_recall
 
 
 Measure = Callable[[dict[str, int]], OperatingPoint]
@@ -69,10 +77,10 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure search arguments and set the fastest that reaches the index's target recall.
 
-    The grid ends once recall is saturated, among many vectors at the target. Then arguments between the last
-    one below the target and the first one that reaches it are measured, unless an index just below the target
-    is rejected. An argument that the settings fix is not changed. If no point reaches the target, the fastest
-    point within .001 of the best recall is set. `truth` must not contain the queries of `check`.
+    It must also be safe. The grid ends once recall is saturated, among many vectors at the target. Then
+    arguments between the last one below the target and the first one that reaches it are measured. An
+    argument that the settings fix is not changed. If no point reaches the target, the fastest point within
+    .001 of the best recall is set. `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     effort, is_large = 0, len(truth.rows) > SWEPT_WHOLE
@@ -84,15 +92,16 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
         index.set_search_args(search_args)
         with single_thread():
             found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
-        return OperatingPoint(search_args, truth.recall(found.rows), 1000 / rate, rate)
+        recalls = truth.recalls(found.rows)
+        low = recalls.mean() - ONE_SIDED_95 * recalls.std() / len(recalls) ** 0.5
+        is_safe = bool(low >= index.config.min_recall)
+        return OperatingPoint(search_args, float(recalls.mean()), 1000 / rate, rate, is_safe)
 
     enough, least_gain = (target_recall, LEAST_GAIN) if is_large else (max(target_recall, SATURATED), -1.0)
     with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
-        points = recall_curve(index, measure, enough, least_gain=least_gain)
-        if index.config.min_recall < target_recall:
-            points = refined(points, measure, target_recall)
-    is_fixed = has_fixed_search(index)
-    index.set_search_args(given if is_fixed else choose_point(points, target_recall).search_args)
+        points = refined(recall_curve(index, measure, enough, least_gain=least_gain), measure, target_recall)
+    chosen = given if has_fixed_search(index) else choose_point(points, target_recall).search_args
+    index.set_search_args(chosen)
     return points
 
 
@@ -118,7 +127,7 @@ def recall_curve(
     points: list[OperatingPoint] = []
     for search_args in search_grid(index):
         points.append(measure(search_args))
-        is_enough = len(points) > beyond and points[-1 - beyond].recall >= enough
+        is_enough = len(points) > beyond and points[-1 - beyond].reaches(enough)
         if is_enough or (len(points) > 2 and points[-1].recall - points[-3].recall < least_gain):
             break
     return points
@@ -128,7 +137,7 @@ def refined(points: Sequence[OperatingPoint], measure: Measure, target_recall: f
     """Add points by halving the step in which recall first reaches the target, down to an eighth."""
     points = list(points)
     while True:
-        reached = [at for at, point in enumerate(points) if point.recall >= target_recall]
+        reached = [at for at, point in enumerate(points) if point.reaches(target_recall)]
         if not reached or reached[0] == 0:
             return points
         (name, low), high = *points[reached[0] - 1].search_args.items(), points[reached[0]].search_args
@@ -140,9 +149,9 @@ def refined(points: Sequence[OperatingPoint], measure: Measure, target_recall: f
 
 def choose_point(points: list[OperatingPoint], target_recall: float) -> OperatingPoint:
     """Return the first point that reaches the target, else the first within .001 of the best recall."""
-    aim = min(target_recall, max(point.recall for point in points) - CEILING_SLACK)
-    reached = [point for point in points if point.recall >= target_recall]
-    return reached[0] if reached else next(point for point in points if point.recall >= aim)
+    near_best = max(point.recall for point in points) - CEILING_SLACK
+    reached = (point for point in points if point.reaches(target_recall))
+    return next(reached, next(point for point in points if point.recall >= near_best))
 
 
 def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]:
@@ -240,8 +249,9 @@ def check(
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    At most 1,000 evenly spaced queries are used; they must not have tuned the index. k is lowered to the
-    number of items. Raises InputError if there are no queries.
+    At most 1,000 evenly spaced queries are used; they must not have tuned the index. They only raise a search
+    argument whose recall falls short of `min_recall`. k is lowered to the number of items. Raises InputError
+    if there are no queries.
 
     Args:
         points: what `tune` measured, for the report.
@@ -251,8 +261,7 @@ def check(
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")
     queries = queries[evenly_spaced(len(queries), MAX_QUERIES)]
     truth = GroundTruth.search(vectors, rows, queries, k)
-    found = index.search(queries, truth.k).rows
-    recall = truth.recall(found)
+    found, low_recall = _search_enough(index, truth)
     copy, index_bytes = save_and_load(index), index.num_bytes
     problems = []
     if not np.array_equal(index.rows, np.sort(rows)):
@@ -264,12 +273,8 @@ def check(
         problems.append(problem)
     if problem := find_filter_problem(index, queries[:NUM_ROUND_TRIP_QUERIES], truth.k):
         problems.append(problem)
-    if recall < index.config.min_recall:
-        problems.append(
-            f"recall@{truth.k} against exact search is {recall:.4f}, below index.min_recall"
-            f" {index.config.min_recall}: raise the search argument, use finer codes, or lower"
-            " index.min_recall"
-        )
+    if low_recall:
+        problems.append(low_recall)
     if choice and choice.problem:
         problems.append(choice.problem)
     p50, p99 = latency_ms(index, queries, truth.k)
@@ -281,7 +286,7 @@ def check(
         num_vectors=index.num_vectors,
         dim=index.dim,
         recall_k=truth.k,
-        recall_at_100=recall,
+        recall_at_100=truth.recall(found),
         missing_rate=float((found < 0).mean()),
         queries_per_second=batch_rate(index, queries, truth.k, MIN_BATCH_SECONDS)[1],
         latency_ms_p50=p50,
@@ -294,6 +299,30 @@ def check(
         points=points or [],
         choice=choice,
         problems=problems,
+    )
+
+
+def _search_enough(index: Index, truth: GroundTruth) -> tuple[np.ndarray, str]:
+    """Return the rows that an index finds, and a sentence if recall is below its `min_recall`.
+
+    Unless the settings fix the search argument, larger ones are tried until recall reaches it. If the largest
+    does not, the argument stays as it was.
+    """
+    given, least, is_fixed = index.search_args, index.config.min_recall, has_fixed_search(index)
+    larger = [args for args in search_grid(index) if sum(args.values()) > sum(given.values())]
+    recalls = []
+    for search_args in [given] if is_fixed else [given, *larger]:
+        index.set_search_args(search_args)
+        found = index.search(truth.queries, truth.k).rows
+        recalls.append(truth.recall(found))
+        if recalls[-1] >= least:
+            return found, ""
+    index.set_search_args(given)
+    advice = "".join(f"raise index.{name}, " for name in given) if is_fixed and larger else ""
+    largest = f" ({recalls[-1]:.4f} with the largest search argument)" if recalls[1:] else ""
+    return index.search(truth.queries, truth.k).rows, (
+        f"recall@{truth.k} against exact search is {recalls[0]:.4f}{largest}, below index.min_recall {least}:"
+        f" {advice}use finer codes, or lower index.min_recall"
     )
 
 
@@ -311,75 +340,3 @@ def halves(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cut = len(order) // 2
     one, other = queries[order[: max(1, cut)]], queries[order[cut:]]
     return one.reshape(-1, queries.shape[-1]), other.reshape(-1, queries.shape[-1])
-
-
-def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
-    """Build, save, load and change an index of random unit vectors before training, to report errors early.
-
-    The index has at most 20,000 vectors unless its training needs more. Raises InputError if the settings do
-    not fit the sizes, or the index class has a defect.
-    """
-    if num_items < 1:
-        raise InputError("index: the catalogue has no items to index")
-    config.check_sizes(dim, num_items)
-    config = config.for_size(num_items)
-    index = config.build()
-    index.training_iterations = 1
-    size = min(num_items, max(MAX_VECTORS, config.min_items))
-    vectors = np.random.default_rng(REHEARSAL_SEED).standard_normal((size, dim), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows = np.arange(1, size + 1)
-    index.build(vectors, rows)
-    copy = save_and_load(index)
-    queries, k = vectors[:NUM_QUERIES], min(100, size)
-    problem = (
-        find_copy_problem(index, copy, queries, k)
-        or find_change_problem(copy, vectors[0], size + 1)
-        or find_filter_problem(copy, queries, k)
-    )
-    if problem:
-        raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
-    return index
-
-
-def save_and_load(index: Index) -> Index:
-    """Return an index after saving and loading; one that is searched from its files as it is."""
-    if index.files:
-        return index
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index.faiss"
-        index.save(path)
-        copy = index.config.build()
-        copy.load(path)
-        return copy
-
-
-def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
-    """Return the difference of an index after saving and loading; "" if there is none."""
-    if not np.array_equal(copy.rows, index.rows):
-        return "after saving and loading, the index has other rows"
-    before, after = index.search(queries, k), copy.search(queries, k)
-    if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
-        return "after saving and loading, search results differ"
-    return ""
-
-
-def find_filter_problem(index: Index, queries: np.ndarray, k: int) -> str:
-    """Search for every second item, and return which other item was found; "" if none."""
-    allowed = index.rows[::2]
-    found = index.search(queries, k, allowed).rows
-    others = found[(found >= 0) & ~contains(allowed, found)]
-    if not len(others):
-        return ""
-    return f"a search for some items finds another one (row {others[0]}): it ignores `allowed`"
-
-
-def find_change_problem(index: Index, vector: np.ndarray, row: int) -> str:
-    """Add an item, remove it, and return what failed; "" if nothing did."""
-    try:
-        index.add(vector[None], np.array([row]))
-        index.remove(np.array([row]))
-    except RuntimeError as error:  # of Faiss, for an operation that a class does not implement
-        return f"items cannot be added to it and removed ({str(error).strip().rpartition(': ')[2]})"
-    found = index.search(vector[None], index.num_vectors).rows
-    return f"an item that was added and removed is found (row {row})" if row in found else ""

@@ -155,20 +155,22 @@ class GroundTruth:
         return int(self.exact.rows.shape[1])
 
     def recall(self, found_rows: np.ndarray) -> float:
-        """Return the tie-tolerant recall@k: a row counts once if its score reaches the k-th best."""
-        if not len(found_rows):
-            return 1.0
+        """Return the mean of `recalls`; 1 without queries."""
+        return float(self.recalls(found_rows).mean()) if len(found_rows) else 1.0
+
+    def recalls(self, found_rows: np.ndarray) -> NDArray[np.float64]:
+        """Return the tie-tolerant recall@k [Q]: a row counts once if its score reaches the k-th best."""
         ordered = np.sort(found_rows[:, : self.k], axis=1)
         counted = np.diff(ordered, axis=1, prepend=-1) > 0
         is_exact = counted & contains(self._exact_keys, self._keys(ordered))
-        hits, (positions, columns) = int(is_exact.sum()), np.nonzero(counted & ~is_exact)  # these may tie
+        hits, (positions, columns) = is_exact.sum(axis=1), np.nonzero(counted & ~is_exact)  # these may tie
         for start in range(0, len(positions), PAIRS_PER_BLOCK):
             users = positions[start : start + PAIRS_PER_BLOCK]
             rows = ordered[users, columns[start : start + PAIRS_PER_BLOCK]]
             scores, slack = self._scores(users, rows)
             last, _ = self._scores(users, self.exact.rows[users, -1])
-            hits += int((scores >= last - slack).sum())
-        return hits / ordered.size
+            hits += np.bincount(users[scores >= last - slack], minlength=len(hits))
+        return np.asarray(hits / ordered.shape[1])
 
     @cached_property
     def _exact_keys(self) -> np.ndarray:

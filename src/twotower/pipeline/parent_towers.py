@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
-from twotower.index.check import rehearse
+from twotower.index.rehearsal import rehearse
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import open_result
 from twotower.runs.result_parts import Ancestry

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import rehearse
 from twotower.index.factory import Factory
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
@@ -19,6 +18,7 @@ from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_pq_fastscan import IVFPQFastScan
 from twotower.index.ivf_prefix import IVFPrefix
 from twotower.index.ivf_rabitq import IVFRaBitQ
+from twotower.index.rehearsal import rehearse
 
 DIM, NUM_VECTORS = 16, 1000
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import OperatingPoint, check, choose_point, halves, rehearse, tune
+from twotower.index.check import IndexReport, OperatingPoint, check, choose_point, halves, search_grid, tune
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.hnsw import HNSW
 from twotower.index.ivf_flat import IVFFlat
+from twotower.index.ivf_pq import IVFPQ
+from twotower.index.rehearsal import rehearse
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
@@ -55,6 +57,59 @@ def test_tuning_sets_the_smallest_nprobe_that_reaches_the_target() -> None:
     flat.build(VECTORS, ROWS)
     (point,) = tune(flat, TRUTH)
     assert (point.search_args, point.recall) == ({}, 1.0)
+
+
+USERS = np.random.default_rng(2).standard_normal((40, 8)).astype(np.float32)
+TARGETS = (0.85, 0.9, 0.95, 0.97, 0.99)
+
+
+def reindexed(nlist: int, target_recall: float, few: slice) -> tuple[IVFFlat, IndexReport]:
+    index = built(nlist=nlist, target_recall=target_recall, min_recall=min(0.95, target_recall))
+    points = tune(index, GroundTruth.search(VECTORS, ROWS, USERS[few], 20))
+    return index, check(index, VECTORS, ROWS, QUERIES, 20, points)
+
+
+@pytest.mark.parametrize("nlist", [10, 20, 40])
+@pytest.mark.parametrize("few", [slice(3), slice(3, 9), slice(9, 40)], ids=lambda few: f"{few.start}")
+def test_a_higher_target_is_never_faster_and_a_cell_index_never_rejected(nlist: int, few: slice) -> None:
+    nprobes = []
+    for target in TARGETS:
+        index, report = reindexed(nlist, target, few)
+        assert report.ok, (target, report.problems)
+        assert report.recall_at_100 >= report.min_recall
+        assert report.search_args == index.search_args
+        nprobes.append(report.search_args["nprobe"])
+    assert nprobes == sorted(nprobes)
+
+
+def test_a_target_of_the_least_recall_is_tuned_between_the_steps_of_the_grid_and_with_a_margin() -> None:
+    index = built(nlist=100, target_recall=0.9, min_recall=0.9)
+    curve = tune(index, TRUTH)
+    (nprobe,) = index.search_args.values()
+    tried = [point.search_args["nprobe"] for point in curve]
+    assert {nprobe} not in [set(args.values()) for args in search_grid(index)]
+    recalls = TRUTH.recalls(index.search(QUERIES, 20).rows)
+    assert recalls.mean() - 1.645 * recalls.std() / len(QUERIES) ** 0.5 >= 0.9
+    index.set_search_args({"nprobe": tried[tried.index(nprobe) - 1]})
+    recalls = TRUTH.recalls(index.search(QUERIES, 20).rows)
+    assert recalls.mean() - 1.645 * recalls.std() / len(QUERIES) ** 0.5 < 0.9
+
+
+def test_advice_of_low_recall_names_a_search_argument_only_where_a_larger_one_is_possible() -> None:
+    (problem,) = check(built(nlist=10, nprobe=1), VECTORS, ROWS, QUERIES).problems
+    assert problem.endswith(
+        "index.min_recall 0.95: raise index.nprobe, use finer codes, or lower index.min_recall"
+    )
+    for nprobe in (None, 10):
+        index = IVFPQ.Config(
+            nlist=10, nprobe=nprobe, num_subquantizers=2, num_bits=4, min_recall=0.95
+        ).build()
+        index.build(VECTORS, ROWS)
+        tune(index, TRUTH)
+        tuned = index.search_args
+        (problem,) = check(index, VECTORS, ROWS, QUERIES).problems
+        assert problem.endswith("below index.min_recall 0.95: use finer codes, or lower index.min_recall")
+        assert index.search_args == tuned
 
 
 def test_report_of_a_sound_index() -> None:
