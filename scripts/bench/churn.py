@@ -24,12 +24,12 @@ from twotower.index.check import (
     has_fixed_search,
     measure_recall,
     recall_curve,
-    save_and_load,
     single_thread,
 )
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.ivf import IVF
+from twotower.index.rehearsal import save_and_load
 from twotower.pipeline.index_lab import Vectors
 
 SHARE_AT_START, NUM_STEPS, INSERTED, DELETED, REPLACED, DEGREES = 0.85, 6, 0.01, 0.01, 0.04, 5.0

@@ -263,20 +263,17 @@ def check(
     truth = GroundTruth.search(vectors, rows, queries, k)
     found, low_recall = _search_enough(index, truth)
     copy, index_bytes = save_and_load(index), index.num_bytes
-    problems = []
-    if not np.array_equal(index.rows, np.sort(rows)):
-        content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
-        problems.append(f"the index has {content}")
-    if index.metric != "inner_product":
-        problems.append(f"the index does not search by inner product: {index.metric}")
-    if problem := find_copy_problem(index, copy, queries[:NUM_ROUND_TRIP_QUERIES], truth.k):
-        problems.append(problem)
-    if problem := find_filter_problem(index, queries[:NUM_ROUND_TRIP_QUERIES], truth.k):
-        problems.append(problem)
-    if low_recall:
-        problems.append(low_recall)
-    if choice and choice.problem:
-        problems.append(choice.problem)
+    some, metric = queries[:NUM_ROUND_TRIP_QUERIES], index.metric
+    has_rows, is_dot = np.array_equal(index.rows, np.sort(rows)), metric == "inner_product"
+    content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
+    problems = [
+        "" if has_rows else f"the index has {content}",
+        "" if is_dot else f"the index does not search by inner product: {metric}",
+        find_copy_problem(index, copy, some, truth.k),
+        find_filter_problem(index, some, truth.k),
+        low_recall,
+        choice.problem if choice else "",
+    ]
     p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         type=index.kind,
@@ -298,7 +295,7 @@ def check(
         min_recall=index.config.min_recall,
         points=points or [],
         choice=choice,
-        problems=problems,
+        problems=[problem for problem in problems if problem],
     )
 
 
@@ -310,19 +307,19 @@ def _search_enough(index: Index, truth: GroundTruth) -> tuple[np.ndarray, str]:
     """
     given, least, is_fixed = index.search_args, index.config.min_recall, has_fixed_search(index)
     larger = [args for args in search_grid(index) if sum(args.values()) > sum(given.values())]
-    recalls = []
+    results = []
     for search_args in [given] if is_fixed else [given, *larger]:
         index.set_search_args(search_args)
-        found = index.search(truth.queries, truth.k).rows
-        recalls.append(truth.recall(found))
-        if recalls[-1] >= least:
-            return found, ""
+        results.append(index.search(truth.queries, truth.k).rows)
+        if truth.recall(results[-1]) >= least:
+            return results[-1], ""
     index.set_search_args(given)
+    recall, highest = (f"{truth.recall(results[at]):.4f}" for at in (0, -1))
     advice = "".join(f"raise index.{name}, " for name in given) if is_fixed and larger else ""
-    largest = f" ({recalls[-1]:.4f} with the largest search argument)" if recalls[1:] else ""
-    return index.search(truth.queries, truth.k).rows, (
-        f"recall@{truth.k} against exact search is {recalls[0]:.4f}{largest}, below index.min_recall {least}:"
-        f" {advice}use finer codes, or lower index.min_recall"
+    largest = f" ({highest} with the largest search argument)" if results[1:] else ""
+    return results[0], (
+        f"recall@{truth.k} against exact search is {recall}{largest}, below index.min_recall {least}: "
+        f"{advice}use finer codes, or lower index.min_recall"
     )
 
 
