@@ -10,6 +10,7 @@
 Importing this package loads no library; each function imports what it needs.
 """
 
+import importlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -48,6 +49,12 @@ __all__ = [
     "open_run",
     "train",
 ]
+_TYPES = {
+    "Result": "twotower.runs.result",
+    "Retriever": "twotower.serving.retriever",
+    "RunConfig": "twotower.pipeline.run_config",
+}
+"""Type of the public API -> its module."""
 
 
 def load_config(overrides: Sequence[str] = ()) -> "RunConfig":
@@ -175,16 +182,10 @@ def compare(
 
 def __getattr__(name: str) -> Any:
     """Import the types of the public API when they are used first."""
-    if name == "Result":
-        from twotower.runs.result import Result
-
-        return Result
-    if name == "Retriever":
-        from twotower.serving.retriever import Retriever
-
-        return Retriever
-    if name == "RunConfig":
-        from twotower.pipeline.run_config import RunConfig
-
-        return RunConfig
+    if module := _TYPES.get(name):
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'twotower' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

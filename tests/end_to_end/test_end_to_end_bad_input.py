@@ -129,7 +129,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",
-        """brackets, commas or =, as in 'data.items_path="items(1).csv"'""",
+        """cannot be read; write 'data.items_path="items(1).csv"'""",
     ),
     "missing column": (
         "data.timestamp_column=time",
@@ -282,7 +282,7 @@ def test_commands_that_need_a_run(here: Path, command: Command, monkeypatch: pyt
     before = sorted(here.rglob("*"))
     assert_one_message(command(script), "\n  run: ")
     for name in ("nowhere", "items.csv", "."):
-        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "config.yaml")
+        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "or latest")
     assert sorted(here.rglob("*")) == before
     monkeypatch.setattr(stages, "build_dataset", burn)
     assert command("train.py", *OWN_DATA).status == 1
@@ -350,12 +350,14 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
     before = dict(content_of(finished))
     ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
     assert_one_message(command("train.py", f"resume={finished}"), ended)
-    assert_one_message(command("train.py", "resume=nowhere"), "error: nowhere: not a run")
+    assert_one_message(command("train.py", "resume=nowhere"), "error: resume=nowhere: not a run")
     (here / "empty").mkdir()
-    assert_one_message(command("train.py", "resume=empty"), "error: empty: not a run")
-    inside = f"error: {finished}/bundle: a bundle, not a run; name its parent folder, {finished}"
+    assert_one_message(command("train.py", "resume=empty"), "error: resume=empty: not a run")
+    inside = f"error: resume={finished}/bundle: a bundle, not a run; name its parent folder, {finished}"
     assert_one_message(command("train.py", f"resume={finished}/bundle"), inside)
-    assert_one_message(command("reindex.py", f"run={finished}/bundle"), inside.replace("error", "run", 1))
+    assert_one_message(
+        command("reindex.py", f"run={finished}/bundle"), inside.replace("error: resume=", "run: ", 1)
+    )
     left = command("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
     assert_one_message(
         left, f"error: resume={finished} uses the settings of the run", "leave out seed=3, index=flat_ip"

@@ -1,16 +1,17 @@
 """From the command line to plain, checked values."""
 
 import copy
+import difflib
 import functools
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -29,7 +30,7 @@ from twotower.commands.conf import (
     problems_of_own_files,
     shape,
 )
-from twotower.commands.config_source import unknown_keys
+from twotower.commands.config_source import config_keys, unknown_keys
 from twotower.commands.overrides import first_line, validate_overrides
 from twotower.commands.run_settings import (
     OF_THE_COMMAND,
@@ -44,6 +45,7 @@ from twotower.config.component import Config
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem, nearest, raise_problems
 from twotower.config.reading import read
+from twotower.config.spec import TARGET
 from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
 from twotower.runs.benchmark import contract_problems, fixed_settings
@@ -231,8 +233,9 @@ def checked_with_config(
 ) -> tuple[dict[str, Any], Config]:
     """Compose and check a command's settings; returns the plain values, and the settings read from them.
 
-    Mistakes in overrides, unknown keys and choices, and wrong plain keys are reported first, before torch is
-    imported. If there are none, the values of all choices are checked, each alone and all together.
+    Mistakes in overrides, unknown keys and choices, and wrong plain keys are looked for before torch is
+    imported, and reported at once if no other value is set. Otherwise the values of all choices are checked
+    too: each alone and, if there is no mistake yet, all together.
 
     Args:
         found_before: mistakes to report together with these.
@@ -258,23 +261,64 @@ def checked_with_config(
     reported |= from_run if "run" in reported else set()
     is_target_typed = any(override_key(text).endswith("._target_") for text in sound)
     chosen, keys = shape(config_name)
-    known = chosen | keys
     typed = {key: value for key, value in settings.items() if key in keys}
-    early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
+    early = list(_unknown_root_keys(settings, chosen | keys))
     early += [*read(COMMANDS[config_name], typed)[1], *output_folder_problems(typed)]
     early += () if is_target_typed else unknown_keys(settings)
     early += contract_problems(settings)
-    raise_problems(
-        [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
-    )
-    config, found = read(settings_class(config_name), settings)
-    if config_name == "train":  # other commands check these settings together with those of the run
+    early = [_with_sweep_hint(each, composed) for each in early if each.key not in reported]
+    found = [*problems, *unresolved, *early]
+    wrong = {problem.key for problem in found} | reported
+    if found and {override_key(text) for text in sound} <= wrong | groups():
+        raise_problems(found, NOTHING_DONE)
+    config, others = read(settings_class(config_name), settings)
+    found += [
+        _with_sweep_hint(each, composed)
+        for each in others
+        if not any(f"{key}.".startswith(f"{each.key}.") or each.key.startswith(f"{key}.") for key in wrong)
+    ]
+    if config_name == "train" and not found:  # others check these settings together with those of the run
         from twotower.pipeline.run_config import RunConfig
 
         assert isinstance(config, RunConfig)
-        found = [*found, *config.between()]
+        found += config.between()
     raise_problems(found, NOTHING_DONE)
     return settings, config
+
+
+def _unknown_root_keys(settings: Mapping[str, Any], known: Set[str]) -> Iterator[Problem]:
+    """Yield the unknown keys of a command, with the keys of its choices that have the same name."""
+    paths = list(_key_paths(settings))
+    for key, value in settings.items():
+        if key in known:
+            continue
+        near = [key, *difflib.get_close_matches(key, {path.rpartition(".")[2] for path in paths}, 1, 0.7)]
+        same = [path for path in paths if path.rpartition(".")[2] in near and path.partition(".")[0] in known]
+        same = sorted(same, key=lambda path: path.count("."))[:4]
+        typed = " or ".join(f"{path}={value}" for path in same)
+        yield Problem(key, f"unknown key; {f'write {typed}' if same else nearest(key, known)}")
+
+
+def _key_paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of choices at any depth, those that only Python has a default for too."""
+    target = settings.get(TARGET)
+    for name in dict.fromkeys([*settings, *((isinstance(target, str) and config_keys(target)) or ())]):
+        if isinstance(value := settings.get(name), dict):
+            yield from _key_paths(value, f"{prefix}{name}.")
+        elif prefix:
+            yield f"{prefix}{name}"
+
+
+def _with_sweep_hint(problem: Problem, config: DictConfig) -> Problem:
+    """Return a problem with what to type if one value was expected and several are set."""
+    value = OmegaConf.select(config, problem.key) if problem.message.startswith("expected a valid ") else None
+    values = value if isinstance(value, ListConfig) else str(value).split(",")
+    if len(values) < 2 or "seeds" not in config or "valid list" in problem.message:
+        return problem
+    several = ",".join(map(str, values))
+    return Problem(
+        problem.key, f"{problem.message}; to train with each value, write -m {problem.key}={several}"
+    )
 
 
 def foreign_groups(config_name: str, overrides: Iterable[str]) -> dict[str, Problem]:

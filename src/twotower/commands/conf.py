@@ -4,13 +4,14 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem
+from twotower.config.problems import Problem, nearest
 from twotower.runs.fingerprint import override_key
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
@@ -74,6 +75,18 @@ def choices(group: str) -> dict[str, Path]:
     """Return name -> file of the choices of a group, including those of the user."""
     folders = [conf / group for conf in reversed(places())]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
+def nearest_choice(name: str, group: str) -> str:
+    """Return a hint with the nearest choice of a group, all choices, and the file of a new one."""
+    valid, stem = choices(group), Path(name).stem.lower()
+    hint, own = nearest(stem, valid), [place for place in OTHERS if not _is_a_checkout(place)]
+    file = Path(*own or [LOCAL], group, f"{name}.yaml")
+    if get_close_matches(stem, valid, 1, 0.7) or not name.isidentifier():
+        return hint
+    if (misnamed := file.with_suffix(".yml")).is_file():
+        return f"rename {misnamed} to {file.name}"
+    return f"{hint}; for a choice of your own, write the file {file}"
 
 
 def misplaced() -> Iterator[Problem]:

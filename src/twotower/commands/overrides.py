@@ -1,12 +1,13 @@
 """Overrides of the command line: validation, and the values of a swept key."""
 
+import shlex
 from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from twotower.commands.conf import LOCAL, OVERLAYS, choices, groups
+from twotower.commands.conf import LOCAL, OVERLAYS, choices, groups, nearest_choice
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.axis import Axis
@@ -39,16 +40,15 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         override = OverridesParser.create().parse_override(text)
     except UnicodeEncodeError:
         return Problem(ascii(text), "is not UTF-8 text"), None
-    except HydraException as error:
-        if (text.endswith(",") or ",," in text or "=," in text) and not {"[", "{"} & set(text):
-            return Problem(text, "an empty choice between or after the commas; leave it out"), None
+    except HydraException:
         key, equals, value = text.partition("=")
         # With an accent or a semicolon, only the quotes are missing.
         if equals and value and GRAMMAR.isdisjoint(value):
             return _check_override(f'{key}="{value}"', sweep)
-        remedy = quoting(text) if equals else "write key=value"
-        return Problem(text, f"{first_line(error)}; {remedy}"), None
+        return Problem(text, quoting(text)), None
     key = override.key_or_group
+    if override.package is not None:
+        return Problem(text, f"expected group=choice without @; write {key}={text.partition('=')[2]}"), None
     if override.is_sweep_override() and not sweep:
         return Problem(key, "several values are a sweep: give one value, or add --multirun"), None
     if key.startswith("hydra"):
@@ -68,8 +68,8 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     optional = {"null"} if key in OPTIONAL else set()
     wrong = [value for value in values if value not in valid.keys() | optional]
     if wrong:
-        return Problem(key, f"unknown choice {wrong[0]!r}; {nearest(wrong[0], valid)}"), None
-    return None, f"~{key}" if values == ["null"] else text  # Hydra refuses null
+        return Problem(key, f"unknown choice {wrong[0]!r}; {nearest_choice(wrong[0], key)}"), None
+    return None, f"~{key}" if values == ["null"] else text.lstrip("+")  # Hydra refuses null and +group
 
 
 def is_swept(text: str) -> bool:
@@ -91,10 +91,31 @@ def _values(override: Override) -> list[str]:
 
 
 def quoting(text: str) -> str:
-    """Return a hint how to quote an override that cannot be parsed."""
-    key, _, value = text.partition("=")
-    shown = f'{key}="{value}"' if value and not {"'", '"'} & set(value) else 'key="value"'
-    return f"quote a value with spaces, accents, brackets, commas or =, as in '{shown}'"
+    """Return how to type an override that cannot be parsed, in quotes for a shell where it needs them."""
+    key, equals, value = text.partition("=")
+    if "," in value and "" in value.split(",") and {"[", "{"}.isdisjoint(value):
+        return "an empty choice between or after the commas; leave it out"
+    forms = [f"{key}={value.lstrip('=')}"] if value.startswith("=") else []
+    if value.startswith("["):
+        items = [each.strip() for each in value.strip("[]").split(",") if each.strip()]
+        quoted = [each if _can_parse(f"{key}={each}") else _quoted(each) for each in items]
+        forms.append(f"{key}=[{','.join(quoted)}]")
+    for form in (*forms, f"{key}={_quoted(value)}") if equals else ():
+        if _can_parse(form):
+            return f"cannot be read; write {shlex.quote(form)}"
+    return "expected key=value, such as embedding_dim=32"
+
+
+def _quoted(value: str) -> str:
+    return QuotedString(value, Quote.double).with_quotes()
+
+
+def _can_parse(text: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        return False
+    return True
 
 
 def first_line(error: BaseException) -> str:
@@ -115,7 +136,7 @@ def parse_axis(key: str, text: str) -> Axis:
     try:
         override = OverridesParser.create().parse_override(f"{key}={text}")
     except HydraException as error:
-        raise InputError(f"{key}: {first_line(error)}; {quoting(f'{key}={text}')}") from error
+        raise InputError(f"{key}={text}: {quoting(f'{key}={text}')}") from error
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None

@@ -21,11 +21,11 @@ from twotower.commands.named_runs import (
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.config.problems import NOT_VARIED, Problem, divided, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.parallel.launched import launched_size
 from twotower.runs.fingerprint import flatten
-from twotower.runs.run_files import require_run
+from twotower.runs.run_files import LATEST, require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i")
@@ -114,6 +114,7 @@ def _hints(
             yield Problem(name, f"keys have no dashes; write {key}={value or '...'}")
         else:
             yield Problem(name, f"unknown flag; {nearest(name, FLAGS)}")
+    yield from divided(overrides)
     folder_key = next((key for key in ("run", "bundle", "bundles") if key in keys), "resume")
     for word in overrides:
         key, equals, _ = word.partition("=")
@@ -134,13 +135,18 @@ def _reopen_run(mode: str, folders: list[str], overrides: list[str]) -> int:
     """Resume or rerun a run, with the typed values of `MODE_KEYS`."""
     if len(folders) > 1:
         raise InputError(f"{mode}= is typed {len(folders)} times; name one run")
+    if not folders[0]:
+        raise InputError(f"{mode}: expected the folder of a run; write {mode}={LATEST} for the newest one")
     folder, keys = Path(folders[0]), MODE_KEYS[mode]
     free = (f"{TRUST}=", *(f"{key}=" for key in keys))
     taken = [text for text in overrides if text.startswith(free)]
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
         raise InputError(f"{mode}={folders[0]} uses the settings of the run; leave out {', '.join(others)}")
-    require_run(folder)
+    try:
+        require_run(folder)
+    except InputError as error:
+        raise InputError(f"{mode}={error}") from error
     settings = checked("train", taken)
     values = flatten(settings)
     changes = {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)}

@@ -1,5 +1,6 @@
 """Settings from plain values: all mistakes at once, each with its key and the valid names."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -79,8 +80,11 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
         own, _, rest = message.partition(": ")
         is_key = rest and own.replace("_", "").replace(".", "").isalnum() and " " not in own
         return Problem(f"{key}.{own}".strip("."), rest) if is_key else Problem(key, message)
-    message = message.removeprefix("Input should be ").removeprefix("List should have ")
-    return Problem(key, f"expected {message}, got {given!r}")
+    message = re.sub("^Input should be |^[A-Z][a-z]+ should have ", "", message)
+    is_item = details["type"] == "list_type" and re.fullmatch(r"[\w./-]+", str(given))
+    return Problem(
+        key, f"expected {message}, got {given!r}" + (f"; write {key}=[{given}]" if is_item else "")
+    )
 
 
 def _unknown_choice(values: Mapping[str, Any], path: Sequence[str]) -> Problem:

@@ -14,6 +14,7 @@ VARIED = "varied.json"
 """File of a sweep: the list of the keys that it varies."""
 CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
 PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
+LATEST = "latest"
 
 
 def require_run(folder: Path) -> None:
@@ -21,7 +22,8 @@ def require_run(folder: Path) -> None:
     if (folder / MANIFEST).is_file():
         raise InputError(f"{folder}: a bundle, not a run; name its parent folder, {folder.parent}")
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder}: not a run (it has no {CONFIG}); name a folder of outputs/")
+        why = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
+        raise InputError(f"{folder}: not a run ({why}); name the folder of a run, or {LATEST}")
 
 
 def is_run(folder: Path) -> bool:
@@ -43,9 +45,6 @@ def runs_below(root: Path) -> Iterator[Path]:
                 yield Path(folder)
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-
-
-LATEST = "latest"
 
 
 Needs = Literal["run", "result", "bundle"]

@@ -84,7 +84,7 @@ def test_an_empty_choice_is_refused_with_its_key(text: str) -> None:
 @pytest.mark.parametrize("text", ["32,,64", "32,", ",32", "[1,2", "choice()", "a=b,c=d", "interval(1)"])
 def test_unreadable_values_are_refused_with_their_key(text: str) -> None:
     assert not is_swept(f"embedding_dim={text}")
-    with pytest.raises(InputError, match=r"^embedding_dim: .*; quote a value"):
+    with pytest.raises(InputError, match=r"^embedding_dim=.*(; write '?embedding_dim=|: an empty choice)"):
         parse_axis("embedding_dim", text)
 
 
@@ -110,8 +110,6 @@ def test_a_group_varies_over_its_choices() -> None:
 def test_each_value_of_a_group_must_be_one_of_its_choices() -> None:
     losses = ", ".join(sorted(path.stem for path in (CONF / "loss").glob("*.yaml")))
     (problem,), _ = validate_overrides(["loss=bce,bec"], sweep=True)
-    assert (problem.key, problem.message) == (
-        "loss",
-        f"unknown choice 'bec'; did you mean 'bce'? valid: {losses}",
-    )
+    assert problem.key == "loss"
+    assert problem.message.startswith(f"unknown choice 'bec'; did you mean 'bce'? valid: {losses}")
     assert validate_overrides(["loss=bce,in_batch_softmax", "sweep=null,tpe"], sweep=True)[0] == []

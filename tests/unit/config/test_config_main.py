@@ -11,6 +11,7 @@ import pytest
 from argcomplete.shell_integration import shellcode
 from pydantic import TypeAdapter
 
+import twotower
 from twotower.commands import conf, entry_points, run_sweep
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.entry_points.completion import completions
@@ -214,3 +215,11 @@ def test_types_of_keys_are_described_in_words() -> None:
         == "list of [number ≥ 0 and < 1] or null"
     )
     assert allowed_values(TypeAdapter(dict[str, Literal["a", None]]).json_schema()) == "name: a, null"
+
+
+def test_dir_lists_exactly_the_public_names() -> None:
+    assert dir(twotower) == sorted(twotower.__all__)
+    for name in twotower.__all__:
+        assert getattr(twotower, name) is not None
+    with pytest.raises(AttributeError, match="module 'twotower' has no attribute 'Results'"):
+        _ = twotower.Results

@@ -17,6 +17,18 @@ SYNTHETIC = "data=synthetic"
 MISTAKES = r"""
 embeding_dim=3
     embeding_dim: unknown key ... 'embedding_dim'?
+learning_rate=0.01
+    learning_rate: unknown key; write optimizer.learning_rate=0.01
+epochs=3
+    epochs: unknown key; write trainer.max_epochs=3
+embedding_dim=[16,32]
+    embedding_dim: expected a valid integer ... to train with each value, write -m embedding_dim=16,32
+user_tower.widths=64
+    user_tower.widths: expected a valid list ... write user_tower.widths=[64]
+loss=mine
+    loss: unknown choice 'mine' ... write the file ... loss/mine.yaml
+loss@x=bce
+    loss@x=bce: expected group=choice without @; write loss=bce
 los=bce
     los: unknown key ... 'loss'?
 loss.temprature=0.1
@@ -72,7 +84,7 @@ metrics.ks=[10,${nowhere}]
 loss.temperature=0.1,0.2
     loss.temperature: --multirun
 loss
-    loss: EQUAL
+    loss: expected key=value
 metrics.ks=[10
     metrics.ks=[10: metrics.ks
 split.valid=1e300
@@ -168,7 +180,7 @@ def keys_in(message: str) -> set[str]:
     return {line.strip().split(": ")[0] for line in message.split("\n")[1:]}
 
 
-def test_all_mistakes_that_need_no_torch_in_one_message(refusal: Refusal) -> None:
+def test_all_mistakes_in_one_message(refusal: Refusal) -> None:
     message = refusal(
         "embeding_dim=32",
         "seed=x",
@@ -178,9 +190,10 @@ def test_all_mistakes_that_need_no_torch_in_one_message(refusal: Refusal) -> Non
         "user_tower.activation=rellu",
         "[",
     )
-    assert message.startswith("6 mistakes in ")
+    assert message.startswith("7 mistakes in ")
     names = {"embeding_dim", "seed", "loss", "loss.temprature", "metrics.ks.1", "["}
-    assert keys_in(message) == names
+    assert keys_in(message) == names | {"user_tower.activation"}
+    assert keys_in(refusal("embeding_dim=32", "loss.temperature=hot")) == {"embeding_dim", "loss.temperature"}
 
 
 def test_all_wrong_values_of_choices_in_one_message(refusal: Refusal) -> None:

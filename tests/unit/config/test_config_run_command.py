@@ -1,11 +1,13 @@
 """Every command: help, exit status, suggestions, and nothing written for a mistaken command."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.conf import CONF
@@ -201,7 +203,13 @@ def test_resume_accepts_only_keys_that_are_no_settings_of_a_run(
         ("train", [""], '"": an argument is empty; a variable of the shell may be unset'),
         ("train", ["loss/bce"], "loss/bce: a choice needs =; write loss=bce"),
         ("train", ["log.csv"], "log.csv: for your own data, run: twotower init log.csv"),
-        ("train", ["user_tower.widths=[256,", "128]"], "quote a value with spaces"),
+        ("train", ["user_tower.widths=[256,", "128]"], "spaces; write 'user_tower.widths=[256,128]'"),
+        ("train", ["embedding_dim", "=", "32"], "embedding_dim = 32: expected key=value without spaces"),
+        ("train", ["embedding_dim=", "32"], "without spaces; write embedding_dim=32"),
+        ("train", ["embedding_dim:", "32"], "without spaces; write embedding_dim=32"),
+        ("train", ["embedding_dim", "=32"], "without spaces; write embedding_dim=32"),
+        ("train", ["resume="], "resume: expected the folder of a run; write resume=latest"),
+        ("train", ["resume=none"], "resume=none: not a run (there is no such folder); name the folder"),
     ],
 )
 def test_a_message_names_what_to_type(
@@ -220,9 +228,28 @@ def test_a_message_names_what_to_type(
     assert expected in capsys.readouterr().err
 
 
-def test_a_suggested_value_has_the_quotes_that_it_needs() -> None:
-    assert quoting("output_root=/tmp/été").endswith("""commas or =, as in 'output_root="/tmp/été"'""")
-    assert quoting("name=it's").endswith("""as in 'key="value"'""")
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("output_root=/tmp/a (1)", "/tmp/a (1)"),
+        ("name=it's", "it's"),
+        ('name=5" (new)', '5" (new)'),
+        ("cases=[auto target_recall=0.95]", ["auto target_recall=0.95"]),
+        ("cases=[hnsw, ivf_pq m=16]", ["hnsw", "ivf_pq m=16"]),
+        ("user_tower.widths=[128,64", [128, 64]),
+        ("embedding_dim==32", 32),
+    ],
+)
+def test_a_suggested_override_can_be_typed(typed: str, value: Any) -> None:
+    _, _, shown = quoting(typed).partition("; write ")
+    (word,) = shlex.split(shown)
+    assert validate_overrides([word]) == ([], [f"++{word}"])
+    override = OverridesParser.create().parse_override(word)
+    assert (override.key_or_group, override.value()) == (typed.partition("=")[0], value)
+
+
+def test_without_a_readable_key_the_form_is_shown() -> None:
+    assert quoting(".loss=3") == quoting("loss") == "expected key=value, such as embedding_dim=32"
 
 
 @pytest.mark.parametrize("value", [";", "/tmp/données/é.csv", "ключ"])
