@@ -44,8 +44,16 @@ def founding(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str]) -> None:
-    _, result, out = founding
-    assert len(re.findall(r"fit epoch \d/3  loss 0\.\d{4}  auc 0\.\d{4}", out)) == 3
+    folder, result, out = founding
+    log = (folder / "train.log").read_text()
+    for line in ("split audit", "density", "rehearsal: ", " in 32-true", "throughput", "checks      ok"):
+        assert line in log
+        assert line not in out  # console=brief
+    headings = [
+        line for line in out.splitlines() if line in ("data", "training", "test split", "index", "next")
+    ]
+    assert headings == ["data", "training", "test split", "index", "next"]
+    assert len(re.findall(r"fit \d/3  loss 0\.\d{4}  auc 0\.\d{4}", out)) == 3
     assert "an index of 120 items" in out
     assert re.search(r"the top 5 of user 10 \(segment \d+\) with stored features", out)
     assert re.search(

@@ -117,7 +117,7 @@ def test_a_hidden_test_split_is_in_no_file_until_it_is_revealed(root: Path) -> N
     assert winner.name in shown.splitlines()[2]
 
     looks, runs = read_looks(root / LEDGER), set(sweep.iterdir())
-    said = command("evaluate", f"run={winner}", "console=rich")
+    said = command("evaluate", f"run={winner}", "console=full")
     again = newest(sweep, runs)
     assert f"test split: hidden; twotower evaluate run={winner} test=reveal looks at it" in said
     command("reindex", f"run={winner}", "index=ivf_flat")

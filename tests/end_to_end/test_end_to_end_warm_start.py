@@ -103,6 +103,7 @@ def train(place: Path, *arguments: str, status: int = 0) -> tuple[Path, dict[str
     before = {path.parent for path in place.glob("*/config.yaml")}
     done = run_script("train", *arguments)
     assert done.returncode == status, done.stderr
+    print(done.stdout)
     folder = only_new(place, before)
     return folder, json.loads((folder / "result.json").read_text())
 
@@ -161,9 +162,16 @@ def assert_everything_is_known(bundle: Bundle, data: list[str]) -> None:
     assert bundle.history.times.max() == log.timestamp.max() == bundle.manifest.request_time - 1
 
 
-def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
+def test_a_refresh_moves_nothing(
+    weeks: tuple[Path, Path, list[str], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     place, first, second, _ = weeks
     folder, result = train(place, f"rebuild_bundle={first}", *second)
+    text, shown = (folder / "train.log").read_text(), capsys.readouterr().out
+    for row in ("split audit\n", "\npopularity  "):
+        assert row in text
+        assert row not in shown
+    assert "\ntwo towers  " in shown
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     assert_nothing_jumps(old, new)
     assert_everything_is_known(new, second)

@@ -47,9 +47,9 @@ def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
     lacking = manifest.held_out_interactions
     if lacking:
         found.append(
-            f"the bundle does not know {lacking:,} interactions of the log, which were held out for the "
-            "test or dropped by the split, so it can recommend their items again; twotower train "
-            f"rebuild_bundle={named} makes a bundle of all data"
+            f"the bundle does not know {lacking:,} interactions of the log, which the split held out "
+            "or dropped, so it can recommend their items again; twotower train "
+            f"rebuild_bundle={named} adds them"
         )
     return found
 

@@ -7,7 +7,7 @@ from annotated_types import Le
 from twotower.config.component import Config
 from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
-ConsoleMode = Literal["rich", "quiet", "jsonl", "silent"]
+ConsoleMode = Literal["brief", "full", "quiet", "jsonl", "silent"]
 
 
 class RunKeys(Config):
@@ -26,7 +26,8 @@ class RunKeys(Config):
     note: str = ""
     """A note, which `compare` shows."""
     console: ConsoleMode
-    """Console output; sweeps run their jobs with `silent`."""
+    """What is printed: `brief`, `full` (all of `train.log`), `quiet` (one line), `jsonl` (one JSON object per
+    event), or `silent` (warnings only), as for jobs of a sweep."""
     reuse: bool
     """Reuse towers of a run with the same data, settings and code."""
     cache: bool = True

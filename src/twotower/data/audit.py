@@ -187,6 +187,23 @@ def _warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
     return None
 
 
+def audit_summary(audit: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the sizes of the data and of the split as two (label, value) rows."""
+    number = {key: f"{value:,}" for key, value in audit.items() if isinstance(value, int)}
+    times = (
+        f", {str(audit['first_time'])[:10]} to {str(audit['last_time'])[:10]}"
+        if "first_time" in audit
+        else ""
+    )
+    sizes = f"{number['interactions']} interactions, {number['users']} users, {number['items']} items"
+    parts = ", ".join(
+        f"{number[f'{part}_interactions']} {name} ({number[f'{part}_users']} users)"
+        for part, name in {"valid": "validation", "test": "test"}.items()
+    )
+    split = f"{audit['split']}: {number['train_interactions']} train, {parts}"
+    return [("log", f"{sizes}{times}"), ("split", split)]
+
+
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
     figures = {key: value for key, value in audit.items() if key != WARNING}

@@ -90,7 +90,7 @@ def feature_importance(
         features = [each for each in features if not each.is_for_new]
     if all(each.is_id or each.name == HISTORY for each in features):
         names = ", ".join(each.name for each in features)
-        LOG.info("feature importance: not measured, because the towers read only %s", names)
+        LOG.debug("feature importance: not measured, because the towers read only %s", names)
         return {}
     towers = _Towers(model, _sample(holdout, len(popularity)), evaluator.only(metric), metric, popularity)
     constant = [each.name for each in features if towers.is_constant(each)]
@@ -107,7 +107,7 @@ def feature_importance(
             }
             advance(len(drops))
     seconds = time.monotonic() - began
-    LOG.info(
+    LOG.debug(
         "feature importance: %d features, each permuted %d times for %s validation users, in %.1f s (%s)",
         *(len(drops), repeats, f"{len(towers.users):,}", seconds, metric.replace("_at_", "@")),
     )

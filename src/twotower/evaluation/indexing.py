@@ -109,7 +109,7 @@ def tuned_index(
     index, choice = chosen.build(), chosen.choice
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
-        LOG.info("index: %s, of %d candidates from %s items", choice.candidates[0].name, num_tried, sampled)
+        LOG.debug("index: %s, of %d candidates from %s items", choice.candidates[0].name, num_tried, sampled)
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)

@@ -74,6 +74,11 @@ class RunConfig(RunKeys, TrainingConfig):
         return self._overrides
 
     @property
+    def rebuilds_bundle(self) -> bool:
+        """Whether the towers of another run get a bundle, without training."""
+        return isinstance(self, WarmStartKey) and not self.warm_start.epochs
+
+    @property
     def is_test_hidden(self) -> bool:
         """Whether nothing may be computed on the test split."""
         return self.test == "hidden"

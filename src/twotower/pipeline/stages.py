@@ -17,7 +17,7 @@ from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WarmStartKey
 from twotower.config.trust import targets
-from twotower.data.audit import WARNING, audit_table
+from twotower.data.audit import WARNING, audit_summary, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.evaluation.baselines.baseline_runner import request_time
@@ -29,6 +29,7 @@ from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console, make_console
+from twotower.reports.console.console_tables import make_table, plain_text, result_tables
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections, test_ledger
 from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
@@ -108,7 +109,10 @@ def open_run(
             )
             run.partial_result = run.partial_result.update(benchmark=record)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
-        console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
+        rows = audit_table(dataset.audit | {"seen_filter": seen_filter})
+        LOG.info("%s", plain_text([make_table("split audit", (), rows)]), extra={"for_file": True})
+        if not config.rebuilds_bundle:
+            console.audit(audit_summary(dataset.audit), rows)
         sizes = [len(dataset.items)]
         if has_held_out_items(dataset):  # cold start builds an index without these items, too
             sizes.append(len(np.unique(dataset.train_and_valid.items)))
@@ -222,4 +226,5 @@ def report_result(job: RunContext, result: Result) -> None:
     for step, figures in result.reused_curves():
         job.tracker.log(figures, step)
     write_result(job.run.folder, result)
+    LOG.info("%s", plain_text(result_tables(result)), extra={"for_file": True})
     job.console.result(result, job.run.folder, job.config.output_root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twotower.config.exits import DONE
 from twotower.config.problems import Problem, raise_problems
-from twotower.data.audit import WARNING, audit_table
+from twotower.data.audit import WARNING, audit_summary, audit_table
 from twotower.data.build_dataset import build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
@@ -37,7 +37,7 @@ def store_data(data: Source.Config, split: Split.Config, root: Path, console: Co
     dataset = build_dataset(source, cut, folder.parent, content=content)
     if WARNING in dataset.audit:
         LOG.warning("%s", dataset.audit[WARNING])
-    console.audit(audit_table(dataset.audit))
+    console.audit(audit_summary(dataset.audit), audit_table(dataset.audit))
     seconds = time.perf_counter() - started
     print(f"ok  {'stored before' if is_stored else 'stored'}, {seconds:.1f} s  {folder}")
     return DONE

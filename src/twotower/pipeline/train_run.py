@@ -172,13 +172,15 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
     config = config.with_epoch_monitor()
     with open_run(run, config) as job, contextlib.ExitStack() as others:
+        if not config.rebuilds_bundle:
+            job.console.heading("training")
         source, fitted_on = _find_equal_training(job), None
         equal = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         baselines: ValidatedBaselines | None = None
         try:
             if isinstance(config, WarmStartRunConfig):
-                _join_processes(job, others, bool(config.warm_start.epochs))
+                _join_processes(job, others, not config.rebuilds_bundle)
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
                 _join_processes(job, others, trains=False)

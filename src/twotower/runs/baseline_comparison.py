@@ -89,10 +89,10 @@ def report_power(
     If it is unknown, the reason and a remedy are logged. `size_settings`: see `Split.Config`.
     """
     if not has_baselines:
-        LOG.info("power: unknown without baselines; baselines=standard adds them")
+        LOG.debug("power: unknown without baselines; baselines=standard adds them")
     elif not power:
         reason = f"{metric.replace('_at_', '@')} has no value per user"
-        LOG.info("power: unknown, because %s; trainer.monitor=%s has one", reason, DEFAULT_MONITOR)
+        LOG.debug("power: unknown, because %s; trainer.monitor=%s has one", reason, DEFAULT_MONITOR)
     for split, found in power.items():
         name = "validation" if split == "valid" else split
         size = "no difference" if found.difference is None else f"a difference of {found.difference:.4f}"
@@ -106,4 +106,4 @@ def report_power(
             remedy = f"raise {settings} before comparing models on it" if settings else none
             LOG.warning("%s; the best baseline has %.4f: %s", text, found.best_baseline, remedy)
         else:
-            LOG.info("%s", text)
+            LOG.debug("%s", text)

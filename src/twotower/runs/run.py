@@ -181,7 +181,7 @@ def _logging_to(path: Path, screen: logging.Handler, warnings: logging.Handler) 
     shown = [] if LOG.handlers else [screen]
     handlers = [*((LOG, handler) for handler in (file, *shown, warnings)), (lightning, file)]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
-    LOG.setLevel(logging.INFO)
+    LOG.setLevel(logging.DEBUG)
     lightning.propagate, lightning.handlers = False, []
     for logger, handler in handlers:
         logger.addHandler(handler)

@@ -105,7 +105,7 @@ def rehearse_training(
         raise InputError(
             f"loss: the first loss is {first_loss}; raise loss.temperature or trainer.precision=32-true"
         )
-    LOG.info("rehearsal: index built on random vectors, first loss %.4f", first_loss)
+    LOG.debug("rehearsal: index built on random vectors, first loss %.4f", first_loss)
 
 
 def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, name: str) -> FitResult:
@@ -152,7 +152,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     if context.rehearse_index is not None:
         rehearsal = partial(rehearse_training, context.rehearse_index, batches)
         callbacks.append(LambdaCallback(on_fit_start=rehearsal))
-    LOG.info("%s in %s", name, settings.arguments()["precision"])
+    LOG.debug("%s in %s", name, settings.arguments()["precision"])
     with quiet_lightning():
         trainer = phase_trainer(context, name, callbacks, module, batches)
     module.optimizer_choice.keep_initial(module.parameters())

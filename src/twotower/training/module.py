@@ -97,7 +97,7 @@ class RetrievalModule(pl.LightningModule):
             )
             return
         boost = lists.largest_boost(max_loss)
-        LOG.info("new_items.boost=%.2f, selected on the validation split", boost)
+        LOG.debug("new_items.boost=%.2f, selected on the validation split", boost)
         self.set_chosen({BOOST: boost})
 
     def set_chosen(self, chosen: Mapping[str, float | None]) -> None:

@@ -256,7 +256,7 @@ def fit_tables(
         tables.append(FeatureTable.fit(features, table, train_rows, source_path, grows, activity))
         for name, feature in features.items():
             if isinstance(feature, Id) and feature.removed:
-                LOG.info(
+                LOG.debug(
                     "features.%s.%s: %d rows; %d rare and %d old ids have none; %d rows were given back",
                     *(side, name, len(feature.state.values), *feature.removed.values()),
                 )

@@ -68,12 +68,12 @@ def probe(
         with_layers = train({})
         told = _told({"without": without.score, "with": with_layers.score}, config)
         if with_layers.exceeds(without, config.trainer.min_standard_errors):
-            LOG.info("features: the towers read them (%s)", told)
+            LOG.debug("features: the towers read them (%s)", told)
         else:
             module.model.skip_optional_layers(True)
             chosen |= {f"{key}.widths": None for key in layers}
             LOG.warning(
-                "features: validation is not better if the towers read them, so they place only new items; "
+                "features: reading them did not improve validation, so they are used for new items only; "
                 "user_tower.widths=[] item_tower.widths=[] always reads them (%s)",
                 told,
             )
@@ -82,7 +82,7 @@ def probe(
         value = max(by_value, key=lambda value: (by_value[value], -value))
         chosen[OPTIMIZER + key] = value
         told = _told({f"at {value:g}": each for value, each in by_value.items()}, config)
-        LOG.info("%s%s=%g: %s", OPTIMIZER, key, value, told)
+        LOG.debug("%s%s=%g: %s", OPTIMIZER, key, value, told)
     if is_first():
         write_text_atomically(path, json.dumps(chosen))
     return chosen

@@ -47,4 +47,4 @@ def test_a_bundle_without_the_test_window_says_what_it_can_recommend(tmp_path: P
     manifest = manifest_of(tmp_path / "run" / "bundle", held_out=1_242)
     (warning,) = bundle_warnings(manifest, "outputs/shop/run")
     assert "does not know 1,242 interactions of the log" in warning
-    assert "twotower train rebuild_bundle=outputs/shop/run makes a bundle of all data" in warning
+    assert "twotower train rebuild_bundle=outputs/shop/run adds them" in warning

@@ -39,7 +39,7 @@ def run(own: dict[str, Any], tmp_path: Path) -> Path:
 def test_without_overrides_the_settings_are_those_of_the_run(own: dict[str, Any], run: Path) -> None:
     assert checked("reindex", [f"run={run}"]) == {
         "index": own["index"],
-        "console": "quiet",
+        "console": "brief",
         "run": str(run),
         "debug": False,
         "trusted_packages": [],

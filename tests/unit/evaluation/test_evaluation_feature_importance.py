@@ -164,7 +164,7 @@ def test_towers_of_ids_and_histories_have_none(repeats: int, caplog: pytest.LogC
         item_tower=MLP | {"widths": None, "residual": "own"},
     )
     holdout = make_holdout([[1]] * 3, [[2]] * 3)
-    with caplog.at_level(logging.INFO, logger="twotower"):
+    with caplog.at_level(logging.DEBUG, logger="twotower"):
         assert importance(model, holdout, importance_repeats=repeats) == {}
     message = "feature importance: not measured, because the towers read only history, item.own"
     assert caplog.messages == ([message] if repeats else [])

@@ -119,7 +119,7 @@ def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -
 def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     typed = result_of(0.5, overrides=["embedding_dim=32"])
     runs = [
-        make_run(tmp_path / "1", typed, index="Flat", embedding_dim=32, console="rich", metrics={"x": 1}),
+        make_run(tmp_path / "1", typed, index="Flat", embedding_dim=32, console="full", metrics={"x": 1}),
         make_run(tmp_path / "2", result_of(0.5), seed=2, index="IVF", embedding_dim=32, nlist=8),
         make_run(tmp_path / "3", result_of(0.5), seed=3, index="IVF", embedding_dim=64, nlist=9),
     ]

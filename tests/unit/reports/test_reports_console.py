@@ -93,7 +93,7 @@ def row_of(text: str, job: str) -> list[str]:
 
 
 def test_rich_without_a_terminal_is_plain_lines_then_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    run_sweep(make_console("rich"))
+    run_sweep(make_console("brief"))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     before, _, table = text.partition("5 jobs by valid recall@20\n")
@@ -137,7 +137,7 @@ INDEXES = [
 def test_a_sweep_over_indexes_ends_with_a_pareto_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for mode in ("rich", "quiet", "jsonl"):
+    for mode in ("brief", "quiet", "jsonl"):
         with make_console(mode) as console:
             console.sweep_started(SWEEP, 4, METRIC)
             console.sweep_ended(SweepSummary(SWEEP, METRIC, INDEXES, 2.0))
@@ -151,7 +151,7 @@ def test_a_sweep_over_indexes_ends_with_a_pareto_set(
         assert {"0.3750", "0.9000", "0.100", "72.0"} <= set(pareto[1])
         assert "3 ok, 1 index_rejected" in text
         assert "best  " not in text
-        if mode == "rich":
+        if mode == "brief":
             table = text.partition("4 jobs by valid recall@20")[2].partition("pareto")[0]
             rows = [line.split()[:3:2] for line in table.splitlines()[-4:]]
             assert [each[0] for each in rows] == ["whole", "codes", "beaten", "rejected"]
@@ -186,7 +186,7 @@ def test_rich_result_has_model_baselines_index_and_next_commands(
     tiny_bundle.write(folder / "bundle")
     metrics = RESULT.metrics | {"test_exact/recall_at_20": 0.26, "test_exact/ndcg_at_20": 0.13}
     result = RESULT.update(metrics=metrics, slices={"test": {}, "test_exact": {}})
-    make_console("rich").result(result, folder, "outputs")
+    make_console("full").result(result, folder, "outputs")
     printed = capsys.readouterr().out.splitlines()
     lines = [" ".join(line.split()) for line in printed]
     for line in (
@@ -207,12 +207,70 @@ def test_rich_result_has_model_baselines_index_and_next_commands(
     ]
 
 
+NAMES = ("popularity", "random", *(f"model_{number}" for number in range(7)))
+IMPORTANCE = {
+    "metric": "recall_at_20",
+    "repeats": 5,
+    "num_users": {"all": 10},
+    "values": {"all": 0.3},
+    "drops": {"history": {"all": [0.1, 0.01]}},
+}
+
+
+def printed(console: Console, result: Result, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    console.audit([("log", "3 users")], [("users", "3"), ("density", "1 %")])
+    console.result(result, Path("outputs/x"), "outputs")
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_brief_has_the_best_baselines_and_full_has_all_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    baselines = {name: {"test/recall_at_20": 0.2 + 0.01 * rank} for rank, name in enumerate(NAMES)}
+    training = {"monitor": METRIC, "epochs": 2, "refit": True}
+    result = RESULT.update(baselines=baselines, training=training, feature_importance=IMPORTANCE)
+    brief, full = (printed(make_console(mode), result, capsys) for mode in ("brief", "full"))
+    assert [line for line in brief if line] == [
+        *("data", "log  3 users", "test split"),
+        *brief[brief.index("test split") + 1 :][:11],
+        *(
+            "index",
+            "kind  ivf_flat, recall@100 0.9800 (recall@20 -0.0010 [-0.0020, +0.0005] against exact search), "
+            "checks ok",
+            "cost  0.050 ms a query, 264 bytes an item",
+        ),
+        *("next", "run folder  outputs/x", "compare     twotower compare outputs"),
+        "curves      tensorboard --logdir outputs",
+    ]
+    rows = brief[brief.index("test split") + 2 :][:10]
+    assert [row.split()[0] for row in rows[2:8]] == list(NAMES[-6:])
+    kept = "two towers: epoch 2 kept, then trained again on train and validation"
+    assert rows[8:] == [kept, "3 more baselines in train.log"]
+    table = full[full.index("test split") + 2 :]
+    assert [row.split()[0] for row in table[2:11]] == list(NAMES)
+    assert table[11] == kept
+    for line in ("split audit", "density  1 %", "throughput  1,000 queries/s in a batch"):
+        assert line in full
+    assert any(line.startswith("features: drop of recall@20") for line in full)
+
+
+def test_brief_leaves_out_baselines_if_a_bundle_was_rebuilt(capsys: pytest.CaptureFixture[str]) -> None:
+    rebuilt = RESULT.update(bundle_rebuilt_from="outputs/y")
+    for mode, is_shown in (("brief", False), ("full", True)):
+        lines = printed(make_console(mode), rebuilt, capsys)
+        assert any(line.startswith("two towers") for line in lines)
+        assert any(line.startswith("popularity") for line in lines) == is_shown
+
+
+def test_the_kept_weights_may_be_the_initial_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(make_console("brief"), RESULT.update(training={"epochs": 0}), capsys)
+    assert "two towers: kept the initial embeddings" in lines
+
+
 def test_the_next_commands_fit_the_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my runs" / "x"
     tiny_bundle.write(folder / "bundle", held_out=222)
 
     def shown(status: str) -> str:
-        make_console("rich").result(RESULT.update(status=status), folder, "outputs")
+        make_console("brief").result(RESULT.update(status=status), folder, "outputs")
         return capsys.readouterr().out
 
     text = shown("ok")
@@ -225,7 +283,7 @@ def test_the_next_commands_fit_the_bundle(tmp_path: Path, capsys: pytest.Capture
     assert "twotower serve" not in text
 
 
-@pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])
+@pytest.mark.parametrize("mode", ["brief", "full", "quiet", "jsonl"])
 def test_a_result_without_metrics_is_shown(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_console(mode).result(Result(status="failed", error="ValueError: no"), Path("outputs/x"), "outputs")
     shown = capsys.readouterr()
@@ -236,7 +294,7 @@ def test_a_result_without_metrics_is_shown(mode: str, capsys: pytest.CaptureFixt
 def test_quiet_is_one_line_and_failures_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     console = make_console("quiet")
     console.say("hello")
-    console.audit([("users", "3")])
+    console.audit([("log", "3 users")], [("users", "3")])
     console.result(RESULT, Path("outputs/default/x"), "outputs")
     assert capsys.readouterr() == (
         "ok  test/recall_at_20 0.2500  test/ndcg_at_20 0.1250  index/recall_at_100 0.9800  "
@@ -273,9 +331,12 @@ def log_with(console: Console, level: int, message: str, **extra: Any) -> None:
 
 def test_streams_of_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for mode, level, out, err in (
-        ("rich", logging.INFO, "hello\n", ""),
+        ("brief", logging.INFO, "hello\n", ""),
+        ("brief", logging.DEBUG, "", ""),
+        ("full", logging.DEBUG, "hello\n", ""),
+        ("jsonl", logging.DEBUG, "", ""),
         ("quiet", logging.INFO, "", ""),
-        ("rich", logging.WARNING, "warning: hello\n", ""),
+        ("brief", logging.WARNING, "warning: hello\n", ""),
         ("quiet", logging.WARNING, "", "warning: hello\n"),
         ("silent", logging.INFO, "", ""),
         ("silent", logging.WARNING, "", "warning: hello\n"),
@@ -320,7 +381,7 @@ def test_jsonl_is_valid_for_any_text(capsys: pytest.CaptureFixture[str]) -> None
     )
     log_with(console, logging.WARNING, "careful %s", folder=Path("x"))
     log_with(console, logging.INFO, "for the file", for_file=True)
-    console.audit([("users", "3")])
+    console.audit([("log", "3 users")], [("users", "3")])
     console.result(RESULT.update(metrics={"test/recall_at_20": math.nan}), Path("outputs/x"), "outputs")
     said, epoch, warning, audit, result = events(capsys)
     assert said["text"] == odd
@@ -335,9 +396,9 @@ def test_jsonl_is_valid_for_any_text(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for mode in ("rich", "quiet", "silent"):
+    for mode in ("brief", "full", "quiet", "silent"):
         make_console(mode).step("index", ["an index of 3 items"], {"items": 3})
-    assert capsys.readouterr().out.split("\n") == ["an index of 3 items", ""]
+    assert capsys.readouterr().out.split("\n") == ["an index of 3 items"] * 2 + [""]
     make_console("jsonl").step("index", ["an index of 3 items"], {"items": 3})
     event = json.loads(capsys.readouterr().out)
     assert (event["event"], event["step"], event["items"]) == ("walkthrough", "index", 3)

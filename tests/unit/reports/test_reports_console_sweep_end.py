@@ -54,7 +54,7 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failed = [*TRIALS[:2], outcome("trial_0002", None, "failed", error="no")]
-    ended("rich", failed, search=ONE)
+    ended("brief", failed, search=ONE)
     lines = [re.sub(" {2,}", "  ", line) for line in capsys.readouterr().out.splitlines()]
     assert "trial_0001  lr.2 temp1.25  ok  0.5000  2.0" in lines
     assert "trial_0000  lr.0161 temp.535  ok  0.2500  2.0" in lines
@@ -75,7 +75,7 @@ def test_a_search_over_the_initial_embeddings_says_so(capsys: pytest.CaptureFixt
         )
         for number, each in enumerate(TRIALS, start=1)
     ]
-    ended("rich", jobs, search=ONE)
+    ended("brief", jobs, search=ONE)
     lines = [re.sub(" {2,}", "  ", line) for line in capsys.readouterr().out.splitlines()]
     assert "trial_0001  lr.2 temp1.25  ok  0.5000  3  2.0" in lines
     assert "trial_0000  lr.0161 temp.535  ok  0.2500  0  2.0" in lines
@@ -105,7 +105,7 @@ def test_the_last_lines_say_what_is_best_whether_it_is_real_and_what_to_type(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     verdicts = {"no difference shown": 1, "worse (one seed)": 2}
-    ended("rich", grid_of(), verdicts=verdicts)
+    ended("brief", grid_of(), verdicts=verdicts)
     lines = capsys.readouterr().out.splitlines()[-8:]
     begins = [line.split()[0] for line in lines]  # a job with a bundle has one line more: serve
     assert begins == ["effect", "effect", "sweep", "best", "tests", "next", "compare", "curves"]
@@ -135,7 +135,7 @@ def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[
 
 
 def test_a_search_without_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
-    for mode in ("rich", "quiet", "jsonl"):
+    for mode in ("brief", "quiet", "jsonl"):
         ended(mode, [outcome("trial_0000", None, "failed", error="no")], search=search(None))
         text = capsys.readouterr().out
         assert "failed" in text
@@ -150,7 +150,7 @@ SEEDS = [outcome(f"seed={seed}", valid) for seed, valid in ((9, 0.25), (11, 0.12
 
 
 def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) -> None:
-    with make_console("rich") as console:
+    with make_console("brief") as console:
         console.sweep_started(SWEEP, 3, METRIC)
         for each in SEEDS:
             console.job_ended(each)
@@ -163,7 +163,7 @@ def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) 
     ended("jsonl", SEEDS, seeds=MEANS)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
-    ended("rich", jobs, seeds=MEANS)
+    ended("brief", jobs, seeds=MEANS)
     text = capsys.readouterr().out
     assert 0 < text.index("3 seeds     ") < text.index("best        loss=a,seed=1")
     assert event["best"] is None

@@ -89,22 +89,22 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     assert measure_power("recall_at_20", {}, {"test": 100}, True) == {}
     few = measure_power("recall_at_20", values, {"test": 40, "valid": 3}, True)
     assert few["valid"].difference is None
-    with caplog.at_level("INFO", "twotower"):
+    with caplog.at_level("DEBUG", "twotower"):
         report_power(found | {"test": few["test"]}, "recall_at_20", True, lambda _: [])
         report_power(few, "recall_at_20", True, lambda part: [part, "share"])
         report_power({"valid": few["valid"]}, "recall_at_20", True, lambda _: [])
     levels = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert levels[0][0] == "INFO"
+    assert levels[0][0] == "DEBUG"
     assert levels[0][1].startswith("400 validation users can show a difference of 0.0138")
     assert levels[0][1].endswith("in recall@20 with 80% power (test at 5%, spread of best against second)")
-    assert [level for level, _ in levels[1:]] == ["INFO", "INFO", "WARNING", "WARNING"]
+    assert [level for level, _ in levels[1:]] == ["DEBUG", "DEBUG", "WARNING", "WARNING"]
     assert "3 validation users can show no difference" in levels[3][1]
     assert levels[3][1].endswith(": raise split.valid or split.share before comparing models on it")
     assert levels[4][1].endswith("gives it more users, so smaller differences cannot be shown")
 
 
 def test_unknown_power_names_the_reason_and_a_remedy(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "twotower"):
+    with caplog.at_level("DEBUG", "twotower"):
         report_power({}, "recall_at_20", False, lambda _: [])
         report_power({}, "auc", True, lambda _: [])
     assert caplog.messages == [

@@ -203,7 +203,7 @@ def test_readyz_says_what_the_bundle_does_not_know(asked: Ask, live: FakeLive) -
     assert (found["status"], found["known_until"]) == ("ready", "2020-09-13 12:26:40")
     (warning,) = found["warnings"]
     assert "does not know 222 interactions" in warning
-    assert "twotower train rebuild_bundle=run-1 makes a bundle of all data" in warning
+    assert "twotower train rebuild_bundle=run-1 adds them" in warning
     live.retriever.bundle.manifest.index.report = {"ok": False, "problems": ["too low a recall"]}
     assert "too low a recall" in asked("GET", "/readyz").json()["warnings"][0]
 

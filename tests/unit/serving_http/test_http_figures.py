@@ -56,12 +56,12 @@ def test_the_access_log_has_a_line_for_each_request() -> None:
     lines = [json.loads(line) for line in written("jsonl", "/a", "/b").splitlines()]
     assert [line["path"] for line in lines] == ["/a", "/b"]
     assert (lines[0]["status"], lines[0]["ms"], lines[0]["method"]) == (200, 12.5, "GET")
-    assert re.fullmatch(r"\S+Z 127.0.0.1 GET '/a' 200 12.50 ms\n", written("rich", "/a"))
+    assert re.fullmatch(r"\S+Z 127.0.0.1 GET '/a' 200 12.50 ms\n", written("full", "/a"))
     assert written("quiet", "/a") == ""
 
 
 def test_a_path_makes_no_line_of_its_own() -> None:
-    for console in ("rich", "jsonl"):
+    for console in ("full", "jsonl"):
         assert written(console, "/a\nGET /forged").count("\n") == 1
 
 

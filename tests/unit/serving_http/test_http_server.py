@@ -53,7 +53,7 @@ def test_an_ipv6_address_has_brackets_in_the_url(capsys: pytest.CaptureFixture[s
     assert "items at http://[::1]:81 (API: http://[::1]:81/docs)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("console", ["rich", "jsonl", "quiet"])
+@pytest.mark.parametrize("console", ["full", "jsonl", "quiet"])
 def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
     console: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,8 +61,8 @@ def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
     print_start(config, FakeLive(), has_keys=False)  # type: ignore[arg-type]
     printed = capsys.readouterr()
     assert printed.err.startswith("warning: the bundle does not know 222 interactions of the log")
-    assert "twotower train rebuild_bundle=/srv/bundles/run-1 makes a bundle of all data" in printed.err
-    if console == "rich":
+    assert "twotower train rebuild_bundle=/srv/bundles/run-1 adds them" in printed.err
+    if console == "full":
         assert printed.out.endswith("users are known up to 2020-09-13 12:26:40 UTC\n")
     if console == "jsonl":
         found = json.loads(printed.out)

@@ -143,3 +143,26 @@ def test_a_phase_that_has_ended_keeps_its_weights(tmp_path: Path) -> None:
     for _ in range(2):
         delete_progress(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} == {FINAL}
+
+
+@pytest.mark.parametrize(
+    ("mode", "score", "epochs", "value", "text"),
+    [
+        (None, None, 0, None, ""),
+        ("max", 0.25, 2, None, "kept 0.2500"),
+        ("max", 0.25, 2, 0.25, "kept"),
+        ("max", 0.25, 2, 0.125, "kept 0.2500"),
+        ("max", 0.25, 0, 0.125, "kept initial 0.2500"),
+        ("max", 0.25, 0, 0.375, "kept initial 0.2500 (better by less than 1 standard error)"),
+        ("min", -0.75, 0, 0.875, "kept initial 0.7500"),
+        ("min", -0.75, 0, 0.625, "kept initial 0.7500 (better by less than 1 standard error)"),
+    ],
+)
+def test_the_line_of_an_epoch_says_what_is_kept_and_why(
+    mode: Any, score: float | None, epochs: int, value: float | None, text: str, tmp_path: Path
+) -> None:
+    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
+    keep.score, keep.epochs = score, epochs
+    assert keep.kept_text(value) == text
+    keep.min_errors = 2.0
+    assert keep.kept_text(value) == text.replace("1 standard error", "2 standard errors")

@@ -10,6 +10,7 @@ import termios
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from terminals import remaining_lines
 
 from twotower.reports.console.rich import Rich
 from twotower.training.callbacks import epoch_lines
+from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves
+from twotower.training.trainer import TrainerChoice
 
 METRIC, NUM_BATCHES = "valid/recall_at_20", 4
 
@@ -31,7 +34,7 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
     log.setLevel(logging.INFO)
     log.addHandler(console)
     curves: Any = Curves(METRIC)
-    keep: Any = SimpleNamespace(best=None, epochs=0)
+    keep = Checkpointing(TrainerChoice.Config(), Path(), Mock(), "max")
     at = SimpleNamespace(total_batch_idx=-1)
     trainer: Any = SimpleNamespace(current_epoch=0, callback_metrics={}, num_training_batches=NUM_BATCHES)
     trainer.fit_loop, trainer.max_epochs = SimpleNamespace(epoch_loop=at), num_epochs
@@ -48,7 +51,7 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
         if name == "fit":
             lines.on_validation_start(trainer, None)
             trainer.callback_metrics[METRIC] = torch.tensor(0.25 - epoch / 100)
-            keep.best, keep.epochs = 0.25, 1
+            keep.score, keep.epochs = 0.25, 1
         lines.on_train_epoch_end(trainer, None)
     log.removeHandler(console)
     console.close()
@@ -69,11 +72,11 @@ def test_on_a_terminal_there_is_one_line_an_epoch_that_never_wraps(
     drawn = re.split(r"[\r\n]|\x1b\[[^A-Za-z]*[A-Za-z]", shown)
     assert max(map(len, drawn)) < width
     left = remaining_lines(shown)
-    assert [line.partition("  ")[0] for line in left] == [f"{name} epoch {epoch}/100" for epoch in (1, 2, 3)]
-    figures = "  recall@20 0.2300  best 0.2500" if name == "fit" else ""
-    assert left[-1].startswith(f"{name} epoch 3/100  loss 6.2500{figures}  ")
-    assert left[-1].endswith("  4.0 s  6:28 left")  # 97 epochs of four batches of a second
-    assert any("/100  50%  loss 6.2500" in text and text.endswith("  6:30 left") for text in drawn)
+    assert [line.partition("  ")[0] for line in left] == [f"{name} {epoch}/100" for epoch in (1, 2, 3)]
+    figures = "  recall@20 0.2300  kept 0.2500" if name == "fit" else ""
+    assert left[-1].startswith(f"{name} 3/100  loss 6.2500{figures}  ")
+    assert left[-1].endswith("  4.0 s  at most 6:28 left")  # 97 epochs of four batches of a second
+    assert any("/100  50%  loss 6.2500" in text and text.endswith("  at most 6:30 left") for text in drawn)
     assert any("validating" in text for text in drawn) == (name == "fit")
 
 
@@ -83,7 +86,7 @@ def test_the_time_left_is_that_of_all_epochs_at_the_pace_so_far(
     train(monkeypatch, "refit", num_epochs=3)
     figures = "loss 6.2500  4.0 s"
     assert capsys.readouterr().out.splitlines() == [
-        f"refit epoch 1/3  {figures}  0:08 left",
-        f"refit epoch 2/3  {figures}  0:04 left",
-        f"refit epoch 3/3  {figures}",
+        f"refit 1/3  {figures}  at most 0:08 left",
+        f"refit 2/3  {figures}  at most 0:04 left",
+        f"refit 3/3  {figures}",
     ]

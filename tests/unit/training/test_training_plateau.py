@@ -129,7 +129,7 @@ def test_without_reductions_it_stops_and_logs_why(tmp_path: Path, caplog: pytest
     assert module.weights == WEIGHTS[:4]
     assert plateau.rate_epochs == [2]
     assert [each.getMessage() for each in caplog.records if each.name == "twotower"] == [
-        "no improvement (patience 2): training stops, the weights of epoch 2 are used"
+        "no improvement (patience 2): training stops, epoch 2 kept"
     ]
 
 

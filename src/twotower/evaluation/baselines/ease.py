@@ -46,7 +46,7 @@ class Ease(Baseline):
         def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return penalties, if there is memory for the matrices of several."""
             if reason := tuning_memory_problem(past.num_items):
-                LOG.info("baseline ease: regularization is not tuned: %s", reason)
+                LOG.debug("baseline ease: regularization is not tuned: %s", reason)
                 return {}
             return {"regularization": TriedValues((50.0, 160.0, 1600.0, 5000.0))}
 

@@ -108,7 +108,7 @@ def measure_settings(runner: BaselineRunner, metric: str, name: str, config: Bas
 def log_tuning(reports: BaselineReports, metric: str, minutes: float) -> None:
     """Log the cost of a tuning, and the baselines whose tuning did not fit into the time."""
     records = reports.tuning.values()
-    LOG.info(
+    LOG.debug(
         "baselines: tuned %d of %d on validation in %.1f s (%d settings by %s)",
         *(len(records), len(reports.reports), sum(each["seconds"] for each in records)),
         *(sum(len(each["tried"]) for each in records), metric.replace("_at_", "@")),

@@ -17,11 +17,14 @@ from twotower.runs.run_files import TRAIN_LOG
 
 
 class Console(logging.Handler):
-    """Shows the progress of runs and sweeps, and log records of runs except those with `for_file`.
+    """Shows the progress of runs and sweeps, and log records from INFO on, except those with `for_file`.
 
     This class shows warnings on standard error and nothing else: the console of a job within a sweep. As a
     context, it closes a live view.
     """
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
 
     def __enter__(self) -> Self:
         return self
@@ -46,8 +49,11 @@ class Console(logging.Handler):
     def draw(self, text: str) -> None:
         """Replace the line drawn before; without a terminal, do nothing."""
 
-    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Show the audit of the split: name and value."""
+    def heading(self, text: str) -> None:
+        """Show the name of the part that follows."""
+
+    def audit(self, summary: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str]]) -> None:
+        """Show the audit of the split, names and values, or its summary."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Show the result of a run."""
@@ -89,7 +95,7 @@ class _JsonLines(Console):
     def say(self, text: str) -> None:
         _emit("log", level="info", text=text)
 
-    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
+    def audit(self, summary: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str]]) -> None:
         _emit("audit", rows=dict(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
@@ -171,21 +177,16 @@ def make_console(mode: str) -> Console:
     """Return the console of a mode."""
     from twotower.reports.console.rich import Rich
 
-    consoles: dict[str, type[Console]] = {
-        "quiet": _Quiet,
-        "jsonl": _JsonLines,
-        "silent": Console,
-        "rich": Rich,
-    }
-    return consoles[mode]()
+    consoles: dict[str, type[Console]] = {"quiet": _Quiet, "jsonl": _JsonLines, "silent": Console}
+    return consoles[mode]() if mode in consoles else Rich(has_details=mode == "full")
 
 
 @contextlib.contextmanager
 def logging_console() -> Iterator[Console]:
-    """Show what a command logs, from INFO on, in the mode `rich`."""
+    """Show what a command logs, from INFO on, in the mode `full`."""
     log = logging.getLogger("twotower")
     level = log.level
-    with make_console("rich") as console:
+    with make_console("full") as console:
         log.addHandler(console)
         log.setLevel("INFO")
         try:

@@ -1,9 +1,12 @@
 """The tables of a run, of an index, of a sweep and of a first look."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from itertools import chain, zip_longest
+from math import inf
 from typing import Any
 
+from rich.console import Console as Screen
 from rich.table import Column, Table
 
 from twotower.evaluation.user_values import metric_k
@@ -13,9 +16,15 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import lower_is_better, rank_outcomes
 from twotower.runs.result import COLD_START, EPOCHS_KEPT, TEST, TEST_EXACT, VALID, Result
-from twotower.runs.result_parts import FeatureImportance, NewItemCurve
+from twotower.runs.result_parts import FeatureImportance, NewItemCurve, Training
+from twotower.runs.run_files import TRAIN_LOG
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
+MAX_ROWS = 8
+"""Rows of the model and the best baselines; `train.log` has the others."""
+WIDTH_OF_FILES = 240
+"""Width of output to a file or a pipe."""
+TITLE_STYLE = "bold"
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text; the others are figures, which are aligned to the right and never folded."""
@@ -34,52 +43,87 @@ def make_table(
         for each in headings
     ]
     table = Table(*columns, title=title, box=None, pad_edge=False, show_header=bool(headings))
-    table.title_justify, table.title_style, table.header_style = "left", "bold", "bold"
+    table.title_justify, table.title_style, table.header_style = "left", TITLE_STYLE, "bold"
     table.caption, table.caption_justify = caption, "left"
     for cells, style in zip_longest(rows, styles, fillvalue=""):
         table.add_row(*cells, style=str(style))
     return table
 
 
-def result_tables(result: Result) -> Iterator[Table]:
+def plain_text(tables: Iterable[Table]) -> str:
+    """Return tables as lines."""
+    screen = Screen(file=(file := StringIO()), width=WIDTH_OF_FILES, soft_wrap=True)
+    for table in tables:
+        screen.print(table)
+    return "\n".join(map(str.rstrip, file.getvalue().splitlines()))
+
+
+def result_tables(result: Result, has_details: bool = True) -> Iterator[Table]:
     """Yield the tables of a run.
 
-    Test metrics next to the baselines, labels, features, cold start, windows and index.
+    Metrics next to the baselines, labels, cold start, windows and index; with details also features, new
+    items, and all baselines and figures of the index.
     """
     split = "valid" if result.is_test_hidden else "test"
     keys = [key for key in result.metrics if key.startswith(f"{split}/")]
     shown = [f"{split}/{name}" for name in COLUMNS if f"{split}/{name}" in keys] or keys[: len(COLUMNS)]
     if keys:
         title = "validation split (the test split is hidden)" if result.is_test_hidden else "test split"
-        yield _quality_table(title, result, shown)
+        yield _quality_table(title, result, shown, has_details, [_kept_epoch(result.training)])
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         title = f"labels: {labelled:,} examples of the test split"
-        yield _quality_table(title, result, [key for key in keys if not metric_k(key)])
-    if result.feature_importance:
+        yield _quality_table(title, result, [key for key in keys if not metric_k(key)], has_details)
+    if has_details and result.feature_importance:
         yield importance_table(result.feature_importance)
-    if result.new_items:
+    if has_details and result.new_items:
         yield new_items_table(result.new_items)
     if result.cold_start:
         yield cold_start_table(result.cold_start)
     if result.windows:
         yield _windows_table(result)
     if result.index:
-        yield _index_table(result.index)
+        yield _index_table(result.index) if has_details else _short_index_table(result.index)
 
 
-def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
-    """Return metrics of the model with intervals, those by exact search, and those of the baselines."""
+def _quality_table(
+    title: str, result: Result, keys: Sequence[str], has_details: bool, notes: Sequence[str] = ()
+) -> Table:
+    """Return metrics of the model with intervals, those by exact search, and those of the baselines.
+
+    Without details, they are the best baselines, and none if the towers are of another run.
+    """
     intervals = [result.intervals.get(key) for key in keys]
     halves = ["" if each is None else f"± {(each[1] - each[0]) / 2:.4f}" for each in intervals]
     exact = {key: result.metrics.get(exact_key(key)) for key in keys if TEST_EXACT in result.slices}
     rows = [["two towers", *(format_figure(key, result.metrics[key]) for key in keys)]]
     rows.append(["  95 % interval", *halves])
     others: dict[str, Mapping[str, Any]] = {"  by exact search": exact, **result.baselines}
-    for name, values in others.items():
-        if not values.keys().isdisjoint(keys):
-            rows.append([name, *(format_figure(key, values.get(key)) for key in keys)])
-    caption = f"tuned on validation: {tuned}" if (tuned := result.tuned_settings()) else None
-    return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"), caption)
+    shown = [name for name, values in others.items() if not values.keys().isdisjoint(keys)]
+    notes = [note for note in notes if note]
+    if has_details:
+        notes += [f"tuned on validation: {tuned}"] if (tuned := result.tuned_settings()) else []
+    elif result.bundle_rebuilt_from:
+        shown = [name for name in shown if name not in result.baselines]
+    elif surplus := max(0, len(rows) + len(shown) - MAX_ROWS):
+        monitored = result.training.monitor.rpartition("/")[2]
+        main = next((key for key in keys if key.endswith(f"/{monitored}")), keys[0])
+        sign = -1 if higher_is_better(main, [result.higher_is_better]) is False else 1
+        values = {
+            name: sign * result.baselines[name].get(main, -inf) for name in shown if name in result.baselines
+        }
+        worst = sorted(values, key=values.__getitem__)[:surplus]
+        shown = [name for name in shown if name not in worst]
+        notes.append(f"{len(worst)} more baselines in {TRAIN_LOG}")
+    rows += [[name, *(format_figure(key, others[name].get(key)) for key in keys)] for name in shown]
+    return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"), "\n".join(notes) or None)
+
+
+def _kept_epoch(training: Training) -> str:
+    """Return which weights of the towers were kept."""
+    if training.epochs is None:
+        return ""
+    kept = f"epoch {training.epochs} kept" if training.epochs else "kept the initial embeddings"
+    return f"two towers: {kept}{', then trained again on train and validation' if training.refit else ''}"
 
 
 def importance_table(importance: FeatureImportance) -> Table:
@@ -177,6 +221,17 @@ def _index_table(index: Mapping[str, Any]) -> Table:
         rows["predicted"] = _predicted(choice)
     for each in index.get("shorter", ()):
         rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
+    return make_table("index", (), rows.items())
+
+
+def _short_index_table(index: Mapping[str, Any]) -> Table:
+    """Return kind and recall of the index, and its cost, in a row each."""
+    checks = "checks ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"])
+    loss = f" ({_differences(index)} against exact search)" if index["recall_at_100"] < 1 else ""
+    rows = {
+        "kind": f"{index['type']}, recall@{index['recall_k']} {index['recall_at_100']:.4f}{loss}, {checks}",
+        "cost": f"{index['latency_ms_p50']:.3f} ms a query, {index['bytes_per_item']:.0f} bytes an item",
+    }
     return make_table("index", (), rows.items())
 
 

@@ -26,18 +26,20 @@ from twotower.runs.outcome import Outcome, best_outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import CONFIG, TRAIN_LOG
 
-WIDTH_OF_FILES = 240
-"""Width of output to a file or a pipe."""
-
 
 class Rich(Console):
-    """Prints tables and lines; on a terminal, with progress at the bottom."""
+    """Prints tables and lines; on a terminal, with progress at the bottom.
 
-    def __init__(self) -> None:
+    `has_details`: also log records below INFO, and the tables that `train.log` has (`console=full`).
+    """
+
+    def __init__(self, has_details: bool = False) -> None:
         super().__init__()
+        self.has_details = has_details
+        self.setLevel(logging.DEBUG if has_details else logging.INFO)
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
         if not self.screen.is_terminal:
-            self.screen.width = WIDTH_OF_FILES
+            self.screen.width = console_tables.WIDTH_OF_FILES
         self.drawn: Live | None = None
         self.progress = Progress(disable=True)
         """Has the task of the sweep, then those of the running jobs."""
@@ -74,23 +76,32 @@ class Rich(Console):
     def say(self, text: str | Text | Table) -> None:
         """Print a line or a table, in place of the line of progress."""
         self._erase()
+        if isinstance(text, Table):
+            self.screen.print()
         self.screen.print(text)
+
+    def heading(self, text: str) -> None:
+        """Print the name of the part that follows, as the titles of tables."""
+        self.say("")
+        self.say(Text(text, console_tables.TITLE_STYLE))
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
         """Print the lines."""
         for line in lines:
             self.say(line)
 
-    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Print the audit as a table."""
-        self.say(console_tables.make_table("split audit", (), rows))
+    def audit(self, summary: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str]]) -> None:
+        """Print the audit or its summary as a table."""
+        title, shown = ("split audit", rows) if self.has_details else ("data", summary)
+        self.say(console_tables.make_table(title, (), shown))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Print model and baselines on the test split, the index, and the folder."""
+        """Print model and baselines on the test split, the index, and what to type next."""
         if not result.metrics:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
-        for table in console_tables.result_tables(result):
+        for table in console_tables.result_tables(result, self.has_details):
             self.say(table)
+        self.heading("next")
         self.say(f"run folder  {folder}")
         if (folder / BUNDLE).is_dir():
             for warning in bundle_warnings(read_manifest(folder / BUNDLE), folder):

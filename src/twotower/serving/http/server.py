@@ -212,7 +212,7 @@ def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> Non
         fields = {"url": url, "version": retriever.version, "items": retriever.num_items}
         fields |= {"api_keys": has_keys, "known_until": until, "warnings": warnings}
         print(orjson.dumps(fields).decode(), flush=True)
-    elif config.console == "rich":
+    elif config.console == "full":
         print(f"{retriever.version}: {retriever.num_items:,} items at {url} (API: {url}/docs)", flush=True)
         if until:
             print(f"users are known up to {until} UTC", flush=True)

@@ -44,7 +44,7 @@ class ServiceConfig(Config):
     """Threads of one forward pass and one search."""
     workers: Workers = 1
     """Processes on one port, each with the whole bundle."""
-    console: Literal["rich", "quiet", "jsonl"] = "rich"
+    console: Literal["full", "quiet", "jsonl"] = "full"
     """How requests are logged, see `AccessLog`."""
     debug: bool = False
     """Show tracebacks."""

@@ -23,7 +23,7 @@ SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
 STATE = ("score", "epochs", "stop", "saved_step")
 """Attributes that are part of `last.ckpt`."""
-NO_IMPROVEMENT = "no epoch exceeds the initial embeddings (%s %.4f on validation) by %g standard errors"
+NO_IMPROVEMENT = "kept the initial embeddings (%s %.4f): no epoch is better by %s"
 
 
 class Checkpointing(Checkpoint):
@@ -64,6 +64,16 @@ class Checkpointing(Checkpoint):
     def best(self) -> float | None:
         """The best value of the metric; None without validation."""
         return None if self.score is None else self.sign * self.score
+
+    def kept_text(self, value: float | None) -> str:
+        """Return which weights are kept after an epoch with some value of the metric, in short words."""
+        if self.best is None:
+            return ""
+        if self.epochs:
+            return "kept" if value == self.best else f"kept {self.best:.4f}"
+        is_better = value is not None and self.sign * value > self.sign * self.best
+        reason = f" (better by less than {errors_text(self.min_errors)})" if is_better else ""
+        return f"kept initial {self.best:.4f}{reason}"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if the checkpoint is from an ended training; save validated initial embeddings as the best."""
@@ -117,7 +127,7 @@ class Checkpointing(Checkpoint):
         """
         if self.best is not None:
             if not self.epochs:
-                LOG.info(NO_IMPROVEMENT, self.monitor, self.best, self.min_errors)
+                LOG.info(NO_IMPROVEMENT, self.monitor, self.best, errors_text(self.min_errors))
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         module.model.fit_new_items(module.temperature)
 
@@ -151,6 +161,11 @@ class Checkpointing(Checkpoint):
         ended = time.monotonic()
         took = ended - began
         self.next_save_at = ended + took / SHARE if took > SHORT else 0.0
+
+
+def errors_text(number: float) -> str:
+    """Return a number of standard errors in words."""
+    return f"{number:g} standard error{'' if number == 1 else 's'}"
 
 
 def _without_nan(score: float) -> float:

@@ -20,7 +20,7 @@ ProgressCallback = Callable[[str], None]
 
 
 class EpochLines(pl.Callback):
-    """Logs epoch, mean loss, monitored metric, best value, and the remaining time until the last epoch.
+    """Logs epoch, mean loss, monitored metric, the value of the kept weights, and the remaining time.
 
     Args:
         name: of the phase.
@@ -93,13 +93,13 @@ class EpochLines(pl.Callback):
 
     def _line(self, trainer: pl.Trainer, activity: str, values: dict[str, float], last: bool = False) -> str:
         texts = [f"{name.replace('_at_', '@')} {value:.4f}" for name, value in values.items()]
-        if self.checkpointing.best is not None:
-            texts.append(f"best {self.checkpointing.best:.4f}")
+        kept = self.checkpointing.kept_text(values.get(self.curves.monitor.removeprefix("valid/")))
+        texts += [kept] if kept else []
         texts.insert(len(texts) if last else 0, activity)
         seconds = self._seconds_left(trainer)
         if seconds is not None and seconds >= 1:
-            texts.append(f"{clock_text(seconds)} left")
-        return "  ".join([f"{self.name} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *texts])
+            texts.append(f"at most {clock_text(seconds)} left")
+        return "  ".join([f"{self.name} {trainer.current_epoch + 1}/{trainer.max_epochs}", *texts])
 
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
         """Return the seconds to the end of the last epoch, at the speed of this process."""

@@ -66,7 +66,7 @@ class Plateau(EarlyStopping):
             return
         if len(self.ended) >= self.reductions:
             LOG.info(
-                "no improvement (patience %d): training stops, the weights of epoch %d are used",
+                "no improvement (patience %d): training stops, epoch %d kept",
                 *(self.patience, self.checkpointing.epochs),
             )
             return

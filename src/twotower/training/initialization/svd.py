@@ -100,7 +100,7 @@ class Svd(Initialization):
             scores = search_score_scales(score)
             lowest, *_, highest = scores
             self.score_scale = best_score_scale(scores)
-            LOG.info(
+            LOG.debug(
                 "initialization.score_scale=%.3g (validation score of the initial embeddings: %s)",
                 self.score_scale,
                 ", ".join(f"{abs(value):.4f} at {scale:g}" for scale, value in scores.items()),

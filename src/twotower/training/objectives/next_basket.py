@@ -63,7 +63,7 @@ class NextBasket(Objective):
             """Return the settings with horizon and half-life; see `Objective.Config.resolve`."""
             horizon = horizon_days if self.horizon_days == "auto" else self.horizon_days
             if self.horizon_days == "auto" and horizon < MAX_HORIZON_DAYS:
-                LOG.info("objective.horizon_days=%d, the length of the validation window", horizon)
+                LOG.debug("objective.horizon_days=%d, the length of the validation window", horizon)
             half_life = self.recency_half_life_days
             if half_life == "auto":
                 days = half_life_days(interactions, horizon)
@@ -283,5 +283,5 @@ def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     num_items = interactions.num_items or int(interactions.items.max(initial=1))
     counted, mixture = fit_mixture(interactions, num_items, ahead_days)
     days = SHARE * mixture.half_life(counted) * counted.interval_days
-    LOG.info("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
+    LOG.debug("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
     return days
