@@ -12,9 +12,9 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import metric_data
 from twotower.parallel.processes import join, run_follower
 from twotower.parallel.ranks import from_first, rank
-from twotower.pipeline.parent_towers import find_trainer
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
 from twotower.pipeline.stages import load_dataset
+from twotower.runs.tower_origin import find_trainer
 from twotower.training.callbacks.curves import TrialPruned, agreed
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers

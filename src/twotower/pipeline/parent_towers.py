@@ -10,7 +10,7 @@ from twotower.index.rehearsal import rehearse
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import open_result
 from twotower.runs.result_parts import Ancestry
-from twotower.runs.run_files import RESULT
+from twotower.runs.tower_origin import find_trainer, named_run
 from twotower.training.callbacks.curves import EpochCallback, agreed
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
@@ -77,25 +77,12 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
     return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}, fitted_on
 
 
-def find_trainer(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
-    result = open_result(folder)
-    source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else find_trainer(_named_in(folder, source))
-
-
-def _named_in(folder: Path, source: str) -> Path:
-    """Return the run that a run names: the path is from its working folder, or it is beside the run."""
-    path = Path(source)
-    return path if (path / RESULT).is_file() else folder.parent / path.name
-
-
 def check_test_window(job: RunContext, folder: Path) -> None:
     """Refuse to reveal a test split with targets on which the parent of a run's towers was trained."""
     result = open_result(folder)
     if result.ancestry is not None:
-        trainer = find_trainer(_named_in(folder, result.ancestry.parent))
+        trainer = find_trainer(named_run(folder, result.ancestry.parent))
         parent = read_parent(trainer, [*targets(job.run.settings)])
         check_leakage(parent, job.dataset, job.dataset.test, "test")
     elif result.training_reused_from is not None:
-        check_test_window(job, _named_in(folder, result.training_reused_from))
+        check_test_window(job, named_run(folder, result.training_reused_from))

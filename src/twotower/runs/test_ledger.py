@@ -3,7 +3,6 @@
 A look is an evaluation of towers on the targets of a test split. Baselines are no looks.
 """
 
-import contextlib
 import datetime
 import logging
 import os
@@ -16,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.run_keys import WARM_START
 from twotower.files.lock import lock_folder
 from twotower.runs.fingerprint import EVALUATION_KEYS, configuration_fingerprint, flatten
 from twotower.runs.higher_is_better import higher_is_better
@@ -24,6 +22,7 @@ from twotower.runs.result import TEST, VALID, Result
 from twotower.runs.result_parts import ResultPart, SplitLooks
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
+from twotower.runs.tower_origin import configuration_settings
 
 LOG = logging.getLogger("twotower")
 LEDGER = "test_ledger.jsonl"
@@ -170,20 +169,9 @@ def reveal_command(folder: Path, result: Result) -> str:
 
 
 def _configuration(run: Run, result: Result) -> str:
-    """Return the fingerprint of a configuration, however it is measured: other metrics are the same one.
-
-    The filter of seen items changes the towers, so that of their training counts. A rebuilt bundle has the
-    towers of its parent, whose configuration it shares.
-    """
-    settings, trained = run.settings, run.settings
-    if source := result.bundle_rebuilt_from or result.training_reused_from:
-        with contextlib.suppress(InputError):  # the run was deleted or moved
-            trained = Run.open(Path(source), None).settings
-    if result.bundle_rebuilt_from:
-        settings = {key: value for key, value in settings.items() if key != WARM_START}
-        settings |= {key: trained[key] for key in (WARM_START,) if key in trained}
+    """Return the fingerprint of a configuration, however it is measured: other metrics are the same one."""
+    settings = configuration_settings(run.folder, run.settings, result)
     shaping = {key: value for key, value in settings.items() if key not in EVALUATION_KEYS}
-    shaping["filter_seen"] = trained["metrics"].get("filter_seen", True)
     return configuration_fingerprint(shaping, result.data.identity)
 
 

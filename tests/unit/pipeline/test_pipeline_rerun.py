@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.parent_towers import find_trainer
 from twotower.pipeline.rerun import not_reproduced, rerun
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
+from twotower.runs.tower_origin import find_trainer
 
 
 def test_metrics_and_towers_are_compared_bit_by_bit(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from forks import Fork
 
-from twotower.runs.result import Data, Result, Training
+from twotower.reports.compare.run_frame import read_runs
+from twotower.runs.result import Data, Result, Training, write_result
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.runs.test_ledger import (
@@ -110,8 +111,10 @@ def test_towers_that_are_measured_again_are_one_configuration_and_towers_of_anot
         run = Run.create(tmp_path / name, settings | ({"warm_start": warm_start} if warm_start else {}))
         write_values(run.folder, [0.0, 1.0], popularity=[0.0, 1.0])
         run.looked_at_test = True
-        found = add_look(tmp_path, run, result_of().update(**origin))
+        result = result_of().update(**origin)
+        found = add_look(tmp_path, run, result)
         assert found is not None
+        write_result(run.folder, result)
         return found.configurations
 
     filtered, epochs = str(tmp_path / "filtered"), {"run": "x", "epochs": 2}
@@ -122,6 +125,15 @@ def test_towers_that_are_measured_again_are_one_configuration_and_towers_of_anot
     assert end("continued", True, epochs) == 3
     continued = str(tmp_path / "continued")
     assert end("rebuilt again", True, {"run": continued, "epochs": 0}, bundle_rebuilt_from=continued) == 3
+    twice = str(tmp_path / "rebuilt again")
+    assert end("rebuilt twice", False, {"run": twice, "epochs": 0}, bundle_rebuilt_from=twice) == 3
+    moved = "of another working folder/rebuilt again"
+    assert end("rebuilt elsewhere", True, {"run": moved, "epochs": 0}, bundle_rebuilt_from=moved) == 3
+
+    rows = read_runs([tmp_path / name for name in ("filtered", "rebuilt", "evaluated", "unfiltered")])
+    same, *others = rows["configuration"]
+    assert [each == same for each in others] == [True, False, False]  # of other metrics, and of other towers
+    assert others[1] != others[2]
 
 
 def test_a_torn_line_costs_no_other_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

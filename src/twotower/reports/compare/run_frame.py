@@ -18,6 +18,7 @@ from twotower.runs.fingerprint import configuration_fingerprint
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import Result, is_number, read_result
 from twotower.runs.run_files import CONFIG, RESULT, require_run, runs_below
+from twotower.runs.tower_origin import configuration_settings
 
 SETTING = "settings."
 """Prefix of the columns that hold settings; a column with a slash in its name holds a figure."""
@@ -94,7 +95,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
         benchmark = loaded.get("benchmark")
         name = {"benchmark": benchmark.get("name")} if isinstance(benchmark, dict) else {}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
-        configuration = configuration_fingerprint(loaded, "")
+        configuration = configuration_fingerprint(configuration_settings(folder, loaded, result), "")
         ended = read_result(folder)
         typed = () if ended is None else ended.overrides
         flat = flatten_with_choices(loaded | name, typed)
@@ -103,6 +104,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
             result, state, problem = ended, ended.status, _problem(ended)
+            configuration = configuration_fingerprint(configuration_settings(folder, loaded, ended), "")
             if ended.finished and ended.fingerprint and not ended.is_of(loaded):
                 problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except InputError as error:
