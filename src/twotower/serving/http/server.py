@@ -29,6 +29,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.batcher import Batcher
+from twotower.serving.http.header_limit import LimitedHeaders
 from twotower.serving.http.http_errors import HttpError, as_http, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.middleware import VERSION_HEADER, JsonBodies, Observed, TrustedHosts
@@ -150,6 +151,7 @@ def open_service(
 def uvicorn_options(config: ServiceConfig) -> dict[str, Any]:
     """Return the settings of uvicorn for one process, or each of several."""
     return {
+        "http": LimitedHeaders,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
