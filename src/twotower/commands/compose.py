@@ -13,7 +13,6 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError
 
 from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
 from twotower.commands.conf import (
@@ -22,16 +21,18 @@ from twotower.commands.conf import (
     SIZE,
     choices,
     conf_state,
+    first_line,
     groups,
     groups_of,
     misplaced,
+    nearest_choice,
     places,
     plain_file,
-    problems_of_own_files,
     shape,
 )
 from twotower.commands.config_source import config_keys, unknown_keys
-from twotower.commands.overrides import first_line, validate_overrides
+from twotower.commands.overrides import validate_overrides
+from twotower.commands.own_files import problems_of_own_files, setting_file
 from twotower.commands.run_settings import (
     OF_THE_COMMAND,
     check_trust,
@@ -101,9 +102,12 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
         _apply_size(config, overrides)
         _fix_benchmark(config)
     except (HydraException, OmegaConfBaseException) as error:
+        if missing := re.search(r"Could not find '(\w+)/([\w-]+)'", str(error)):  # features of data=NAME
+            group, name = missing.groups()
+            raise_problems(
+                [Problem(group, f"unknown choice {name!r}; {nearest_choice(name, group)}")], NOTHING_DONE
+            )
         raise InputError(first_line(error)) from error
-    except YAMLError as error:  # of a file of the user's own
-        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
     if not any(override_key(text) == TRUST for text in overrides):
         _trust_by_variable(config)
     while True:
@@ -270,7 +274,7 @@ def checked_with_config(
     found = [*problems, *unresolved, *early]
     wrong = {problem.key for problem in found} | reported
     if found and {override_key(text) for text in sound} <= wrong | groups():
-        raise_problems(found, NOTHING_DONE)
+        raise_problems(_with_files(config_name, found, sound), NOTHING_DONE)
     config, others = read(settings_class(config_name), settings)
     found += [
         _with_sweep_hint(each, composed)
@@ -282,7 +286,7 @@ def checked_with_config(
 
         assert isinstance(config, RunConfig)
         found += config.between()
-    raise_problems(found, NOTHING_DONE)
+    raise_problems(_with_files(config_name, found, sound), NOTHING_DONE)
     return settings, config
 
 
@@ -307,6 +311,15 @@ def _key_paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _key_paths(value, f"{prefix}{name}.")
         elif prefix:
             yield f"{prefix}{name}"
+
+
+def _with_files(config_name: str, problems: Iterable[Problem], overrides: Sequence[str]) -> Iterator[Problem]:
+    """Yield problems; if a file of the user sets the key of a training, the message names it."""
+    typed = {override_key(text) for text in overrides}
+    for each in problems:
+        is_in_file = config_name == "train" and each.key not in typed
+        file = setting_file(each.key, overrides) if is_in_file else None
+        yield Problem(each.key, f"{each.message}; set in {file}") if file else each
 
 
 def _with_sweep_hint(problem: Problem, config: DictConfig) -> Problem:

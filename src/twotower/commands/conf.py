@@ -3,16 +3,16 @@
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import MarkedYAMLError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.runs.fingerprint import override_key
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
 """Built-in files: `conf/` of a checkout, or of the installed package."""
@@ -102,35 +102,34 @@ def misplaced() -> Iterator[Problem]:
             yield Problem(str(place / name), f"is the name of a file of ours; {remedy}, or set {VARIABLE}")
 
 
-def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Yield the experiment, benchmark, size and defaults of a training if Hydra would ignore their keys.
-
-    Args:
-        overrides: valid overrides with one value each.
-    """
-    typed = {override_key(text): text.partition("=")[2] for text in overrides}
-    for group, default in ((EXPERIMENT, ""), ("benchmark", ""), (SIZE, ""), (LOCAL.name, "default")):
-        path = choices(group).get(typed.get(group, default))
-        text = path.read_text(encoding="utf-8") if path else ""
-        if path and not HEADER.match(text):
-            message = "its first line must be # @package _global_; without it, its keys have no effect"
-            yield Problem(str(path), message)
-
-
 def plain_file(name: str) -> dict[str, Any]:
     """Read `conf/<name>.yaml`; interpolations stay unresolved."""
     return read_yaml(CONF / f"{name}.yaml")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file; interpolations stay unresolved."""
+    """Read a YAML file; interpolations stay unresolved. Raises InputError if it has no `key: value` pairs."""
     return dict(_parsed(path, path.stat().st_mtime_ns))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error."""
+    return str(error).strip().split("\n")[0]
 
 
 @functools.cache  # read a dozen times per command and per job of a sweep
 def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
-    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(values, dict)
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(
+            f"line {line}: not YAML ({error.problem}); write key: value, indented with spaces"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:  # OmegaConf refuses a file with one number or text so
+        raise InputError(f"expected key: value in UTF-8 ({first_line(error)})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"expected key: value, got {values!r:.80}")
     return {str(key): value for key, value in values.items()}
 
 

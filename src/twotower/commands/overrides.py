@@ -99,7 +99,8 @@ def quoting(text: str) -> str:
     if value.startswith("["):
         items = [each.strip() for each in value.strip("[]").split(",") if each.strip()]
         quoted = [each if _can_parse(f"{key}={each}") else _quoted(each) for each in items]
-        forms.append(f"{key}=[{','.join(quoted)}]")
+        is_one = any("(" in each for each in items)  # a text for faiss.index_factory
+        forms.append(f"{key}=[{_quoted(value.strip('[]')) if is_one else ','.join(quoted)}]")
     for form in (*forms, f"{key}={_quoted(value)}") if equals else ():
         if _can_parse(form):
             return f"cannot be read; write {shlex.quote(form)}"
@@ -116,11 +117,6 @@ def _can_parse(text: str) -> bool:
     except HydraException:
         return False
     return True
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of the message of an error."""
-    return str(error).strip().split("\n")[0]
 
 
 def parse_axis(key: str, text: str) -> Axis:

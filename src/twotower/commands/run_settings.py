@@ -11,8 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twotower.commands.conf import groups
-from twotower.commands.overrides import first_line
+from twotower.commands.conf import first_line, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST

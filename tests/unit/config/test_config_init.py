@@ -444,8 +444,15 @@ def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.Capture
     assert "metrics.ks=[10,20]" in next_of(capsys.readouterr().out)  # of 39 items
     with pytest.raises(InputError, match=r"data/synthetic.yaml is a built-in choice"):
         answer(["log.csv", "--name", "synthetic"])
-    with pytest.raises(InputError, match="arguments are required: --name; twotower init --help"):
-        answer(["log.csv"])
+    for words, message in (
+        (["log.csv"], "--name: required, .* write --name shop"),
+        (["--name", "shop"], "files: required; write twotower init log.csv --name shop"),
+        (["log.csv", "name=shop"], "name=shop: flags of init have dashes; write --name shop"),
+        (["log.csv", "--nmae", "shop"], "--nmae: unknown flag; did you mean '--name'"),
+        (["log.csv", "--name", "shop", "--threshold", "x"], "--threshold: invalid float value: 'x'; two"),
+    ):
+        with pytest.raises(InputError, match=message):
+            answer(words)
 
 
 def test_tables_are_distinguished_by_their_ids(here: Path) -> None:

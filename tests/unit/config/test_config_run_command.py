@@ -235,6 +235,7 @@ def test_a_message_names_what_to_type(
         ("name=it's", "it's"),
         ('name=5" (new)', '5" (new)'),
         ("cases=[auto target_recall=0.95]", ["auto target_recall=0.95"]),
+        ("cases=[OPQ16,IVF9,Refine(SQfp16)]", ["OPQ16,IVF9,Refine(SQfp16)"]),
         ("cases=[hnsw, ivf_pq m=16]", ["hnsw", "ivf_pq m=16"]),
         ("user_tower.widths=[128,64", [128, 64]),
         ("embedding_dim==32", 32),
