@@ -7,7 +7,13 @@ import signal
 import sys
 from types import ModuleType
 
-from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status, exit_without_gc
+from twotower.config.exits import (
+    USER_INPUT,
+    exit_on_signals,
+    exit_status,
+    exit_without_gc,
+    open_closed_streams,
+)
 from twotower.config.working_folder import import_from_working_folder
 from twotower.parallel.launched import launched_rank
 
@@ -28,6 +34,7 @@ def main(name: str | None = None) -> None:
     Args:
         name: of the command; None: the first word of the command line.
     """
+    open_closed_streams()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
         from twotower.commands.entry_points.completion import answer_shell
 

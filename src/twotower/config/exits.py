@@ -38,6 +38,18 @@ class Stopped(BaseException):
         self.status = BY_SIGNAL + number
 
 
+def open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed, as by `>&-` of a shell.
+
+    Python has no such stream, and would give its number to the next file that is opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)  # the processes that this one starts print there, too
+            setattr(sys, name, os.fdopen(number, mode))
+
+
 def exit_without_gc() -> None:
     """Let the interpreter end without collecting garbage, which takes seconds once torch is loaded."""
     atexit.register(gc.freeze)

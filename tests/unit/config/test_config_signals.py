@@ -1,8 +1,10 @@
 """What SIGTERM and Ctrl-C do to a process: the message, the exit status, and what is still closed."""
 
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +124,35 @@ def test_the_interpreter_ends_without_collecting_garbage(call: str, printed: str
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [
+        (">&-", "completion bash", 0),
+        ("<&- >&- 2>&-", "completion bash", 0),
+        ("2>&-", "compare nowhere", 2),
+        ("<&- >&-", "compare nowhere", 2),
+    ],
+)
+def test_closed_streams_do_not_change_the_exit_status(closed: str, words: str, status: int) -> None:
+    shell = f"{shlex.quote(sys.executable)} -m twotower {words} {closed}"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("error: " in done.stderr) == (status == 2 and "2>" not in closed)
+
+
+def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from twotower.config.exits import open_closed_streams\n"
+        "open_closed_streams()\n"
+        f"with open({str(tmp_path / 'file')!r}, 'w'):\n"
+        "    print('printed', flush=True); os.system('echo x')\n"
+        "assert [os.get_inheritable(number) for number in range(3)] == [True] * 3\n"
+    )
+    shell = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} <&- >&-"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "file").read_text() == ""
