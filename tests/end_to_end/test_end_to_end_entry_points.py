@@ -176,7 +176,7 @@ def test_the_examples_of_the_other_commands_work(command: Command, tmp_path: Pat
     assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
     assert "test/recall_at_5" in evaluated["metrics"]
     assert "test/recall_at_20" not in evaluated["metrics"]
-    assert evaluated["index"] == before["index"]
+    assert evaluated["index"] == before["index"] | {"label_difference": {}, "label_difference_interval": {}}
     assert indexed["index"]["type"] == "ivf_flat"
     exact = [key for key in before["metrics"] if key.startswith(("valid/", "test_exact/"))]
     assert [indexed["metrics"][key] for key in exact] == [before["metrics"][key] for key in exact]
@@ -198,7 +198,8 @@ def test_latest_names_the_newest_run_in_every_command_that_takes_one(
     done = run_script("serve", "bundle=latest")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: bundle=latest: there is no run with a bundle below outputs; twotower train makes one\n",
+        "error: bundle=latest: there is no run with a bundle to serve below outputs; "
+        "twotower train makes one\n",
     )
     older, newer = Path("outputs/shop/one"), Path("outputs/default/two")
     for number, folder in enumerate((older, newer)):

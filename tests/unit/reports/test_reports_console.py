@@ -260,6 +260,12 @@ def test_brief_leaves_out_baselines_if_a_bundle_was_rebuilt(capsys: pytest.Captu
         assert any(line.startswith("popularity") for line in lines) == is_shown
 
 
+def test_an_index_may_have_no_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    result = RESULT.update(index=INDEX | {"label_difference": {}})
+    assert "kind  ivf_flat, recall@100 0.9800, checks ok" in printed(make_console("brief"), result, capsys)
+    assert "metrics     not measured against exact search" in printed(make_console("full"), result, capsys)
+
+
 def test_the_kept_weights_may_be_the_initial_ones(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(make_console("brief"), RESULT.update(training={"epochs": 0}), capsys)
     assert "two towers: kept the initial embeddings" in lines

@@ -211,7 +211,7 @@ def _index_table(index: Mapping[str, Any]) -> Table:
     rows = {
         "kind": f"{index['type']} ({index['factory']}), searching {search}",
         f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
-        "metrics": f"{_differences(index)} against exact search",
+        "metrics": f"{_differences(index) or 'not measured'} against exact search",
         "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms a query",
         "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
@@ -227,7 +227,8 @@ def _index_table(index: Mapping[str, Any]) -> Table:
 def _short_index_table(index: Mapping[str, Any]) -> Table:
     """Return kind and recall of the index, and its cost, in a row each."""
     checks = "checks ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"])
-    loss = f" ({_differences(index)} against exact search)" if index["recall_at_100"] < 1 else ""
+    differences = "" if index["recall_at_100"] == 1 else _differences(index)
+    loss = f" ({differences} against exact search)" if differences else ""
     rows = {
         "kind": f"{index['type']}, recall@{index['recall_k']} {index['recall_at_100']:.4f}{loss}, {checks}",
         "cost": f"{index['latency_ms_p50']:.3f} ms a query, {index['bytes_per_item']:.0f} bytes an item",
