@@ -270,24 +270,23 @@ def checked_with_config(
     early += [*read(COMMANDS[config_name], typed)[1], *output_folder_problems(typed)]
     early += () if is_target_typed else unknown_keys(settings)
     early += contract_problems(settings)
-    early = [_with_sweep_hint(each, composed) for each in early if each.key not in reported]
-    found = [*problems, *unresolved, *early]
+    found = [*problems, *unresolved, *(each for each in early if each.key not in reported)]
     wrong = {problem.key for problem in found} | reported
-    if found and {override_key(text) for text in sound} <= wrong | groups():
-        raise_problems(_with_files(config_name, found, sound), NOTHING_DONE)
-    config, others = read(settings_class(config_name), settings)
-    found += [
-        _with_sweep_hint(each, composed)
-        for each in others
-        if not any(f"{key}.".startswith(f"{each.key}.") or each.key.startswith(f"{key}.") for key in wrong)
-    ]
-    if config_name == "train" and not found:  # others check these settings together with those of the run
-        from twotower.pipeline.run_config import RunConfig
+    if not found or not {override_key(text) for text in sound} <= wrong | groups():
+        config, others = read(settings_class(config_name), settings)
+        found += [each for each in others if not any(_is_within(each.key, key) for key in wrong)]
+        if config_name == "train" and not found:  # others check these settings together with those of the run
+            from twotower.pipeline.run_config import RunConfig
 
-        assert isinstance(config, RunConfig)
-        found += config.between()
-    raise_problems(_with_files(config_name, found, sound), NOTHING_DONE)
+            assert isinstance(config, RunConfig)
+            found += config.between()
+    raise_problems(_with_hints(found, composed, sound) if config_name == "train" else found, NOTHING_DONE)
     return settings, config
+
+
+def _is_within(key: str, other: str) -> bool:
+    """Return whether one of two keys is the other, or a key below it."""
+    return f"{other}.".startswith(f"{key}.") or key.startswith(f"{other}.")
 
 
 def _unknown_root_keys(settings: Mapping[str, Any], known: Set[str]) -> Iterator[Problem]:
@@ -313,25 +312,22 @@ def _key_paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _with_files(config_name: str, problems: Iterable[Problem], overrides: Sequence[str]) -> Iterator[Problem]:
-    """Yield problems; if a file of the user sets the key of a training, the message names it."""
+def _with_hints(
+    problems: Iterable[Problem], config: DictConfig, overrides: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield problems of a training with the sweep that several values mean, and the file that sets a key."""
     typed = {override_key(text) for text in overrides}
     for each in problems:
-        is_in_file = config_name == "train" and each.key not in typed
-        file = setting_file(each.key, overrides) if is_in_file else None
-        yield Problem(each.key, f"{each.message}; set in {file}") if file else each
-
-
-def _with_sweep_hint(problem: Problem, config: DictConfig) -> Problem:
-    """Return a problem with what to type if one value was expected and several are set."""
-    value = OmegaConf.select(config, problem.key) if problem.message.startswith("expected a valid ") else None
-    values = value if isinstance(value, ListConfig) else str(value).split(",")
-    if len(values) < 2 or "seeds" not in config or "valid list" in problem.message:
-        return problem
-    several = ",".join(map(str, values))
-    return Problem(
-        problem.key, f"{problem.message}; to train with each value, write -m {problem.key}={several}"
-    )
+        if not re.fullmatch(r"[\w.]+", each.key):  # a file, or an override that cannot be read
+            yield each
+            continue
+        message, value = each.message, OmegaConf.select(config, each.key)
+        several = ",".join(map(str, value)) if isinstance(value, ListConfig) else str(value)
+        if re.match("expected a valid (?!list)", message) and "," in several:
+            message += f"; to train with each value, write -m {each.key}={several}"
+        if each.key not in typed and (file := setting_file(each.key, overrides)):
+            message += f"; set in {file}"
+        yield Problem(each.key, message)
 
 
 def foreign_groups(config_name: str, overrides: Iterable[str]) -> dict[str, Problem]:

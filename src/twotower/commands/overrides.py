@@ -74,10 +74,7 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
 
 def is_swept(text: str) -> bool:
     """Return whether an override has several values; False if it is invalid, which is reported later."""
-    try:
-        return bool(OverridesParser.create().parse_override(text).is_sweep_override())
-    except HydraException:
-        return False
+    return bool((override := _parsed(text)) and override.is_sweep_override())
 
 
 def _values(override: Override) -> list[str]:
@@ -98,11 +95,11 @@ def quoting(text: str) -> str:
     forms = [f"{key}={value.lstrip('=')}"] if value.startswith("=") else []
     if value.startswith("["):
         items = [each.strip() for each in value.strip("[]").split(",") if each.strip()]
-        quoted = [each if _can_parse(f"{key}={each}") else _quoted(each) for each in items]
+        quoted = [each if _parsed(f"{key}={each}") else _quoted(each) for each in items]
         is_one = any("(" in each for each in items)  # a text for faiss.index_factory
         forms.append(f"{key}=[{_quoted(value.strip('[]')) if is_one else ','.join(quoted)}]")
     for form in (*forms, f"{key}={_quoted(value)}") if equals else ():
-        if _can_parse(form):
+        if _parsed(form):
             return f"cannot be read; write {shlex.quote(form)}"
     return "expected key=value, such as embedding_dim=32"
 
@@ -111,12 +108,11 @@ def _quoted(value: str) -> str:
     return QuotedString(value, Quote.double).with_quotes()
 
 
-def _can_parse(text: str) -> bool:
+def _parsed(text: str) -> Override | None:
     try:
-        OverridesParser.create().parse_override(text)
+        return OverridesParser.create().parse_override(text)
     except HydraException:
-        return False
-    return True
+        return None
 
 
 def parse_axis(key: str, text: str) -> Axis:
@@ -129,10 +125,8 @@ def parse_axis(key: str, text: str) -> Axis:
     Raises:
         InputError: the text is invalid or empty.
     """
-    try:
-        override = OverridesParser.create().parse_override(f"{key}={text}")
-    except HydraException as error:
-        raise InputError(f"{key}={text}: {quoting(f'{key}={text}')}") from error
+    if (override := _parsed(f"{key}={text}")) is None:
+        raise InputError(f"{key}={text}: {quoting(f'{key}={text}')}")
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None

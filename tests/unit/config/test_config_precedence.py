@@ -36,6 +36,8 @@ FILES = {
     f"{GLOBAL}loss: bcee": "{file}: loss: sets keys, and selects no choice; unknown choice 'bcee'; did you",
     f"{GLOBAL}learning_rate: 0.01": "rate: unknown key; write optimizer.learning_rate=0.01; set in {file}",
     f"{GLOBAL}loss:\n  temperature: hot": "expected a valid number, got 'hot'; set in {file}",
+    f"{GLOBAL}loss: null": "loss: expected a choice with a _target_, got None; set in {file}",
+    f"{GLOBAL}seed: ${{no}}": "seed: Interpolation key 'no' not found; write the value itself, or an ex",
     f"{GLOBAL}optimizer.learning_rate: 0.01": "no dots; write optimizer: {{learning_rate: 0.01}}",
     f"{GLOBAL}embedding_dim = 32": "embedding_dim = 32: expected key: value; write embedding_dim: 32",
     f"{GLOBAL}embedding_dim: [16, 32]": "write -m embedding_dim=16,32; set in {file}",
