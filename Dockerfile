@@ -7,6 +7,8 @@
 # The outputs are only read:
 #   docker run --name twotower -p 8080:8080 -v "$PWD/outputs:/outputs:ro" -v twotower-live:/live \
 #     twotower bundle=/outputs/default/RUN
+# bundle=/outputs/default/latest is the newest bundle in that folder that may be served. Do not write latest alone:
+# it means the folder outputs/ of the working folder, and the container has none.
 # It answers for localhost and for any address; who asks for http://twotower:8080 needs allowed_hosts=[twotower].
 # Requests in flight have 20 seconds once it is told to stop; Docker by itself waits for 10:
 #   docker stop -t 30 twotower

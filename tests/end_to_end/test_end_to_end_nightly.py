@@ -19,6 +19,7 @@ from quick import POPULARITY_ONLY
 
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
+from twotower.runs.run_files import GATE, resolve_latest
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import replay
 from twotower.serving.retriever import Retriever
@@ -127,6 +128,15 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         (new,) = {path for path in (tmp_path / "nights").iterdir() if path.is_dir()} - nights
         return done.returncode, json.loads((new / "night.json").read_text()), new
 
+    def nothing_new(*changes: str) -> None:
+        before = {*(tmp_path / "runs").iterdir()}, {*(tmp_path / "nights").iterdir()}
+        done = run_script("nightly", *begin, f"service={client.base_url}", *changes)
+        assert (done.returncode, "nothing new since" in done.stdout) == (0, True), done
+        assert ({*(tmp_path / "runs").iterdir()}, {*(tmp_path / "nights").iterdir()}) == before
+
+    def latest() -> str:
+        return Path(resolve_latest("latest", tmp_path / "runs", "bundle")).name
+
     with service(run, store) as client:
         first = version()
         assert first.startswith(run.name)
@@ -138,8 +148,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         ]:
             done = run_script("nightly", *begin, f"service={client.base_url}", mistake)
             assert (done.returncode, message in done.stderr) == (2, True), done
-        assert not [path for path in (tmp_path / "nights").iterdir() if path.is_dir()]
-
+        nothing_new()  # the log is not an export, so its interactions are read
         happens(client, days[1])
         ok(client.put(f"/items/{NEW_ITEM}", json={"features": {"title": "LAMP", "category": "category 1"}}))
         ok(client.put(f"/users/{NEW_USER}", json={"features": {"segment": "segment 1"}}))
@@ -168,6 +177,10 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         typed = yaml.safe_load((Path(record["trained"]) / "overrides.yaml").read_text())
         assert "optimizer.learning_rate=1.0" in typed
         assert version() == record["version"] == second
+        assert second.startswith(
+            latest()
+        )  # neither the refused towers nor the served ones with tonight's data
+        assert record["gate"] == json.loads((Path(record["trained"]) / GATE).read_text())
         assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of([*so_far, days[2]])
 
         happens(client, days[3])
@@ -175,6 +188,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         status, record, folder = night()
         assert status == 0
         third = version()
+        assert third.startswith(latest())
         assert third == record["version"] not in (first, second)
         so_far += days[2:]
         assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
@@ -187,6 +201,9 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         found = [each["item_id"] for each in ok(client.post("/recommend", json=asked))["items"]]
         assert len(found) == 100
         assert NEW_ITEM not in found
+        nothing_new()
+        nothing_new(f"interactions={folder}/interactions.csv")
+        assert len([*(tmp_path / "runs").iterdir()]) == 4  # the first one, and one a night
     everybody_has_everything_once(Path(record["trained"]), store, so_far)
 
     known = {*(tmp_path / "runs").iterdir()}

@@ -12,7 +12,14 @@ from pydantic import create_model
 from twotower.commands.conf import shape
 from twotower.config.component import Config
 from twotower.config.run_keys import ConsoleMode, RunKeys, WarmStartKey
-from twotower.config.spec import Fraction, PositiveFraction, PositiveInt, ProperFraction, Seed
+from twotower.config.spec import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveFraction,
+    PositiveInt,
+    ProperFraction,
+    Seed,
+)
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
@@ -147,6 +154,7 @@ class NightlyKeys(LiveTableKeys):
     changes: dict[str, Any]
     metric: str | None
     alpha: ProperFraction
+    max_loss: NonNegativeFloat | None
     api_keys_file: str
     console: ConsoleMode
     debug: bool

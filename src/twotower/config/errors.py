@@ -9,5 +9,9 @@ class InputError(ValueError):
     """
 
 
+class NothingNewError(InputError):
+    """A warm start has no example that its parent was not trained on."""
+
+
 class DivergenceError(InputError):
     """The loss or the embeddings of a training are not finite, or the loss falls without bound."""

@@ -26,6 +26,7 @@ from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 from twotower.training.training_config import FeaturesConfig
 
+EXPORTED = "exported.json"
 TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
 
@@ -111,8 +112,15 @@ def export_live(
             **tables,
             removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
-        write_text_atomically(folder / "exported.json", json.dumps(asdict(counts), indent=2) + "\n")
+        write_text_atomically(folder / EXPORTED, json.dumps(asdict(counts), indent=2) + "\n")
     return counts
+
+
+def lacks_events(settings: Mapping[str, Any], store: Path) -> bool:
+    """Return whether an export would add an event of a store to the log of a run."""
+    config = _read_log_config(settings, {})
+    events = [each for each in read_changes(store) if isinstance(each, EventAdded)]
+    return bool(_missing_events(events, config.paths()["interactions"], config)[0])
 
 
 def table_paths(out: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from twotower.config.errors import InputError
+from twotower.config.errors import InputError, NothingNewError
 from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
@@ -150,8 +150,9 @@ class Run:
                             reason = f"{type(error).__name__}: {error}"
                             write_result(self.folder, self.partial_result.ended("failed", error=reason))
                         raise
-        except InputError:
-            if not self.keep_after_input_error and not (self.folder / CHECKPOINTS).exists():
+        except InputError as error:
+            is_begun = (self.folder / CHECKPOINTS).exists() and not isinstance(error, NothingNewError)
+            if not self.keep_after_input_error and not is_begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # it contains other runs
                     self.folder.parent.rmdir()

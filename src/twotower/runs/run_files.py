@@ -12,6 +12,8 @@ from twotower.files.plain_values import read_json
 
 VARIED = "varied.json"
 """File of a sweep: the list of the keys that it varies."""
+GATE = "gate.json"
+"""Comparison of new towers of `twotower nightly` with the served ones; they may be served if `passed`."""
 CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
 PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 LATEST = "latest"
@@ -74,6 +76,7 @@ def _has(run: Path, needs: Needs) -> bool:
         return needs == "run" or (run / RESULT).is_file()
     try:
         index = json.loads((run / BUNDLE / MANIFEST).read_text(encoding="utf-8"))["index"]
-        return (index.get("report") or {}).get("ok", True) is True
+        gate = json.loads((run / GATE).read_text()) if (run / GATE).exists() else {"passed": True}
+        return (index.get("report") or {}).get("ok", True) is True is gate["passed"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged
         return False

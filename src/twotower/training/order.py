@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.config.errors import InputError
+from twotower.config.errors import NothingNewError
 
 BLOCK_EXAMPLES = 1024
 """Consecutive examples that `BlockOrder` keeps together."""
@@ -116,11 +116,11 @@ class Replay:
         """Return the order of examples [n], or [n + m] with the impressions; see `Order`.
 
         Raises:
-            InputError: no example is new.
+            NothingNewError: no example is new.
         """
         is_new = np.concatenate([self.is_new, self.is_new_impression])[: len(weights)]
         if not (is_new & (weights > 0)).any():
-            raise InputError(self.no_new_message)
+            raise NothingNewError(self.no_new_message)
         if num_draws is None:
             return ReplayOrder(weights, is_new, self.share, seed)
         # A new example is drawn as often per epoch as without replay, an old one `share` times as often.

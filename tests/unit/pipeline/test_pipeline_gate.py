@@ -48,6 +48,27 @@ def test_six_equally_worse_users_are_the_smallest_significant_number(tmp_path):
     assert (result.p_value, result.passed) == (pytest.approx(2 / 32), True)
 
 
+def test_a_loss_that_is_accepted_passes_and_a_larger_one_of_few_users_does_not(tmp_path):
+    old = run(tmp_path / "old", [1.0] * 10)
+    worse = run(tmp_path / "worse", [0.9] * 10)  # significant
+    few = run(tmp_path / "few", [1.0] * 9 + [0.0])  # not significant
+    for new, max_loss, passes in [
+        (worse, None, False),
+        (worse, 0.11, True),
+        (worse, 0.09, False),
+        (few, None, True),
+        (few, 0.11, True),
+        (few, 0.0, False),
+    ]:
+        assert evaluate_gate(old, new, max_loss=max_loss).passed == passes
+    assert evaluate_gate(few, old, max_loss=0.0).passed
+    assert evaluate_gate(old, few, max_loss=0.05).message().endswith("worse by more than max_loss=0.05")
+    assert evaluate_gate(old, few, max_loss=0.2).message().endswith("worse by at most max_loss=0.2")
+    old, new = (run(tmp_path / f"rank {rank}", [rank] * 9, metric="rank_at_20") for rank in (3, 5))
+    assert not evaluate_gate(old, new, "rank_at_20", max_loss=1.0).passed  # lower is better
+    assert evaluate_gate(new, old, "rank_at_20", max_loss=1.0).passed
+
+
 def test_better_and_equal_towers_pass(tmp_path):
     old, new = run(tmp_path / "old", [0.0] * 9), run(tmp_path / "new", [1.0] * 9)
     assert evaluate_gate(old, new).passed

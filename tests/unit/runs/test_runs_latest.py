@@ -8,7 +8,7 @@ import pytest
 
 from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
-from twotower.runs.run_files import CONFIG, RESULT, Needs, resolve_latest
+from twotower.runs.run_files import CONFIG, GATE, RESULT, Needs, resolve_latest
 
 
 def make_run(folder: Path, started: int, bundle: bool = False, is_accepted: bool = True) -> Path:
@@ -39,10 +39,15 @@ def test_latest_to_serve_has_an_accepted_index_and_latest_to_read_has_ended(tmp_
     make_run(tmp_path / "shop" / "rejected", 2, bundle=True, is_accepted=False)
     damaged = make_run(tmp_path / "shop" / "damaged", 3, bundle=True)
     (damaged / "bundle" / MANIFEST).write_text("{")
-    running = make_run(tmp_path / "shop" / "running", 4)
+    refused = make_run(tmp_path / "shop" / "refused", 4, bundle=True)
+    (refused / GATE).write_text('{"passed": false}')
+    make_run(tmp_path / "shop" / ".rebuilt.0123", 9, bundle=True)  # what only the gate uses
+    running = make_run(tmp_path / "shop" / "running", 5)
     assert resolve_latest("latest", tmp_path, "bundle") == str(good)
     assert resolve_latest("latest", tmp_path, "result") == str(good)
     assert resolve_latest("latest", tmp_path, "run") == str(running)
+    (refused / GATE).write_text('{"passed": true}')
+    assert resolve_latest("latest", tmp_path, "bundle") == str(refused)
 
 
 def test_an_existing_folder_and_other_text_are_unchanged(tmp_path: Path) -> None:
