@@ -206,7 +206,7 @@ def test_latest_names_the_newest_run_in_every_command_that_takes_one(
         Run.create(folder, compose("train", ["data=synthetic"]))
         os.utime(folder / "config.yaml", (number, number))
     (older / "bundle").mkdir()
-    (older / "bundle" / "manifest.json").write_text("{}")
+    (older / "bundle" / "manifest.json").write_text('{"index": {}}')
     for script in ("recommend", "embed", "reindex", "evaluate", "export", "export_live", "serve"):
         key = "bundle" if script == "serve" else "run"
         done = run_script(script, f"{key}=latest", "--cfg", "job")
@@ -214,6 +214,8 @@ def test_latest_names_the_newest_run_in_every_command_that_takes_one(
         assert yaml.safe_load(done.stdout)[key] == str(older)
     for verb in ("warm_start", "rebuild_bundle"):
         assert f"{verb}={older}: this run has not ended" in run_script("train", f"{verb}=latest").stderr
-    assert f"{newer}: " in run_script("train", "rerun=latest").stderr
+    assert run_script("train", "resume=latest").stderr.startswith(f"resume=latest: {newer}\n")
+    none = "error: rerun=latest: there is no ended run below outputs; twotower train makes one\n"
+    assert run_script("train", "rerun=latest").stderr == none
     assert run_script("compare", "latest").stderr.startswith(f"latest: {newer}\n")
     assert f"shop/latest: {older}\n" in run_script("compare", "outputs/shop/latest").stderr
