@@ -126,7 +126,7 @@ def test_a_job_of_two_processes_resumes_after_one_is_killed(tmp_path: Path) -> N
         while sweep.poll() is None and time.monotonic() < ends:
             time.sleep(0.1)
             logs = list(tmp_path.glob("default/*-sweep/seed1/train.log"))
-            if not killed and logs and "epoch 2/6" in logs[0].read_text(encoding="utf-8"):
+            if not killed and logs and "fit 2/6" in logs[0].read_text(encoding="utf-8"):
                 os.kill(
                     process_that_writes(logs[0].parents[1] / "workers" / "ray-0-rank1.log"), signal.SIGKILL
                 )
@@ -229,7 +229,7 @@ def test_the_trial_of_a_killed_worker_is_tried_again(
         while sweep.poll() is None and time.monotonic() < ends:
             time.sleep(0.02)
             logs = sorted(tmp_path.glob("default/*-sweep/0*/train.log"))
-            begun = [log for log in logs if "epoch 2/6" in log.read_text(encoding="utf-8")]
+            begun = [log for log in logs if "fit 2/6" in log.read_text(encoding="utf-8")]
             if begun and killed is None:
                 killed = begun[0]
                 worker = psutil.Process(process_that_writes(killed))

@@ -20,7 +20,9 @@ TYPED = [
 
 
 def test_an_index_at_each_length_is_in_the_report(tmp_path: Path) -> None:
-    done = run_script("train", *TYPED, "item_bias=none", "loss=matryoshka", f"output_root={tmp_path}")
+    done = run_script(
+        "train", *TYPED, "item_bias=none", "loss=matryoshka", "console=full", f"output_root={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.rglob("result.json")
     index = json.loads(path.read_text())["index"]

@@ -40,7 +40,7 @@ def lines_of_habit() -> list[str]:
 
 
 def trained(root: Path, *overrides: str) -> tuple[dict[str, Any], Path, str]:
-    done = run_script("train", *SMALL, f"output_root={root}", *overrides)
+    done = run_script("train", *SMALL, "console=full", f"output_root={root}", *overrides)
     assert done.returncode == 0, done.stderr
     (result,) = root.glob("*/*/result.json")
     return json.loads(result.read_text()), result.parent, done.stderr + done.stdout
