@@ -19,8 +19,3 @@ def check_half_precision(vectors: np.ndarray, largest: float = LARGEST_FLOAT16) 
             f"item vectors: value {found:.6g} is beyond half precision ({largest:.0f}); normalize the towers'"
             " output or choose index=ivf_flat"
         )
-
-
-def half_precision_cells(quantizer: Any, dim: int, nlist: int) -> Any:
-    """Return an empty Faiss index of 16-bit vectors in cells."""
-    return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT)

@@ -199,7 +199,7 @@ class IVF(Index):
 
 
 def transformed(inner: Any, vectors: np.ndarray) -> np.ndarray:
-    """Return vectors as the cells inside a rotation or a selection of dimensions get them."""
+    """Return vectors as the cells inside a rotation get them."""
     for transform in transforms(inner):
         vectors = transform.apply(vectors)
     return vectors

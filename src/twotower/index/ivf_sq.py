@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.index.half_precision import LARGEST_FLOAT16, check_half_precision, half_precision_cells
+from twotower.index.half_precision import HALF_PRECISION, LARGEST_FLOAT16, check_half_precision
 from twotower.index.ivf import IVF
 
 
@@ -17,7 +17,8 @@ class IVFSQ(IVF):
     faiss_type = faiss.IndexIVFScalarQuantizer
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        return half_precision_cells(quantizer, dim, nlist)
+        metric = faiss.METRIC_INNER_PRODUCT
+        return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, HALF_PRECISION, metric)
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`; differences to centroids are stored, which can be twice as large."""

@@ -32,13 +32,9 @@ class RefinedIVF(IVF):
 
     def create(self, dim: int, num_vectors: int) -> Any:
         vectors = faiss.IndexScalarQuantizer(dim, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT)
-        created = faiss.IndexRefine(self.create_codes(dim, num_vectors), vectors)
+        created = faiss.IndexRefine(super().create(dim, num_vectors), vectors)
         created.k_factor = self.config.num_candidates
         return created
-
-    def create_codes(self, dim: int, num_vectors: int) -> Any:
-        """Return an empty Faiss index that finds the items to score again."""
-        return super().create(dim, num_vectors)
 
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`; also checks the vectors of the refinement."""

@@ -15,7 +15,6 @@ from twotower.index.ivf import IVF
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_opq import IVFOPQ
 from twotower.index.ivf_pq import IVFPQ
-from twotower.index.ivf_prefix import IVFPrefix
 from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
 
@@ -77,7 +76,7 @@ def scored_for_recall(chosen: Chosen, vectors: np.ndarray, queries: np.ndarray, 
 
 @pytest.mark.parametrize(
     "config",
-    [IVFFlat.Config(nlist=64), IVFOPQ.Config(nlist=64, num_subquantizers=16), IVFPrefix.Config(nlist=64)],
+    [IVFFlat.Config(nlist=64), IVFOPQ.Config(nlist=64, num_subquantizers=16)],
     ids=lambda config: config.owner.kind,
 )
 def test_cells_that_fit_queries_are_small_where_these_look(config: Index.Config) -> None:

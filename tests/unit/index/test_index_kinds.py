@@ -16,7 +16,6 @@ from twotower.index.index import Index
 from twotower.index.ivf_opq import IVFOPQ
 from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_pq_fastscan import IVFPQFastScan
-from twotower.index.ivf_prefix import IVFPrefix
 from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.rehearsal import rehearse
 
@@ -55,18 +54,6 @@ def test_a_kind_has_the_parts_that_its_text_names(config: Index.Config, factory:
     index = config.build()
     index.build(vectors(200), np.arange(200))
     assert (index.factory, index.metric) == (factory, "inner_product")
-
-
-def test_a_prefix_finds_what_its_dimensions_tell() -> None:
-    items, queries = vectors(NUM_VECTORS), vectors(50, seed=1)
-    short = np.where(np.arange(DIM) < 4, items, 0.01 * items)  # the first dimensions say most
-    by_prefix = [
-        recall(IVFPrefix.Config(nlist=4, prefix_dim=4, num_candidates=2), each, queries)
-        for each in (items, short)
-    ]
-    assert by_prefix[1] >= 0.98 > 0.7 > by_prefix[0]
-    problem = "8: choose fewer than the 8 dimensions of the vectors, or index=ivf_sq"
-    assert list(IVFPrefix.Config(prefix_dim=8).problems(8)) == [("prefix_dim", problem)]
 
 
 def test_more_candidates_find_more() -> None:
