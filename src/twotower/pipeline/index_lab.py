@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +25,7 @@ from twotower.index.check import evenly_spaced, halves
 from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Chosen, Index
 from twotower.index.lab import LabRow, exact_results, measure
-from twotower.reports.index_lab_report import LabReport, index_lab_report, ranked
+from twotower.reports.index_lab_report import LabReport, ranked
 from twotower.serving.vectors import write_vectors
 
 LOG = logging.getLogger("twotower")
@@ -134,38 +133,26 @@ def compare_indexes(
         "num_queries": len(measured),
         "queries": "users" if vectors.queries or vectors.run else "items",
         "target_recall": target_recall,
+        "rows": [asdict(row) for row in rows],
+        "skipped": skipped,
+        "versions": versions(),
     }
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(measured):,} queries"
-    index = None
-    if save:
-        best = ranked(rows)[0]
-        content["saved"], index = best.name, chosen[best.name].build()
-        index.build(items, np.arange(len(items)))
-        index.set_search_args(best.chosen.search_args)
-    _write(out, content, rows, skipped, index_lab_report(rows, title, target_recall), index)
-    saved = f"  {content['saved']} in {out / INDEX}" if index else ""
-    print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
-    return DONE
-
-
-def _write(
-    out: Path,
-    content: Mapping[str, Any],
-    rows: Sequence[LabRow],
-    skipped: Mapping[str, str],
-    report: LabReport,
-    index: Index | None,
-) -> None:
-    """Write a new folder with report, page, events and perhaps an index, and print the table."""
+    report, saved = LabReport(rows, title, target_recall), ""
     with new_folder(out) as folder:
-        if index:
+        if save:
+            best = ranked(rows)[0]
+            index = chosen[best.name].build()
+            index.build(items, np.arange(len(items)))
+            index.set_search_args(best.chosen.search_args)
             index.save(folder / INDEX)
-        measured = {"rows": [asdict(row) for row in rows], "skipped": skipped, "versions": versions()}
-        text = json.dumps({**content, **measured}, indent=2)
-        write_text_atomically(folder / REPORT, f"{text}\n")
+            content["saved"], saved = best.name, f"  {best.name} in {out / INDEX}"
+        write_text_atomically(folder / REPORT, f"{json.dumps(content, indent=2)}\n")
         write_text_atomically(folder / PAGE, report.page(skipped))
         report.write_events(folder)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     console.print(report.table())
+    print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
+    return DONE

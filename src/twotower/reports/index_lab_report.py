@@ -3,10 +3,8 @@
 import base64
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from twotower.index.lab import LabRow
@@ -27,24 +25,17 @@ img { max-width: 100%; }
 """
 
 
-@dataclass(frozen=True)
 class LabReport:
     """Measured indexes as a table for the console, a page, and events for TensorBoard.
 
-    Attributes:
-        title: of the table.
-        note: above the table of the page, in HTML.
-        headings, rows: texts of the table.
-        is_bold: of each row.
-        figures: name -> figure.
+    Rows on the Pareto front are bold.
     """
 
-    title: str
-    note: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    is_bold: Sequence[bool]
-    figures: Mapping[str, Figure]
+    def __init__(self, rows: Sequence[LabRow], title: str, target_recall: float) -> None:
+        best, shown = pareto_rows(rows), ranked(rows)
+        self.title, self.target_recall, self.headings = title, target_recall, [*cells(rows[0])]
+        self.rows, self.is_bold = [[*cells(row).values()] for row in shown], [row in best for row in shown]
+        self.figures = {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
 
     def table(self) -> Table:
         """Return the table for the console."""
@@ -70,7 +61,10 @@ class LabReport:
         return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
 <body><h1>Index laboratory</h1>
-<p>{self.note}</p>
+<p>{self.title}. Each row is the fastest search whose recall reaches {self.target_recall:g}, or the most
+thorough one. Queries per second are those of a batch on one thread; p50 and p99 are the times of one query
+on one thread. Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes
+per item.</p>
 <div class="wide"><table><thead><tr>{headed}</tr></thead><tbody>
 {body}
 </tbody></table></div>
@@ -91,28 +85,21 @@ class LabReport:
         write_lab_summaries(folder, named, {"index_lab/table": f"```\n{table}\n```"})
 
 
-def headings(row: LabRow) -> list[str]:
-    """Return the headings of the table; recall is at k of the exact results."""
-    recall = [f"recall@{k}" for k in row.chosen.recall]
-    costs = ["queries/s", "p50 ms", "p99 ms", "bytes/item", "build s", "add ms", "remove ms"]
-    return ["index", "search", *recall, *costs]
-
-
-def cells(row: LabRow) -> list[str]:
-    """Return the cells of a row of the table."""
+def cells(row: LabRow) -> dict[str, str]:
+    """Return heading -> text of a row of the table; recall is at k of the exact results."""
     search = " ".join(f"{key}={value}" for key, value in row.chosen.search_args.items())
-    return [
-        row.name,
-        search or "all",
-        *(f"{value:.4f}" for value in row.chosen.recall.values()),
-        f"{row.chosen.queries_per_second:,.0f}",
-        f"{row.latency_ms_p50:.3f}",
-        f"{row.latency_ms_p99:.3f}",
-        f"{row.bytes_per_item:.0f}",
-        f"{row.build_seconds:.2f}",
-        f"{row.add_ms:.3f}",
-        f"{row.remove_ms:.3f}",
-    ]
+    return {
+        "index": row.name,
+        "search": search or "all",
+        **{f"recall@{k}": f"{value:.4f}" for k, value in row.chosen.recall.items()},
+        "queries/s": f"{row.chosen.queries_per_second:,.0f}",
+        "p50 ms": f"{row.latency_ms_p50:.3f}",
+        "p99 ms": f"{row.latency_ms_p99:.3f}",
+        "bytes/item": f"{row.bytes_per_item:.0f}",
+        "build s": f"{row.build_seconds:.2f}",
+        "add ms": f"{row.add_ms:.3f}",
+        "remove ms": f"{row.remove_ms:.3f}",
+    }
 
 
 def ranked(rows: Sequence[LabRow]) -> list[LabRow]:
@@ -125,15 +112,3 @@ def pareto_rows(rows: Sequence[LabRow]) -> list[LabRow]:
     k = max(rows[0].chosen.recall)
     criteria = [(-row.chosen.recall[k], -row.chosen.queries_per_second, row.bytes_per_item) for row in rows]
     return [rows[at] for at in front(criteria)]
-
-
-def index_lab_report(rows: Sequence[LabRow], title: str, target_recall: float) -> LabReport:
-    """Return the report of a comparison, the rows on the Pareto front in bold."""
-    best, shown = pareto_rows(rows), ranked(rows)
-    note = f"""{title}. Each row is the fastest search whose recall reaches {target_recall:g}, or the most
-thorough one. Queries per second are those of a batch on one thread; p50 and p99 are the times of one query
-on one thread. Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes
-per item."""
-    figures = {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
-    is_bold = [row in best for row in shown]
-    return LabReport(title, note, headings(rows[0]), [*map(cells, shown)], is_bold, figures)
