@@ -33,7 +33,6 @@ GROUPS = {
     **{"train": groups(), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
     "build_index": {"index"},
     "embed": {"launcher"},
-    "build_data": {"data", "split"},
     **{command: set() for command in ("clean", "export", "export_live", "index_lab", "nightly")},
     **{command: set() for command in ("recommend", "serve")},
 }
@@ -41,7 +40,7 @@ KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
     for command in GROUPS
 } | {"train": set(RunKeys.model_fields) | SWEEP_ONLY - groups()}
-for command_without_run in ("build_index", "build_data", "clean"):
+for command_without_run in ("build_index", "clean"):
     KEYS[command_without_run].remove("trusted_packages")
 Command = Callable[..., str]
 

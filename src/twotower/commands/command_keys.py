@@ -98,13 +98,6 @@ class EmbedKeys(OutKeys):
     context: dict[str, Any]
 
 
-class BuildDataKeys(Config):
-    """Plain keys of `twotower build_data`."""
-
-    output_root: Text
-    debug: bool
-
-
 class BuildIndexKeys(Config):
     """Plain keys of `twotower build_index`."""
 
@@ -172,7 +165,6 @@ COMMANDS: dict[str, type[Config]] = {
     "serve": ServiceConfig,
     "recommend": RecommendKeys,
     "embed": EmbedKeys,
-    "build_data": BuildDataKeys,
     "build_index": BuildIndexKeys,
     "index_lab": IndexLabKeys,
     "export_live": ExportLiveKeys,

@@ -18,7 +18,7 @@ from twotower.config.working_folder import import_from_working_folder
 from twotower.parallel.launched import launched_rank
 
 COMMAND_NAMES = (
-    *("demo", "init", "build_data", "train", "reindex", "evaluate", "compare", "clean"),
+    *("demo", "init", "train", "reindex", "evaluate", "compare", "clean"),
     *("export", "serve", "recommend", "embed", "build_index", "index_lab", "export_live", "nightly"),
     "completion",
 )

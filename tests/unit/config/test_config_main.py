@@ -27,7 +27,6 @@ COMMANDS = {
     "train": {path.parent.name for path in FILES},
     "reindex": {"index"},
     "build_index": {"index"},
-    "build_data": {"data", "split"},
     "evaluate": {"metrics", "baselines"},
 }
 NONE, OWN = "  (none by default)", "  (as the run had it by default)"

@@ -1,4 +1,4 @@
-"""`twotower build_data` stores the data set of a long log, and a training opens it."""
+"""A training reads a long log in blocks and stores its data set, and the next one opens it."""
 
 import json
 from pathlib import Path
@@ -32,27 +32,28 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "log"
 
 
-def test_a_training_opens_the_data_set() -> None:
-    done = run_script("build_data", *DATA)
-    assert done.returncode == 0, done.stderr
-    assert "ok  stored, " in done.stdout
-    assert f"rows (interactions)       {2 * (MAX_ROWS_IN_MEMORY // 2 + 1):,}" in done.stdout
-    assert "ok  stored before, " in run_script("build_data", *DATA).stdout
-
-    done = run_script("train", *DATA, "features=table_files", *TINY, "console=quiet")
-    assert done.returncode == 0, done.stderr
-    (result,) = Path("outputs").glob("default/*/result.json")
-    (meta,) = Path("outputs/.cache").glob("*/meta.json")
+def test_a_long_log_is_read_in_blocks_and_stored() -> None:
+    folders = []
+    for _ in range(2):
+        done = run_script("train", *DATA, "features=table_files", *TINY, "reuse=false")
+        assert done.returncode == 0, done.stderr
+        (folder,) = {path.parent for path in Path("outputs").glob("default/*/result.json")} - set(folders)
+        folders.append(folder)
+    log = (folders[0] / "train.log").read_text()
+    assert f"rows (interactions)       {2 * (MAX_ROWS_IN_MEMORY // 2 + 1):,}" in log
+    (meta,) = Path("outputs/.cache").glob("*/meta.json")  # the second run opened it
     stored = json.loads(meta.read_text())["fields"]["fingerprint"]
-    assert json.loads(result.read_text())["data"]["fingerprint"] == stored
+    assert json.loads((folders[1] / "result.json").read_text())["data"]["fingerprint"] == stored
 
 
-def test_settings_that_do_not_fit_together_are_told_at_once(tmp_path: Path) -> None:
-    for words, message in {
-        ("split=given",): "split: this data has no split column",
-        ("shard=1/2",): "shard: ",
-        ("data.interactions_path=no",): "data.interactions_path: ",
-    }.items():
-        done = run_script("build_data", *DATA[:2], *words)
-        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("split=given", "split: this data has no split column"),
+        ("data.interactions_path=no", "data.interactions_path: "),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_told_at_once(tmp_path: Path, words: str, message: str) -> None:
+    done = run_script("train", *DATA[:2], "features=table_files", words)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["log"]

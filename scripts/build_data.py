@@ -1,6 +1,0 @@
-"""`twotower build_data`, from a checkout; --help says more."""
-
-from twotower.commands.main import main
-
-if __name__ == "__main__":
-    main("build_data")
