@@ -1,4 +1,5 @@
 """`twotower init`: infers the settings of data and features from files, with reasons.
 
-To add one: a role is a line of `detectors.ROLES`; a kind of feature is a test in `detectors.KINDS`.
+To add one: a role is a line of `detectors.ROLES`, with its words in `words.yaml`; a kind of feature is a test
+in `detectors.KINDS`.
 """

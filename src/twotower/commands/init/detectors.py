@@ -4,14 +4,15 @@ To add a role, add a line to `ROLES`; to add a kind of feature, add a test to `K
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from twotower.commands.init.sample import ID_WORDS, Column
+from twotower.commands.init.sample import Column
+from twotower.commands.init.words import EVENT_WORDS, WORDS
 from twotower.data.table_reader import texts_of_one_number
 from twotower.data.text_lists import list_in_text
 from twotower.data.times import LATEST, YEAR, parsed_dates
@@ -22,32 +23,8 @@ DATE = f"{ISO}|{OTHER_DATE}"
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 """Formats other than ISO 8601 that are recognized."""
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
-RATING = "label target rating ratings score stars overall grade bewertung note sterne"
-"""Names of labels that may hold any numbers; other labels have two values."""
-LABEL = f"clicked click clk liked like purchased bought y reward feedback {RATING}"
-EVENT = "event action behavior behaviour interaction ereignis aktion vorgang 行为"
-OUTCOME = """reaction reaktion thumb thumbs vote swipe opinion sentiment interest response verdict decision
-    disposition result outcome status bestellstatus booking skip skipped dislike disliked hide hidden
-    remove removed return returned refund refunded cancel cancelled canceled 状态 反馈"""
-"""Names of columns that say how a row ended, such as `order_status`."""
-PURCHASE_NUMBERS = """quantity qty units amount amt total paid price cost revenue menge anzahl betrag preis
-    umsatz 数量 价格"""
-"""Names of numbers that belong to the item or follow the choice; those of returned items are below 0."""
-EVENTS = {
-    "positive": """purchase purchased buy bought order ordered transaction checkout completed complete
-        delivered shipped paid confirmed kauf gekauft bestellung geliefert bezahlt""",
-    "train": "view views viewed pageview productview itemview viewitem detail details ansicht",
-    "history": """click clicked cart add2cart addtocart favorite favourite fav wishlist play played read
-        search like liked love loved up upvote thumbsup geklickt warenkorb gefällt""",
-    "ignored": """removefromcart remove removed return returned refund refunded cancel cancelled canceled
-        failed pending chargeback ping login logout storniert""",
-    "negative": """skip skipped dislike disliked impression shown hide down downvote thumbsdown rejected
-        declined gefälltnicht""",
-}
-"""Role -> event types that have it in a log with purchases, without spaces and signs."""
+LABEL = WORDS["label"] | WORDS["rating"]
 FLAGS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"ja", "nein"})
-INTERACTION = "click event interaction view action purchase order transaction log user"
-"""Words before the name of any column of a log: `click_timestamp`."""
 MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
 LEAST_KEY = 100_000
 """Distinct whole numbers from here on are keys, such as EANs."""
@@ -55,23 +32,6 @@ LEAST_REPEATS = 2
 """Minimum mean number of rows per value of a category."""
 MAX_FEW, LEAST_ROWS = 32, 20
 """Whole numbers whose name says nothing are codes if they have few values, with many rows each on average."""
-CODES = """country region city state province county district zip plz postal postcode location os browser
-    device platform app channel environment referrer referer source medium campaign network carrier site
-    domain page tab scene manufacturer brand vendor supplier seller merchant shop store publisher author
-    artist creator director studio category cat subcategory class subclass department aisle genre group
-    cluster segment bucket onehot type kind form tier plan role method mode status gender sex race language
-    lang locale currency job occupation profession education color colour material series hour weekday month
-    land stadt hersteller marke kategorie gruppe warengruppe sprache geschlecht farbe beruf
-    品牌 类别 类目 性别 城市 地区 职业"""
-QUANTITIES = """n price cost paid amount amt discount budget revenue income salary sales age year years count
-    counts cnt total sum avg average mean median size length len duration seconds secs minutes mins hours days
-    distance width height depth weight quantity qty volume rating ratings score stars rank votes views likes
-    plays clicks followers rate ratio share percent pct words pages popularity temperature preis alter jahr
-    anzahl menge länge dauer gewicht größe breite höhe bewertung 价格 年龄 数量 评分"""
-"""Words of names of codes and of quantities; the last in a name decides: `age_group`, `brand_count`."""
-COUNTED = "n num number no count cnt total sum avg average mean median max min"
-"""Words before what is counted."""
-DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
 MARKS = "|;>,/"
 MONEY = "[$€£¥₹]"
 AMOUNT = (
@@ -92,10 +52,10 @@ class Role(NamedTuple):
 
     key: str
     """Key of the data's YAML that names the column."""
-    words: str
+    words: Set[str]
     test: Callable[[Column], str | None] = lambda column: "its name"
     """Returns why the values of a column with such a name fit; None if they do not."""
-    fallback_words: str = ""
+    fallback_words: Set[str] = frozenset()
     """Names of columns, alone or as a key, that are tried if no column is clearly called by `words`."""
 
 
@@ -131,7 +91,7 @@ def _label(column: Column) -> str | None:
         return None
     if is_binary(column):
         return "it holds 0 and 1"
-    is_label = column.has_word(RATING) or len(column.distinct) == 2
+    is_label = column.has_word(WORDS["rating"]) or len(column.distinct) == 2
     return "its name" if is_label and column.numbers is not None else None
 
 
@@ -142,8 +102,8 @@ def _event(column: Column) -> str | None:
 
 def is_called_event(column: Column) -> bool:
     """Return whether a name is that of event types: `type` or `action_type`, but not `device_type`."""
-    has_only = not column.num_other_words(f"{EVENT} type name {INTERACTION}")
-    return _has_few(column) and (column.parts == ["type"] or (has_only and column.has_word(EVENT)))
+    has_only = not column.num_other_words(WORDS["event"] | WORDS["interaction"] | {"type", "name"})
+    return _has_few(column) and (column.parts == ["type"] or (has_only and column.has_word(WORDS["event"])))
 
 
 def _has_few(column: Column) -> bool:
@@ -154,7 +114,7 @@ def _has_few(column: Column) -> bool:
 def event_role(word: str) -> str:
     """Return the role of an event type in a log with purchases; empty if the word is unknown."""
     plain = re.sub(r"[\W_]+", "", word.casefold())
-    return next((role for role, words in EVENTS.items() if plain in words.split()), "")
+    return next((role for role, words in EVENT_WORDS.items() if plain in words), "")
 
 
 def is_flag(column: Column) -> bool:
@@ -166,10 +126,10 @@ def is_outcome(column: Column) -> bool:
     """Return whether a column says how a row ended: words such as `refunded`, or numbers below 0."""
     if column.has_word(CONTEXT.words):
         return False
-    is_called = column.has_word(OUTCOME)
+    is_called = column.has_word(WORDS["outcome"])
     if (numbers := column.numbers) is not None and len(numbers) and numbers.min() < 0:
         is_count = _has_few(column) and not (numbers % 1).any() and not _called(column)[0]
-        return is_called or column.has_word(PURCHASE_NUMBERS) or is_count
+        return is_called or column.has_word(WORDS["purchase"]) or is_count
     if numbers is None and not is_called:
         num_known = sum(map(bool, map(event_role, column.distinct)))
         is_called = column.ends_with(LABEL) or 2 * num_known >= len(column.distinct)
@@ -182,37 +142,15 @@ def _context(column: Column) -> str | None:
 
 
 ROLES = {
-    "user": Role(
-        "user_column",
-        """user users uid customer customers client visitor member account buyer reviewer reader listener
-        student person patient household candidate applicant subscriber patron username kunde kunden käufer
-        nutzer benutzer besucher mitglied utilisateur usuario cliente 用户 用户id""",
-        fallback_words="session sessions visit sitzung besuch 会话",
-    ),
-    "item": Role(
-        "item_column",
-        """item items iid sku ean product products article movie film book song track artist asin
-        parent isbn business listing ad offer content news video game recipe stock stockcode artikel produkt
-        ware waren buch lied titel produit producto 商品 商品id 物品""",
-    ),
-    "time": Role(
-        "timestamp_column",
-        """time timestamp ts date datetime created unixreviewtime unixtime when zeit zeitpunkt
-        zeitstempel datum kaufdatum bestelldatum fecha heure 时间 时间戳""",
-        _time,
-    ),
-    "split": Role("split_column", "split fold set part", _split),
+    "user": Role("user_column", WORDS["user"], fallback_words=WORDS["session"]),
+    "item": Role("item_column", WORDS["item"]),
+    "time": Role("timestamp_column", WORDS["time"], _time),
+    "split": Role("split_column", WORDS["split"], _split),
     "label": Role("label_column", LABEL, _label),
-    "event": Role("event_column", f"{EVENT} type", _event),
+    "event": Role("event_column", WORDS["event"] | {"type"}, _event),
 }
 """Role of one column -> how it is recognized, in the order of inference."""
-CONTEXT = Role(
-    "context_columns",
-    """device platform channel os browser app environment referrer referer page site domain tab scene slot
-    placement screen network carrier campaign medium country region province city store hour weekday language
-    locale gerät geraet kanal land stadt filiale stunde wochentag sprache 设备 渠道 城市 地区""",
-    _context,
-)
+CONTEXT = Role("context_columns", WORDS["context"], _context)
 
 
 class Kind(NamedTuple):
@@ -265,12 +203,13 @@ def _lists(column: Column) -> Kind | None:
 
 def _called(column: Column) -> tuple[str, str]:
     """Return whether a name says code, quantity or neither (""), and the word that says so."""
-    if len(column.parts) > 1 and column.parts[0] in COUNTED.split():
+    if len(column.parts) > 1 and column.parts[0] in WORDS["counted"]:
         return "quantity", column.parts[0]
-    codes, quantities = {*CODES.split(), *ID_WORDS}, {*QUANTITIES.split()}
     for word in reversed(column.parts):
-        if word in codes or word in quantities:
-            return ("quantity", word) if word in quantities else ("code", word)
+        if word in WORDS["quantity"]:
+            return "quantity", word
+        if word in WORDS["code"] | WORDS["key"]:
+            return "code", word
     return "", ""
 
 
@@ -327,7 +266,7 @@ def _unreadable_text(column: Column) -> Kind | None:
 
 def _separated(column: Column) -> Kind | None:
     """Return tags if the texts have several values each, which repeat; a title is a text."""
-    if column.has_word(DISPLAY_WORDS):
+    if column.has_word(WORDS["display"]):
         return None
     values = column.values[column.values.str.casefold() != "n/a"]
     for mark in MARKS:

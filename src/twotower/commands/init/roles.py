@@ -1,17 +1,14 @@
 """The roles of the columns of a log, and questions about those that names and values do not settle."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import pandas as pd
 
 from twotower.commands.init.detectors import (
-    CODES,
     CONTEXT,
-    INTERACTION,
     OTHER_DATE,
-    PURCHASE_NUMBERS,
     ROLES,
     event_role,
     is_binary,
@@ -21,6 +18,7 @@ from twotower.commands.init.detectors import (
     time_unit,
 )
 from twotower.commands.init.sample import Column, Sample
+from twotower.commands.init.words import WORDS
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
 from twotower.data.actions import TRAIN_WEIGHT
@@ -30,10 +28,6 @@ EVENTS_COMMENT = (
     "positive: example and target; train: example only; history: in histories only; "
     "negative: impression without a click"
 )
-
-
-KEYS = {"id", "uid", "key"}
-"""Words that may follow one of `fallback_words`: `session_id`, but not `session_number`."""
 NUM_SHARED, MAX_SPREAD = 20, 0.2
 """Minimum number of rows that show whether a key determines a column, and the maximum spread of the values
 within a key, as a share of their spread in the log."""
@@ -84,7 +78,7 @@ class Roles:
         taken = {*self.context, *self.left_out}
         self.offered = [column.name for column in self._free() if column.name not in taken]
 
-    def _free(self, words: str = "") -> list[Column]:
+    def _free(self, words: Set[str] = frozenset()) -> list[Column]:
         """Return columns without a role, with one of several words in the name."""
         free = [each for each in self.log.columns.values() if each not in self.columns.values()]
         return [each for each in free if each.has_word(words)] if words else free
@@ -117,7 +111,7 @@ class Roles:
         named = {self.flags.get(other) for other in ROLES}
         free = [column for column in self._free(ROLES[role].words) if column.name not in named]
         found = [column for column in free if ROLES[role].test(column)]
-        others = [column.num_other_words(f"{ROLES[role].words} {INTERACTION}") for column in found]
+        others = [column.num_other_words(ROLES[role].words | WORDS["interaction"]) for column in found]
         is_clear = 0 in others or any(column.is_key for column in found)
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
         found = found if is_clear else self._fallback(role) or found
@@ -134,9 +128,9 @@ class Roles:
 
     def _fallback(self, role: str) -> list[Column]:
         """Return columns called by one of `fallback_words`, alone or as a key: `session_id`."""
-        words = ROLES[role].fallback_words.split()
+        words = ROLES[role].fallback_words
         free = [each for each in self._free() if each.parts and each.parts[0] in words]
-        return [each for each in free if {*each.parts[1:]} <= KEYS and not time_unit(each)]
+        return [each for each in free if {*each.parts[1:]} <= WORDS["session_key"] and not time_unit(each)]
 
     def _infer_unit(self, column: Column | None) -> None:
         """Set the unit of the times; without times, ask about columns with dates of another kind."""
@@ -213,8 +207,8 @@ class Roles:
             return f"it is called an event type; if it is one, add {_event_flags(column)}"
         if is_outcome(column):
             return "it says how a row ended, which the next request does not know"
-        is_key = column.is_key or column.ends_with("session")
-        if is_key and not column.has_word(f"{CONTEXT.words} {CODES}"):
+        is_key = column.is_key or column.ends_with({"session"})
+        if is_key and not column.has_word(CONTEXT.words | WORDS["code"]):
             return "its name is that of a key, which the next request does not have"
         if time_unit(column):
             return "it holds times, which are no context"
@@ -227,7 +221,7 @@ class Roles:
             return f"it is called a label, but holds {number} different values, not 0 and 1"
         if self._describes_items(column):
             return "rows of an item share its value, which no request knows: put it into a file of items"
-        if column.numbers is not None and column.has_word(PURCHASE_NUMBERS):
+        if column.numbers is not None and column.has_word(WORDS["purchase"]):
             return f"a request knows no {name} before an item is chosen; if it does, add --context {name}"
         return ""
 

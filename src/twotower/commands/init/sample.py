@@ -3,6 +3,7 @@
 import csv
 import itertools
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twotower.commands.init.words import WORDS
 from twotower.config.errors import InputError
 from twotower.config.problems import listed
 from twotower.data.table_reader import (
@@ -32,12 +34,6 @@ from twotower.data.table_reader import (
 NUM_ROWS, NUM_LINES = 20_000, 50
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
-ID_WORDS = {"id", "ids", "uid", "hash", "key", "code", "nr", "no", "num", "nummer", "number"}
-ID_WORDS |= {"sku", "isbn", "asin"}
-NO_KEYS = {"paid", "valid", "grid", "android", "hybrid", "solid", "casino", "piano", "turkey", "monkey"}
-"""Words that only look like those of keys."""
-FILLERS = {"flag", "value", "val", "bool", "column", "col"}
-"""Words at the end of a name that say nothing."""
 COUNT = re.compile(r"(?i:num|number|no)(_of|Of)?(_|(?=[A-Z]))\w")
 
 
@@ -63,7 +59,7 @@ class Column:
         whole = re.findall(r"[^\W\d_]+", spaced.casefold())
         self.parts = [word for part in whole for word in _divided(part)]
         self.words = {*whole, *self.parts}
-        self.is_key = bool(self.words & ID_WORDS) and not COUNT.match(name)
+        self.is_key = bool(self.words & WORDS["key"]) and not COUNT.match(name)
         self.is_text = not values.empty and all(isinstance(value, str) for value in values)
         self.has_lists = not values.empty and isinstance(values.iloc[0], list | np.ndarray)
         self.distinct = [] if self.has_lists else list(values.astype("str").value_counts().index)
@@ -72,17 +68,17 @@ class Column:
             numbers = values.astype(np.float64)
         self.numbers = numbers if pd.api.types.is_numeric_dtype(numbers.dtype) else None
 
-    def has_word(self, words: str) -> bool:
+    def has_word(self, words: Set[str]) -> bool:
         """Return whether the name has one of several words."""
-        return not self.words.isdisjoint(words.split())
+        return not self.words.isdisjoint(words)
 
-    def ends_with(self, words: str) -> bool:
+    def ends_with(self, words: Set[str]) -> bool:
         """Return whether the last word of the name is one of several: `is_click`, not `click_os`."""
-        return next((part for part in reversed(self.parts) if part not in FILLERS), "") in words.split()
+        return next((part for part in reversed(self.parts) if part not in WORDS["filler"]), "") in words
 
-    def num_other_words(self, words: str) -> int:
+    def num_other_words(self, words: Set[str]) -> int:
         """Return the number of words of the name that are neither among several nor of a key."""
-        return len({*self.parts} - ID_WORDS - FILLERS - {*words.split()})
+        return len({*self.parts} - WORDS["key"] - WORDS["filler"] - words)
 
     def single_value(self) -> str:
         """Return that the column has only one value, as a reason."""
@@ -100,8 +96,8 @@ class Column:
 
 def _divided(part: str) -> list[str]:
     """Return a word and its ending of a key: `userid` -> user, id."""
-    endings = [word for word in ID_WORDS if part.endswith(word) and len(part) > len(word) + 1]
-    if not endings or part in NO_KEYS:
+    endings = [word for word in WORDS["key"] if part.endswith(word) and len(part) > len(word) + 1]
+    if not endings or part in WORDS["no_key"]:
         return [part]
     ending = max(endings, key=len)
     return [part.removesuffix(ending), ending]

@@ -12,9 +12,10 @@ import yaml
 
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, own_place
-from twotower.commands.init.detectors import DISPLAY_WORDS, ROLES, Kind, infer_kind
+from twotower.commands.init.detectors import ROLES, Kind, infer_kind
 from twotower.commands.init.roles import SET_BY_FLAG, Roles
 from twotower.commands.init.sample import Column, Sample, read_sample
+from twotower.commands.init.words import WORDS
 from twotower.commands.run_settings import literal
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
@@ -172,7 +173,7 @@ def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> 
         settings["text_columns"] = texts, "codes, of which some are the same number"
     for name in kinds.get("item", ()):
         column = tables["items"].columns[name]
-        if column.is_text and column.has_word(DISPLAY_WORDS) and not column.is_key:
+        if column.is_text and column.has_word(WORDS["display"]) and not column.is_key:
             settings["item_label"] = name, "names an item for people"
             break
     separator = next((sample.separator for sample in tables.values() if sample.separator), ",")
