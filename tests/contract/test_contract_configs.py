@@ -47,8 +47,6 @@ BESIDE = {
     **{f"negatives/impressions{name}": CLICKS for name in ("", "_and_uniform", "_and_in_batch")},
 }
 """File -> what it does not go without."""
-PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}
-"""File -> an extra that may not be installed."""
 REQUIRED = {"parts": "item_parts", "side": "items", "store": "live.sqlite", "out": "out"}
 """Key of a command -> what it is set to here."""
 FIRST_OF_GROUPS = [next(path for path in FILES if path.parent.name == group) for group in sorted(groups())]
@@ -119,7 +117,7 @@ def selections() -> dict[str, list[Path]]:
     packed = [
         path
         for path in chosen
-        if path.parent.name in PACKED and named(path) not in PACKAGES.keys() | BESIDE.keys() | {"split/given"}
+        if path.parent.name in PACKED and named(path) not in BESIDE.keys() | {"split/given"}
     ]
     by_group = [[path for path in packed if path.parent.name == group] for group in PACKED]
     together = [list(filter(None, row)) for row in itertools.zip_longest(*by_group)]
@@ -132,9 +130,6 @@ SELECTIONS = selections()
 
 @pytest.mark.parametrize("paths", SELECTIONS.values(), ids=SELECTIONS.keys())
 def test_every_choice_composes_and_is_checked(paths: list[Path], files: list[str]) -> None:
-    for path in paths:
-        if package := PACKAGES.get(named(path)):
-            pytest.importorskip(package)
     overrides = [override for path in paths for override in overrides_for(path, files)]
     settings = checked("train", overrides)
     assert set(settings) | {"benchmark", "sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY

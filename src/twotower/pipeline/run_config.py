@@ -30,7 +30,7 @@ from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTowerConfig
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.trackers.tracker import Tracker
+from twotower.training.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import FeaturesConfig, TrainingConfig
 

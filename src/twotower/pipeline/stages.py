@@ -40,8 +40,7 @@ from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.run_files import CONFIG
 from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
-from twotower.training.trackers.tensorboard import TensorBoard
-from twotower.training.trackers.tracker import Tracker
+from twotower.training.tracker import Tracker
 
 LOG = logging.getLogger("twotower")
 
@@ -81,7 +80,7 @@ def open_run(
         InputError: the data differs from that of `before`, or the settings do not fit the data.
     """
     console = make_console(config.console)
-    tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
+    tracker = (config.tracker or Tracker.Config()).build(run.folder)
     with run.record(console, remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, (run.folder / CONFIG).read_text(encoding="utf-8"), run.overrides)
         tracker.start(flatten(run.settings))

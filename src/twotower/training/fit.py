@@ -37,7 +37,7 @@ from twotower.training.checkpoints import (
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
 from twotower.training.strategy import process_arguments, process_callbacks
-from twotower.training.trackers.tracker import Tracker
+from twotower.training.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")

@@ -6,15 +6,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from twotower.config.errors import InputError
-from twotower.training.trackers import tracker as module
-from twotower.training.trackers.csv import Csv
-from twotower.training.trackers.mlflow import MLflow
-from twotower.training.trackers.tensorboard import TensorBoard
-from twotower.training.trackers.tracker import Tracker
-from twotower.training.trackers.wandb import Wandb
+from twotower.files.plain_values import load_yaml
+from twotower.training.tracker import Tracker
+
+CONF = Path(__file__).parents[3] / "conf/tracker"
 
 
 class Told(Tracker):
@@ -28,18 +26,29 @@ class Told(Tracker):
     def open(self) -> Logger:
         tracker = self
 
-        class Fake(Csv.Config().build(self.folder).open().__class__):  # type: ignore[misc]
+        class Fake(CSVLogger):
             def log_metrics(self, metrics: Any, step: int | None = None) -> None:
                 if tracker.broken == "log":
                     raise OSError("disk is full")
                 tracker.calls.append((step, dict(metrics)))
 
+            def log_hyperparams(self, params: Any = None) -> None:
+                tracker.calls += [params["status"]] if "status" in params else []
+
+            def finalize(self, status: str) -> None:
+                tracker.calls.append(status)
+
         if self.broken == "open":
             raise OSError("no such\nhost")
         return Fake(self.folder, name="fake")
 
-    def close(self, logger: Logger, status: str) -> None:
-        self.calls.append(status)
+
+def chosen(name: str, folder: Path, **arguments: Any) -> Tracker:
+    """The tracker of a file of conf/tracker, with further arguments."""
+    values = load_yaml(CONF / f"{name}.yaml")
+    if arguments:
+        values["arguments"] |= arguments
+    return Tracker.Config.from_spec(values, "tracker").build(folder)
 
 
 @pytest.fixture
@@ -61,6 +70,7 @@ def test_figures_of_phases_have_the_names_that_tensorboard_has(told: Told) -> No
         (7, {"refit-train/loss": 0.5}),
         (0, {"test/recall_at_5": 0.25}),
         "ok",
+        "success",
     ]
 
 
@@ -77,7 +87,7 @@ def test_how_a_run_ended_badly(told: Told, error: type[BaseException], status: s
 
     with pytest.raises(error):
         end()
-    assert told.calls == [status]
+    assert told.calls == [status, "failed"]
 
 
 def test_one_that_cannot_begin_is_refused(told: Told) -> None:
@@ -98,11 +108,11 @@ def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCa
     assert [record.message for record in caplog.records] == [
         "tracker Told failed and receives no more metrics: disk is full"
     ]
-    assert told.calls == ["ok"]
+    assert told.calls == ["ok", "success"]
 
 
 def test_tensorboard_alone_adds_nothing(tmp_path: Path) -> None:
-    tracker = TensorBoard.Config().build(tmp_path)
+    tracker = chosen("tensorboard", tmp_path)
     with tracker:
         tracker.start({"loss": "Bce"})
         assert tracker.loggers("") == []
@@ -112,7 +122,7 @@ def test_tensorboard_alone_adds_nothing(tmp_path: Path) -> None:
 
 def test_csv_reads_back(tmp_path: Path) -> None:
     for version, status in enumerate(("failed", "ok")):  # the second goes on with the run
-        tracker = Csv.Config().build(tmp_path)
+        tracker = chosen("csv", tmp_path)
         with tracker:
             tracker.start({"loss": "Bce", "trainer.max_epochs": 2, "reuse": True})
             (logger,) = tracker.loggers("")
@@ -130,14 +140,11 @@ def test_csv_reads_back(tmp_path: Path) -> None:
         assert settings == {"loss": "Bce", "trainer.max_epochs": 2, "reuse": True, "status": status}
 
 
-@pytest.mark.parametrize(("kind", "name"), [(MLflow, "mlflow"), (Wandb, "wandb")])
-def test_a_package_that_is_not_there_is_told_before_data_is_read(
-    kind: type[Tracker], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
-    said = list(kind.Config().problems())
-    assert said == [("_target_", f"needs {name}: pip install 'twotower[{name}]'")]
-    assert list(Csv.Config().problems()) == []
+def test_a_logger_that_does_not_exist_is_refused() -> None:
+    problems = dict(Tracker.Config(logger="MLflowLogger").problems())
+    assert "there is no 'MLflowLogger'; did you mean 'MLFlowLogger'? valid: CSVLogger, " in problems["logger"]
+    with pytest.raises(InputError, match=r"^tracker: CSVLogger cannot open a run: TypeError: .*'uri'"):
+        chosen("csv", Path(), uri="sqlite:///store.db").start({})
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -150,35 +157,42 @@ def test_mlflow_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     uri, folder = f"sqlite:///{tmp_path}/store.db", tmp_path / "mine" / "first"
     folder.mkdir(parents=True)
     client = MlflowClient(uri)
-    for status, word in (("failed", "FAILED"), ("ok", "FINISHED")):  # the second goes on with the run
-        tracker = MLflow.Config(uri=uri).build(folder)
+    for status, word in (("failed", "FAILED"), ("ok", "FINISHED")):
+        tracker = chosen("mlflow", folder, tracking_uri=uri)
         with tracker:
             tracker.start({"loss": "Bce", "trainer.max_epochs": 2})
             (logger,) = tracker.loggers("")
-            logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 7 if status == "ok" else 3)
+            logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 7)
             logger.finalize("success")
             tracker.log({"test/recall_at_5": 0.25})
             tracker.status = status
         (experiment,) = [each for each in client.search_experiments() if each.name == "mine"]
-        (run,) = client.search_runs([experiment.experiment_id])
-        assert (run.info.run_name, run.info.status, run.data.tags["status"]) == ("first", word, status)
-        assert run.data.params == {"loss": "Bce", "trainer.max_epochs": "2"}
+        run, *_ = client.search_runs([experiment.experiment_id])  # the newest
+        assert (run.info.run_name, run.info.status) == ("first", word)
+        assert run.data.params == {"loss": "Bce", "trainer.max_epochs": "2", "status": status}
         assert run.data.metrics == {"train/loss": 0.5, "test/recall_at_5": 0.25}
-    history = client.get_metric_history(run.info.run_id, "train/loss")
-    assert [(each.step, each.value) for each in history] == [(3, 0.5), (7, 0.5)]
+        (point,) = client.get_metric_history(run.info.run_id, "train/loss")
+        assert (point.step, point.value) == (7, 0.5)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_writes_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="tracker=wandb needs Weights & Biases: pip install 'twotower[wandb]'")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    tracker = Wandb.Config().build(tmp_path)
-    with tracker:
-        tracker.start({"loss": "Bce"})
-        run = tracker.logger.experiment  # type: ignore[union-attr]
-        tracker.log({"test/recall_at_5": 0.25})
-        assert dict(run.config) == {"loss": "Bce"}
-        assert run.summary["test/recall_at_5"] == 0.25
-        assert run.offline
-        tracker.status = "ok"
-    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    import wandb
+
+    for name in ("first", "second"):  # jobs of a sweep in one process
+        folder = tmp_path / "mine" / name
+        folder.mkdir(parents=True)
+        tracker = chosen("wandb", folder)
+        with tracker:
+            tracker.start({"loss": "Bce"})
+            run = wandb.run
+            assert run is not None
+            assert (run.name, run.project, run.offline) == (name, "mine", True)
+            tracker.log({"test/recall_at_5": 0.25})
+            assert dict(run.config) == {"loss": "Bce"}
+            assert run.summary["test/recall_at_5"] == 0.25
+            tracker.status = "ok"
+        assert wandb.run is None
+        assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))

@@ -1,0 +1,150 @@
+"""Experiment trackers: a logger of Lightning receives the metrics of a run in addition to TensorBoard."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field
+from pytorch_lightning import loggers
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from twotower.config.component import Component
+from twotower.config.errors import InputError
+from twotower.config.problems import nearest
+
+LOG = logging.getLogger("twotower")
+LOGGERS = sorted({*loggers.__all__} - {"Logger"})
+SUCCESSES = ("ok", "index_rejected", "pruned")
+
+
+class Tracker(Component):
+    """One run in an experiment tracker, for all phases of a training; a context manager.
+
+    A failure to open the run is an error. A later failure (network, disk) is logged once, and the training
+    continues without the tracker. A subclass that overrides `open` uses another logger.
+
+    Attributes:
+        status: final status of the run: that of `result.json`, or "interrupted"; "failed" unless it is set.
+    """
+
+    class Config(Component.Config):
+        logger: str | None = None
+        """Class in `pytorch_lightning.loggers`; null: TensorBoard only, which every run writes."""
+        arguments: dict[str, Any] = Field(default_factory=dict)
+        """Its arguments; {folder} stands for the run's folder, {run} for its name, {experiment} for the name
+        of its parent."""
+
+        def build(self, folder: Path) -> "Tracker":
+            """Build the tracker of the run in a folder."""
+            return self.make(Tracker, folder)
+
+        def problems(self) -> Iterable[tuple[str, str]]:
+            """Refuse names that are no logger."""
+            if self.logger is not None and self.logger not in LOGGERS:
+                yield "logger", f"there is no {self.logger!r}; {nearest(self.logger, LOGGERS)}"
+
+    config: Config
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        super().__init__(config)
+        self.folder = folder
+        self.status = "failed"
+        self._logger: Logger | None = None
+        self._has_failed = False
+
+    def open(self) -> Logger | None:
+        """Return the logger of a new run of the tracker; None: nothing is tracked."""
+        if self.config.logger is None:
+            return None
+        names = {"folder": str(self.folder), "run": self.folder.name, "experiment": self.folder.parent.name}
+        values = {
+            key: value.format(**names) if isinstance(value, str) else value
+            for key, value in self.config.arguments.items()
+        }
+        logger: Logger = getattr(loggers, self.config.logger)(**values)
+        return logger
+
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Open the run and log its settings.
+
+        Args:
+            settings: flat, by dotted key.
+
+        Raises:
+            InputError: the run cannot be opened.
+        """
+        try:
+            self._logger = self.open()
+            if self._logger is not None:
+                self._logger.log_hyperparams(dict(settings))
+                self._logger.save()
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            name = self.config.logger or type(self).__name__
+            raise InputError(f"tracker: {name} cannot open a run: {reason:.300}") from error
+
+    def loggers(self, prefix: str) -> list[Logger]:
+        """Return the loggers of a phase for Lightning; `prefix` is that of each name."""
+        return [] if self._logger is None else [PhaseLogger(self, prefix)]
+
+    def log(self, figures: Mapping[str, float], step: int | None = 0) -> None:
+        """Log metrics by name."""
+        if figures:
+            self._attempt(lambda logger: logger.log_metrics(dict(figures), step))
+
+    def save(self) -> None:
+        """Write what the logger holds back."""
+        self._attempt(lambda logger: logger.save())
+
+    def _attempt(self, action: Callable[[Logger], None]) -> None:
+        """Call a function with the logger, unless one has failed before; the first failure is logged."""
+        if self._logger is None or self._has_failed:
+            return
+        try:
+            action(self._logger)
+        except Exception as error:
+            self._has_failed = True
+            name = self.config.logger or type(self).__name__
+            LOG.warning("tracker %s failed and receives no more metrics: %s", name, error)
+
+    def __enter__(self) -> Self:
+        """Return the tracker, not started; see `start`."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self.status = "failed" if issubclass(kind, Exception) else "interrupted"
+        self.save()
+        self._has_failed = False  # the status is set even if metrics were lost
+        self._attempt(self._close)
+
+    def _close(self, logger: Logger) -> None:
+        """Log the final status and end the run."""
+        logger.log_hyperparams({"status": self.status})
+        logger.save()
+        logger.finalize("success" if self.status in SUCCESSES else "failed")
+        if isinstance(logger, WandbLogger):  # its next run in this process would continue this one
+            logger.experiment.finish()
+
+
+class PhaseLogger(Logger):
+    """Passes the metrics of one phase, except `epoch`, to a tracker whose run stays open."""
+
+    name = version = None
+
+    def __init__(self, tracker: Tracker, prefix: str) -> None:
+        super().__init__()
+        self._tracker, self._prefix = tracker, prefix
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log all metrics except `epoch`."""
+        figures = {f"{self._prefix}{key}": value for key, value in metrics.items() if key != "epoch"}
+        self._tracker.log(figures, step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: `Tracker.start` logged the settings."""
+
+    def save(self) -> None:
+        """Save the logger."""
+        self._tracker.save()
