@@ -1,4 +1,4 @@
-"""Texts of `--help`, `--help GROUP` and `--info choices`, and the page of the guide that lists every key."""
+"""Texts of `--help`, `--help GROUP` and `--info choices`."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,14 +39,6 @@ COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
 """Pattern of YAML comments that show a command instead of a description."""
 MAX_WIDTH = 120
-INTRODUCTION = """\
-# Every key
-
-Written by `python scripts/write_reference.py` from the code; on the command line
-`twotower train --help loss` shows the part about a group. A key is typed `group.key=value`. Where a
-choice's YAML sets a key, its default here is what the YAML says. Keys that all choices of a group have are
-listed once, with their base class. Values out of range are refused before any data is read.
-"""
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
@@ -77,9 +69,9 @@ def help_text(config_name: str, about: str, choices: Choices) -> str:
     lines += ["", "Groups (group=choice):"] if defaults else []
     for group, default in defaults.items():
         names = ", ".join(sorted(choices(group)))
-        lines += _wrapped(f"  {group:<14} {names}  [{_default(default) or 'none'}]", 17)
+        lines += _wrapped(f"  {group:<14} {names}  [{default_in_words(default) or 'none'}]", 17)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    lines += _key_lines(_keys_of_command(config_name))
+    lines += _key_lines(keys_of_command(config_name))
     refused = ", 5 the gate refused" if config_name == "nightly" else ""
     lines += [
         "",
@@ -119,27 +111,6 @@ def choices_text(config_name: str, choices: Choices) -> str:
             text = _choice("", path, None).text.partition(". ")[0].removesuffix(".")
             lines.append(f" {'*' if name == default else ' '} {name:<{width}}  {text}{text and '.'}".rstrip())
     return "\n".join(lines[1:])
-
-
-def reference_page(choices: Choices) -> str:
-    """Return the page: all groups with their choices, and the plain keys of all commands."""
-    defaults = groups_of("train")
-    defaults |= {
-        key: value for each in COMMANDS for key, value in groups_of(each).items() if key not in defaults
-    }
-    lines = [INTRODUCTION, "## Groups", "", " · ".join(f"[{group}](#{group})" for group in defaults), ""]
-    for group, default in defaults.items():
-        lines += [f"## {group}", "", f"Default: `{_default(default) or 'none'}`.", ""]
-        for section in sections(group, choices):
-            lines += [f"### {section.title}", "", _escaped(section.text)]
-            if section.config and issubclass(section.config, Component.Config):
-                lines += [f"`{section.config.__module__}.{section.config.owner.__qualname__}`"]
-            lines += ["", *_table(section.keys)]
-    lines += ["## Commands", ""]
-    for command in COMMANDS:
-        mode = f"train {command}=RUN" if command in ("warm_start", "rebuild_bundle") else command
-        lines += [f"### twotower {mode}", "", *_table(_keys_of_command(command))]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def sections(group: str, choices: Choices) -> Iterator[Section]:
@@ -229,9 +200,10 @@ def _documented(kind: type[Config]) -> tuple[dict[str, str], dict[str, Any]]:
     return kind.documentation(), kind.model_json_schema()
 
 
-def _keys_of_command(command: str) -> list[Key]:
+def keys_of_command(command: str) -> list[Key]:
+    """Return the plain keys of a command."""
     comments = "".join((CONF / f"{name}.yaml").read_text("utf-8") for name in ("trust", "run_keys", command))
-    given = {key: _default(value) for key, value in keys_of(command).items()}
+    given = {key: default_in_words(value) for key, value in keys_of(command).items()}
     return _keys(COMMANDS[command], given, comments)
 
 
@@ -273,7 +245,8 @@ def _shown(value: Any) -> str:
     return {None: "null", "": '""'}.get(value, str(value))
 
 
-def _default(value: Any) -> Any:
+def default_in_words(value: Any) -> Any:
+    """Return a default as `--help` shows it: a word for what YAML cannot say."""
     return MARKERS.get(str(value), value)
 
 
@@ -312,17 +285,3 @@ def _key_lines(keys: Sequence[Key]) -> Iterator[str]:
 
 def _wrapped(text: str, indent: int) -> list[str]:
     return textwrap.wrap(text, MAX_WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
-
-
-def _table(keys: Iterable[Key]) -> list[str]:
-    rows = [
-        f"| `{key.name}` | `{key.default}` | {_escaped(key.takes)} | {_escaped(key.meaning)} |"
-        for key in keys
-    ]
-    return ["| key | default | takes | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
-
-
-def _escaped(text: str) -> str:
-    """Return a text for a Markdown table; code in backticks is unchanged."""
-    escapes = {"<": "&lt;", "*": "\\*"}
-    return re.sub("(`[^`]*`)|[<*]", lambda found: found[1] or escapes[found[0]], text.replace("|", "\\|"))
