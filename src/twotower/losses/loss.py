@@ -56,10 +56,7 @@ class Loss(Component, nn.Module, ABC):
             return ScoringConfig()
 
         def problems(
-            self,
-            towers: TwoTowerConfig | None = None,
-            negatives: NegativeSampler.Config | None = None,
-            batch_size: int | None = None,
+            self, towers: TwoTowerConfig | None = None, negatives: NegativeSampler.Config | None = None
         ) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not meet the needs."""
             if towers is None or negatives is None:

@@ -51,13 +51,10 @@ class Matryoshka(Loss):
             )
 
         def problems(
-            self,
-            towers: TwoTowerConfig | None = None,
-            negatives: NegativeSampler.Config | None = None,
-            batch_size: int | None = None,
+            self, towers: TwoTowerConfig | None = None, negatives: NegativeSampler.Config | None = None
         ) -> Iterator[tuple[str, str]]:
             """Refuse too many halvings, and those of another loss of this class."""
-            yield from super().problems(towers, negatives, batch_size)
+            yield from super().problems(towers, negatives)
             if isinstance(self.inner, Matryoshka.Config):
                 yield "inner", "is another Matryoshka; name another loss, and set loss.num_halvings"
             if towers is not None and (dim := towers.embedding_dim) >> self.num_halvings < 1:

@@ -46,10 +46,6 @@ class Mined(CompositeSampler):
             """Return `every_epochs`."""
             return self.every_epochs
 
-        def num_query_negatives(self) -> int:
-            """Return `num_mined`."""
-            return self.num_mined
-
         def num_ranked(self) -> int:
             """Return `last`."""
             return self.last

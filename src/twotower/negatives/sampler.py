@@ -83,10 +83,6 @@ class NegativeSampler(Component, nn.Module, ABC):
             """Return the number of draws that a batch of `num_positives` shares; None: all trained items."""
             return None
 
-        def num_query_negatives(self) -> int:
-            """Return the maximum number of negatives of each positive alone."""
-            return self.max_impressions()
-
         def max_impressions(self) -> int:
             """Return H, the maximum number of impressions per positive; 0: impressions are not read."""
             return 0

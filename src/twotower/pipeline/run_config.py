@@ -128,9 +128,7 @@ class RunConfig(RunKeys, TrainingConfig):
                 case NegativeSampler.Config():
                     problems = choice.problems(data, num_items, None if loss is None else loss.impressions)
                 case Loss.Config():
-                    problems = choice.problems(
-                        towers, negatives, None if objective is None else objective.batch_size
-                    )
+                    problems = choice.problems(towers, negatives)
                 case Objective.Config():
                     problems = choice.problems(data, history, negatives)
                 case OptimizerChoice.Config():

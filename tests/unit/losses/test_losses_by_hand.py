@@ -4,7 +4,6 @@ One user (1, 0); positive (.6, .8), score .6; candidates (1, 0), score 1, drawn 
 drawn once. q = .25, .5, .125. With temperature .5 the logits are 1.2, 2 and 0.
 """
 
-import math
 from math import log
 
 import pytest
@@ -23,7 +22,6 @@ from twotower.losses.hinge import Hinge
 from twotower.losses.loss import Loss
 from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.sampler import Negatives
 from twotower.scoring.scorer import Scorer, Temperature
 
@@ -52,10 +50,6 @@ def loss_of(loss: Loss, masked: tuple[int, ...] = (), **drawn: int) -> float:
     return mean
 
 
-def weight_at(threshold: float) -> float:
-    return 1 / (1 + math.exp(-(0.6 - threshold) / 0.25))
-
-
 CASES = {
     # s+ = 1.2 - log .25; s1 = 2 - log .5, twice; s2 = 0 - log .125
     "softmax": (
@@ -78,11 +72,6 @@ CASES = {
     "gbce": (Gbce.Config(temperature=0.5), (SOFTPLUS_MINUS_POSITIVE + 3 * MEAN_NO) / 4),
     # 1 + tanh(.4) = 1.379949, squared, twice; 1 + tanh(-.6) = .462950, squared, once
     "psl": (Psl.Config(temperature=0.5), log(1 + 2 * 1.379949**2 + 0.462950**2)),
-    # scores 1, .6 (the positive's), 0
-    "sl_at_1": (SlAtK.Config(k=1, temperature=0.5, weight_temperature=0.25), weight_at(1.0) * CROSS_ENTROPY),
-    "sl_at_2": (SlAtK.Config(k=2, temperature=0.5, weight_temperature=0.25), weight_at(0.6) * CROSS_ENTROPY),
-    "sl_at_3": (SlAtK.Config(k=3, temperature=0.5, weight_temperature=0.25), weight_at(0.0) * CROSS_ENTROPY),
-    "sl_at_4": (SlAtK.Config(k=4, temperature=0.5), CROSS_ENTROPY),
     "bsl": (
         Bsl.Config(temperature=0.5, negative_weight=1.1, log_q_correction=False),
         -1.2 + 1.1 * log(2 * E_TWO + 1),

@@ -23,11 +23,7 @@ from twotower.losses.loss import Loss
 from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.losses.sl_at_k import SlAtK
-from twotower.negatives.catalogue import Catalogue
-from twotower.negatives.impressions import Impressions
 from twotower.negatives.sampler import Negatives
-from twotower.negatives.uniform import Uniform
 from twotower.scoring.scorer import Scorer
 
 D, DRAWS, ITEMS = 4, 60, 100
@@ -64,13 +60,6 @@ def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *more: Tensor) -> Ten
 def psl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
     activation = (torch.tanh(scores - positive[:, None]) + 1) ** (1 / 0.2)
     return (1 + (counts * activation).sum(1)).log()
-
-
-def sl_at_2(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    joined = torch.cat([positive[:, None], scores.masked_fill(counts == 0, -torch.inf)], 1)
-    threshold = joined.detach().sort(1, descending=True).values[:, 1].clamp(min=-1e3)
-    weight = ((positive - threshold) / 0.5).sigmoid()
-    return weight * -((positive / 0.2).exp() / total(positive, scores, counts, 0.2)).log()
 
 
 def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) -> Tensor:
@@ -113,7 +102,6 @@ CASES: dict[str, tuple[Loss, Formula]] = {
     "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
     "gbce": (Gbce(Gbce.Config(temperature=0.4), ITEMS), gbce),
     "psl": (Psl(Psl.Config(temperature=0.2)), psl),
-    "sl_at_k": (SlAtK(SlAtK.Config(k=2, temperature=0.2, weight_temperature=0.5)), sl_at_2),
     "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
     "corrected_log_q": (CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4)), corrected),
 }
@@ -221,17 +209,3 @@ def test_matryoshka_within_matryoshka_is_refused() -> None:
     assert not [*inner.problems()]
     (found,) = Matryoshka.Config(inner=inner).problems()
     assert found[0] == "inner"
-
-
-def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
-    config = SlAtK.Config(k=20)
-    (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)
-    assert found[0] == "k"
-    assert "Uniform gives a positive only 16 negatives" in found[1]
-    assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
-    assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]
-    (found,) = config.problems(negatives=Impressions.Config(num_impressions=4), batch_size=4)
-    assert "Impressions gives a positive only 4 negatives" in found[1]
-    assert not [*config.problems(negatives=Impressions.Config(num_impressions=20), batch_size=4)]
-    both = Impressions.Config(num_impressions=4, shared=Uniform.Config(num_negatives=16))
-    assert not [*config.problems(negatives=both, batch_size=4)]
