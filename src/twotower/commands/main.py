@@ -7,6 +7,7 @@ import signal
 import sys
 from types import ModuleType
 
+from twotower.commands.command_names import COMMAND_NAMES
 from twotower.config.exits import (
     USER_INPUT,
     exit_on_signals,
@@ -17,12 +18,6 @@ from twotower.config.exits import (
 from twotower.config.working_folder import import_from_working_folder
 from twotower.parallel.launched import launched_rank
 
-COMMAND_NAMES = (
-    *("demo", "init", "train", "reindex", "evaluate", "compare", "clean"),
-    *("export", "serve", "recommend", "embed", "build_index", "index_lab", "export_live", "nightly"),
-    "completion",
-)
-"""Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")
 DESCRIBING = frozenset({"--help", "-h", "--info", "-i"})
 """Flags that only print: like completion, they import nothing from the working folder."""

@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 import twotower
 from twotower.commands import conf, entry_points, run_sweep
+from twotower.commands.command_names import COMMAND_NAMES
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.entry_points.completion import completions
 from twotower.commands.help import allowed_values, choices_text, group_text
-from twotower.commands.main import COMMAND_NAMES, main, overview
+from twotower.commands.main import main, overview
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.spec import DropoutRate, NonNegativeInt, Width

@@ -4,6 +4,6 @@ The docstring of a file is its help. `task` receives the checked settings of its
 returns the exit status. A command without a YAML has `answer`, which receives words.
 
 It imports other packages in functions only: a list of all commands must be cheap.
-To add one: a file with `task`, its name in `main.COMMAND_NAMES`, a script in `scripts/`; with settings,
+To add one: a file with `task`, its name in `command_names`, a script in `scripts/`; with settings,
 `command_keys.COMMANDS`.
 """

@@ -49,9 +49,9 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     import yaml
     from argcomplete.completers import FilesCompleter
 
+    from twotower.commands.command_names import COMMAND_NAMES
     from twotower.commands.conf import CONF, OVERLAYS, choices, groups_of, keys_of
     from twotower.commands.config_source import config_keys
-    from twotower.commands.main import COMMAND_NAMES
     from twotower.commands.named_runs import NEEDS
     from twotower.config.spec import TARGET
     from twotower.runs.run_files import LATEST
