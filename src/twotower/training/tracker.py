@@ -25,7 +25,7 @@ class Tracker(Component):
     continues without the tracker. A subclass that overrides `open` uses another logger.
 
     Attributes:
-        status: final status of the run: that of `result.json`, or "interrupted"; "failed" unless it is set.
+        status: final status of the run, as in `result.json`, or "interrupted"; "failed" unless it is set.
     """
 
     class Config(Component.Config):
@@ -50,6 +50,7 @@ class Tracker(Component):
         super().__init__(config)
         self.folder = folder
         self.status = "failed"
+        self._name = config.logger or type(self).__name__
         self._logger: Logger | None = None
         self._has_failed = False
 
@@ -81,11 +82,10 @@ class Tracker(Component):
                 self._logger.save()
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            name = self.config.logger or type(self).__name__
-            raise InputError(f"tracker: {name} cannot open a run: {reason:.300}") from error
+            raise InputError(f"tracker: {self._name} cannot open a run: {reason:.300}") from error
 
     def loggers(self, prefix: str) -> list[Logger]:
-        """Return the loggers of a phase for Lightning; `prefix` is that of each name."""
+        """Return the loggers of a phase for Lightning; each name begins with `prefix`."""
         return [] if self._logger is None else [PhaseLogger(self, prefix)]
 
     def log(self, figures: Mapping[str, float], step: int | None = 0) -> None:
@@ -105,8 +105,7 @@ class Tracker(Component):
             action(self._logger)
         except Exception as error:
             self._has_failed = True
-            name = self.config.logger or type(self).__name__
-            LOG.warning("tracker %s failed and receives no more metrics: %s", name, error)
+            LOG.warning("tracker %s failed and receives no more metrics: %s", self._name, error)
 
     def __enter__(self) -> Self:
         """Return the tracker, not started; see `start`."""
@@ -123,9 +122,10 @@ class Tracker(Component):
         """Log the final status and end the run."""
         logger.log_hyperparams({"status": self.status})
         logger.save()
-        logger.finalize("success" if self.status in SUCCESSES else "failed")
-        if isinstance(logger, WandbLogger):  # its next run in this process would continue this one
-            logger.experiment.finish()
+        is_success = self.status in SUCCESSES
+        logger.finalize("success" if is_success else "failed")
+        if isinstance(logger, WandbLogger):  # which has no status; its next run would continue an open one
+            logger.experiment.finish(exit_code=0 if is_success else 1)
 
 
 class PhaseLogger(Logger):

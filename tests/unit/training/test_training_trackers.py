@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -181,7 +182,7 @@ def test_wandb_writes_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    for name in ("first", "second"):  # jobs of a sweep in one process
+    for name, status, code in (("first", "ok", 0), ("second", "failed", 1)):  # jobs of a sweep in one process
         folder = tmp_path / "mine" / name
         folder.mkdir(parents=True)
         tracker = chosen("wandb", folder)
@@ -189,10 +190,13 @@ def test_wandb_writes_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             tracker.start({"loss": "Bce"})
             run = wandb.run
             assert run is not None
+            finish = mock.Mock(wraps=run.finish)
+            monkeypatch.setattr(run, "finish", finish)
             assert (run.name, run.project, run.offline) == (name, "mine", True)
             tracker.log({"test/recall_at_5": 0.25})
             assert dict(run.config) == {"loss": "Bce"}
             assert run.summary["test/recall_at_5"] == 0.25
-            tracker.status = "ok"
+            tracker.status = status
         assert wandb.run is None
+        finish.assert_called_once_with(exit_code=code)
         assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
