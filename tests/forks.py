@@ -23,9 +23,6 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "bench"))
-
 from service import free_port, wait_until_ready
 
 from twotower.commands.conf import CONF
@@ -192,7 +189,7 @@ def workers_are_forks() -> Iterator[None]:
     if not _forks_can_train():
         yield
         return
-    with mock.patch("twotower.launchers.local.CONTEXT", FORKED):
+    with mock.patch("twotower.experiments.launchers.local.CONTEXT", FORKED):
         yield
 
 
@@ -203,6 +200,6 @@ def ranks_are_forks() -> Iterator[None]:
     The process of the tests is not forked, because it is rank 0 and has threads that exchange tensors.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["twotower.pipeline.train_run", "torch._dynamo"])
+    context.set_forkserver_preload(["twotower.jobs.train_run", "torch._dynamo"])
     with mock.patch("twotower.parallel.processes.CONTEXT", context):
         yield

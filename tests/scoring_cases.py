@@ -6,13 +6,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import Negatives
-from twotower.scoring.batch import Batch
-from twotower.scoring.logits import Logits
-from twotower.scoring.scorer import EncodedItems, Scorer, ScoringConfig
-from twotower.towers.item_bias.item_bias import LogPriorOdds
-from twotower.towers.user_batch import UserBatch
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import Negatives
+from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.logits import Logits
+from twotower.model.scoring.scorer import EncodedItems, Scorer, ScoringConfig
+from twotower.model.towers.item_bias.item_bias import LogPriorOdds
+from twotower.model.towers.user_batch import UserBatch
 
 NONE = torch.empty(0, dtype=torch.int64)
 

@@ -17,7 +17,7 @@ from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError
 from twotower.config.reading import read
-from twotower.runs.fingerprint import override_key
+from twotower.experiments.runs.fingerprint import override_key
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"

@@ -1,14 +1,9 @@
 """scripts/bench/scale.py: the simulation of a training, the plan of a large one, and the page of both."""
 
 import math
-import sys
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "bench"))
-
 import scale
 from scale_plan import (
     Constants,

@@ -28,9 +28,9 @@ from twotower.index.check import (
 )
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.index.ivf import IVF
+from twotower.index.kinds.ivf import IVF
 from twotower.index.rehearsal import save_and_load
-from twotower.pipeline.index_lab import Vectors
+from twotower.index_lab.compare_indexes import Vectors
 
 SHARE_AT_START, NUM_STEPS, INSERTED, DELETED, REPLACED, DEGREES = 0.85, 6, 0.01, 0.01, 0.04, 5.0
 K, NUM_TIMED, REPEATS = 100, 300, 3

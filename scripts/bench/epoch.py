@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from twotower.data.interactions import Interactions
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.fit import TrainContext, fit
 from twotower.training.objectives.next_item import NextItem

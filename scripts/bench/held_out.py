@@ -24,7 +24,7 @@ from twotower.files.atomic import publish_folder, temporary_folder
 
 MANIFEST = "manifest.json"
 SEED = 20
-KINDS = "twotower.features"
+KINDS = "twotower.model.features"
 SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
 
 

@@ -96,9 +96,9 @@ def stored_bytes(index: Any) -> float:
 
 def configs(nlist: int) -> list[Any]:
     """Return the kinds in cells that the grid measures with a number of cells."""
-    from twotower.index.ivf_flat import IVFFlat
-    from twotower.index.ivf_pq_fastscan import IVFPQFastScan
-    from twotower.index.ivf_sq import IVFSQ
+    from twotower.index.kinds.ivf_flat import IVFFlat
+    from twotower.index.kinds.ivf_pq_fastscan import IVFPQFastScan
+    from twotower.index.kinds.ivf_sq import IVFSQ
 
     return [
         IVFSQ.Config(nlist=nlist),

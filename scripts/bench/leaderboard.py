@@ -37,12 +37,12 @@ from twotower.commands.compose import compose
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
+from twotower.experiments.runs.benchmark import Benchmark
+from twotower.experiments.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
+from twotower.experiments.runs.result import open_result, read_result
+from twotower.experiments.runs.run_files import CONFIG, RESULT
+from twotower.experiments.runs.tower_origin import find_trainer
 from twotower.files.plain_values import fingerprint_values, load_yaml
-from twotower.runs.benchmark import Benchmark
-from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
-from twotower.runs.result import open_result, read_result
-from twotower.runs.run_files import CONFIG, RESULT
-from twotower.runs.tower_origin import find_trainer
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "leaderboard.jsonl"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from twotower.evaluation.metrics.metric import Floats
 from twotower.evaluation.power import ALPHA, detectable_differences
-from twotower.metrics.metric import Floats
-from twotower.reports.compare.paired import sign_flips
-from twotower.runs.result import open_result
-from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
+from twotower.experiments.compare.paired import sign_flips
+from twotower.experiments.runs.result import open_result
+from twotower.experiments.runs.run_files import PER_USER, PER_USER_BASELINES
 
 METRICS = ("recall_at_20", "ndcg_at_20")
 SIMULATIONS, BLOCK = 4_000, 500

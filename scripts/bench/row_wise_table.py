@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from record import OUTPUTS
 
-from twotower.features.encoders import LookupEncoder
-from twotower.features.row_wise_table import RowWiseTable
 from twotower.files.atomic import write_text_atomically
+from twotower.model.features.encoders import LookupEncoder
+from twotower.model.features.row_wise_table import RowWiseTable
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import rank, world_size
 from twotower.training.optimizers.rowwise_adagrad import SparseRowwiseAdagrad

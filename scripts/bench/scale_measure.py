@@ -31,12 +31,12 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_users
 from twotower.evaluation.top_k import exact_top_k
-from twotower.index.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.jobs.open_run import load_dataset
+from twotower.jobs.run_config import RunConfig
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import gather_rows, sum_over_ranks
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.stages import load_dataset
-from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import TrainContext, fit

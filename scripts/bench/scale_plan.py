@@ -13,7 +13,7 @@ from typing import Literal
 
 from training_simulation import Cluster, Disturbances, Phase, Step, long_training, mean_step
 
-from twotower.scoring.fused_softmax import BLOCK_BYTES
+from twotower.model.scoring.fused_softmax import BLOCK_BYTES
 
 FLOAT, ROW_INDEX = 4, 8
 CHECKPOINT_SHARE, CHECKPOINT_STEPS = 0.05, 200  # as `Checkpointing` and `trainer.checkpoint_every_steps`

@@ -24,8 +24,8 @@ from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 
 from twotower.data.blocks import ArrayWriter, blocks
 from twotower.data.interactions import Interactions
-from twotower.scoring.batch import Batch
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 

@@ -35,7 +35,7 @@ began = time.process_time()
 from twotower.commands import run_command
 from twotower.commands.command_keys import settings_class
 settings_class("train")
-from twotower.pipeline import quality, stages, train_run as train
+from twotower.jobs import quality, open_run, train_run as train
 from twotower.training import train_towers
 imported = time.process_time()
 inside, depth = 0.0, 0

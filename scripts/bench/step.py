@@ -33,7 +33,7 @@ from step_model import (
 from textbook import Textbook
 
 from twotower.data.interactions import Interactions
-from twotower.scoring.batch import Batch
+from twotower.model.scoring.batch import Batch
 from twotower.training.module import RetrievalModule
 
 CASES = {

@@ -11,13 +11,13 @@ import torch
 
 from twotower.config.component import Config
 from twotower.data.interactions import Interactions
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import NegativeSampler
-from twotower.scoring.batch import Batch
-from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.next_item import NextItem
@@ -25,20 +25,20 @@ from twotower.training.optimizers.optimizer import OptimizerChoice
 
 NUM_USERS, NUM_ITEMS, LENGTH, DIM, WIDTH, TEMPERATURE = 6040, 3416, 20, 64, 128, 0.07
 TOWER = {
-    "_target_": "twotower.towers.mlp.Mlp",
+    "_target_": "twotower.model.towers.mlp.Mlp",
     "widths": [WIDTH],
     "normalize": "l2",
 }
 TOWERS = {
     "embedding_dim": DIM,
     "history": {
-        "_target_": "twotower.towers.history.weighted_pooling.WeightedPooling",
+        "_target_": "twotower.model.towers.history.weighted_pooling.WeightedPooling",
         "length": LENGTH,
         "last_item": False,
     },
     "user_tower": TOWER | {"residual": "history"},
     "item_tower": TOWER | {"residual": "item_id"},
-    "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    "item_bias": {"_target_": "twotower.model.towers.item_bias.no_bias.NoBias"},
 }
 
 
@@ -68,10 +68,12 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     model = TwoTower(TwoTowerConfig.from_settings(TOWERS), users, items, trained)
     corrected = negatives.startswith("in_batch")
     choices: dict[str, Config] = {
-        "negatives": NegativeSampler.Config.from_spec({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "negatives": NegativeSampler.Config.from_spec(
+            {"_target_": f"twotower.model.negatives.{negatives}"}, ""
+        ),
         "loss": Loss.Config.from_spec(
             {
-                "_target_": "twotower.losses.sampled_softmax.SampledSoftmax",
+                "_target_": "twotower.model.losses.sampled_softmax.SampledSoftmax",
                 "temperature": TEMPERATURE,
                 "log_q_correction": corrected,
             },

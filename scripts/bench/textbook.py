@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 
 
 class Textbook(nn.Module):

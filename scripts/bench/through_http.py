@@ -21,8 +21,8 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
-from twotower.runs.result import read_result
-from twotower.runs.run import Run
+from twotower.experiments.runs.result import read_result
+from twotower.experiments.runs.run import Run
 
 from service import serving  # isort: skip
 

@@ -144,14 +144,14 @@ class Attack:
         self.expected = seen(root / "alone")
 
     def train(self, folder: Path) -> int:
-        from twotower.pipeline.run_config import RunConfig
-        from twotower.pipeline.train_run import train
+        from twotower.jobs.run_config import RunConfig
+        from twotower.jobs.train_run import train
 
         return train(RunConfig.composed(self.settings), folder)
 
     def go_on(self, folder: Path) -> int:
         """Resume a run, or begin it again where it was killed before it had a configuration."""
-        from twotower.pipeline.train_run import resume
+        from twotower.jobs.train_run import resume
 
         if (folder / "config.yaml").is_file():
             return resume(folder)
@@ -225,7 +225,7 @@ def one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    import twotower.pipeline.train_run  # noqa: F401
+    import twotower.jobs.train_run  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -21,8 +21,8 @@ from twotower.config.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from twotower.pipeline.run_config import RunConfig
-    from twotower.runs.result import Result
+    from twotower.experiments.runs.result import Result
+    from twotower.jobs.run_config import RunConfig
     from twotower.serving.retriever import Retriever
 
 # Read by the OpenMP runtimes of torch and Faiss when they load: on a busy machine waiting threads that spin
@@ -50,9 +50,9 @@ __all__ = [
     "train",
 ]
 _TYPES = {
-    "Result": "twotower.runs.result",
+    "Result": "twotower.experiments.runs.result",
     "Retriever": "twotower.serving.retriever",
-    "RunConfig": "twotower.pipeline.run_config",
+    "RunConfig": "twotower.jobs.run_config",
 }
 """Type of the public API -> its module."""
 
@@ -88,8 +88,8 @@ def train(config: "RunConfig") -> "Result":
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped the training; the message says how to resume it.
     """
     from twotower.config.exits import Stopped
-    from twotower.pipeline.train_run import train_in_new_folder
-    from twotower.runs.result import open_result
+    from twotower.experiments.runs.result import open_result
+    from twotower.jobs.train_run import train_in_new_folder
 
     try:
         folder, _ = train_in_new_folder(config)
@@ -107,8 +107,8 @@ def open_run(path: str | Path) -> "Result":
     Raises:
         InputError: the folder contains no run, or the run has not ended.
     """
-    from twotower.runs.result import open_result
-    from twotower.runs.run_files import resolve_latest
+    from twotower.experiments.runs.result import open_result
+    from twotower.experiments.runs.run_files import resolve_latest
 
     return open_result(Path(resolve_latest(str(path), Path("outputs"), "result")))
 
@@ -127,7 +127,7 @@ def open_bundle(path: str | Path, trusted_packages: Collection[str] = ()) -> "Re
         InputError: the folder contains no bundle, or a file of it is damaged.
     """
     from twotower.bundle.layout import BUNDLE
-    from twotower.runs.run_files import is_run, resolve_latest
+    from twotower.experiments.runs.run_files import is_run, resolve_latest
     from twotower.serving.retriever import Retriever
 
     folder = Path(resolve_latest(str(path), Path("outputs"), "bundle"))
@@ -166,7 +166,7 @@ def compare(
     Raises:
         InputError: a path contains no run, or no run has this metric or name.
     """
-    from twotower.reports.compare.comparison import compare as compare_runs
+    from twotower.experiments.compare.comparison import compare as compare_runs
 
     comparison = compare_runs(
         [paths] if isinstance(paths, str | Path) else paths,

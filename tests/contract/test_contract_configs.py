@@ -17,7 +17,7 @@ from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.overrides import validate_overrides
 from twotower.config.reading import read
 from twotower.config.spec import TARGET, locate
-from twotower.pipeline.run_config import RunConfig, checked_run
+from twotower.jobs.run_config import RunConfig, checked_run
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 COMMANDS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
@@ -43,7 +43,6 @@ BESIDE = {
     "benchmark/beauty_temporal": ["data.interactions_path={log}"],
     **{f"benchmark/gowalla_{order}ordered": ["experiment=gowalla", *LISTS] for order in ("", "un")},
     "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
-    "walkthrough/founding_model": ["data=founding_model"],
     **{f"negatives/impressions{name}": CLICKS for name in ("", "_and_uniform", "_and_in_batch")},
 }
 """File -> what it does not go without."""
@@ -132,7 +131,7 @@ SELECTIONS = selections()
 def test_every_choice_composes_and_is_checked(paths: list[Path], files: list[str]) -> None:
     overrides = [override for path in paths for override in overrides_for(path, files)]
     settings = checked("train", overrides)
-    assert set(settings) | {"benchmark", "sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY
+    assert set(settings) | {"benchmark", "sweep"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     checked_run({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
     chosen = {path.parent.name: path.stem for path in paths}
     assert "benchmark" not in chosen or settings["benchmark"]["name"] == chosen["benchmark"]
@@ -174,7 +173,6 @@ def test_every_command_composes_and_checks(command: str, tmp_path: Path) -> None
     assert set(settings) == set.union(*map(set, shape(command))) - {
         "benchmark",
         "sweep",
-        "walkthrough",
     }
 
 

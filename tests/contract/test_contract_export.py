@@ -22,16 +22,16 @@ from twotower.bundle.layout import ITEM_TOWER
 from twotower.bundle.onnx_export import compare_towers, write_towers
 from twotower.config.spec import TARGET
 from twotower.data.interactions import Interactions
-from twotower.features.feature_table import FeatureTable
-from twotower.features.time_feature import TimeFeature
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.time_feature import TimeFeature
+from twotower.model.towers.history.history_encoder import HistoryEncoder
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 
 GROUPS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 LENGTHS = (4, 1, 2)
 NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
-PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
-OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
+PLAIN = {TARGET: "twotower.model.towers.mlp.Mlp", "widths": [7]}
+OWN_ID = {TARGET: "twotower.model.features.id.Id", "column": "item_id", "dim": 8}
 
 Spec = dict[str, Any]
 
@@ -52,7 +52,7 @@ def distinct(specs: dict[str, Spec]) -> dict[str, Spec]:
 
 
 FEATURES = {f"f{place}": spec for place, spec in enumerate(distinct(features_of_conf.CASES).values())}
-SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.RequestTime"}}
+SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.model.features.request_time.RequestTime"}}
 
 
 def one_block(history: Spec) -> Spec:

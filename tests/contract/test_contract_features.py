@@ -14,15 +14,15 @@ import torch
 from tiny_models import HAS_TOKENIZERS, models
 from variants import specs_of
 
-import twotower.features
+import twotower.model.features
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
-from twotower.features.encoded_text import EncodedText
-from twotower.features.feature import REQUEST_TIME, Feature, feature_from_json
-from twotower.features.feature_table import FeatureTable
-from twotower.features.time_feature import TimeFeature
+from twotower.model.features.encoded_text import EncodedText
+from twotower.model.features.feature import REQUEST_TIME, Feature, feature_from_json
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.time_feature import TimeFeature
 
-PACKAGE = "twotower.features."
+PACKAGE = "twotower.model.features."
 SAMPLES: dict[str, list[Any]] = {  # times for features of the request time, else the first that is accepted
     "times": [1_300_000_000, 1_300_100_000, 1_323_000_000, 1_300_300_000, 1_300_000_000, 1_310_000_000],
     "images": ["red.png", "blue.png", "red.png", "blue.png", "blue.png", "red.png"],
@@ -112,7 +112,7 @@ def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_every_kind_of_ours_is_tested() -> None:
     modules = [
         importlib.import_module(PACKAGE + module.name)
-        for module in pkgutil.iter_modules(twotower.features.__path__)
+        for module in pkgutil.iter_modules(twotower.model.features.__path__)
     ]
     kinds = {
         kind

@@ -8,9 +8,9 @@ from torch import Tensor
 from variants import specs_of
 
 from twotower.config.spec import locate_class
-from twotower.towers.history.causal_encoder import CausalEncoder
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.history.causal_encoder import CausalEncoder
+from twotower.model.towers.history.history_encoder import HistoryEncoder
+from twotower.model.towers.user_batch import UserBatch
 
 B, L, H, REQUEST = 6, 5, 4, 9000
 

@@ -12,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.index.check import check, search_grid, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.index.ivf import IVF
+from twotower.index.kinds.ivf import IVF
 from twotower.index.rehearsal import rehearse
 
 PATHS = files_of("index")

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from variants import specs_of
 
 from twotower.data.interactions import Interactions
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import NegativeSampler
-from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.towers.item_bias.no_bias import NoBias
-from twotower.towers.user_batch import UserBatch
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.item_bias.no_bias import NoBias
+from twotower.model.towers.user_batch import UserBatch
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.objective import Objective

@@ -13,10 +13,10 @@ from scoring_cases import logits_of
 from torch import Tensor
 from variants import specs_of
 
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import Negatives, NegativeSampler
-from twotower.scoring.scorer import Scorer
-from twotower.towers.two_tower import TwoTowerConfig
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import Negatives, NegativeSampler
+from twotower.model.scoring.scorer import Scorer
+from twotower.model.towers.two_tower import TwoTowerConfig
 
 OF_TOWERS = {"unit_vectors", "no_item_bias", "one_interest", "one_member"}
 N, P, D = 12, 6, 8

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from scipy import sparse
 from variants import specs_of
 
-import twotower.metrics
+import twotower.evaluation.metrics
 from twotower.commands.compose import checked
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import unit
-from twotower.metrics.label_metric import LabelMetric, Scored
-from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.metrics.metric_data import MetricData
-from twotower.runs.higher_is_better import higher_is_better
+from twotower.evaluation.metrics.label_metric import LabelMetric, Scored
+from twotower.evaluation.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.evaluation.metrics.metric_data import MetricData
+from twotower.experiments.runs.higher_is_better import higher_is_better
 
 VECTORS = unit(sparse.csr_array(np.eye(4)[np.arange(12) % 4] + np.eye(4)[np.arange(12) % 3]))
 DATA = MetricData(pd.DataFrame(), pd.DataFrame(), {"content": lambda: VECTORS})
@@ -34,8 +34,10 @@ GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
 
 def found_metrics() -> list[Metric]:
     metrics = []
-    for module in pkgutil.iter_modules(twotower.metrics.__path__):
-        for _, kind in inspect.getmembers(importlib.import_module(f"twotower.metrics.{module.name}")):
+    for module in pkgutil.iter_modules(twotower.evaluation.metrics.__path__):
+        for _, kind in inspect.getmembers(
+            importlib.import_module(f"twotower.evaluation.metrics.{module.name}")
+        ):
             if inspect.isclass(kind) and issubclass(kind, Metric) and not inspect.isabstract(kind):
                 metrics.append(kind)
     return [fitted(kind.Config()) for kind in dict.fromkeys(metrics) if kind is not Metric]

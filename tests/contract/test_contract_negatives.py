@@ -10,12 +10,12 @@ from scipy.stats import chisquare
 from torch import Tensor
 from variants import specs_of
 
-from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.negatives.sampler import NegativeSampler
-from twotower.scoring.batch import Batch
-from twotower.scoring.scorer import Scorer
-from twotower.towers.item_bias.no_bias import NoBias
-from twotower.towers.user_batch import UserBatch
+from twotower.model.losses.sampled_softmax import SampledSoftmax
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.scorer import Scorer
+from twotower.model.towers.item_bias.no_bias import NoBias
+from twotower.model.towers.user_batch import UserBatch
 
 N, P = 25, 40
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))

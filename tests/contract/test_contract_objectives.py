@@ -7,7 +7,7 @@ import pytest
 from variants import specs_of
 
 from twotower.data.interactions import Interactions
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400

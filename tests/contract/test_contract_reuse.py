@@ -10,9 +10,9 @@ import pytest
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import shape
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import train
-from twotower.runs.fingerprint import AFTER_TRAINING, IRRELEVANT_TRAINER_KEYS
+from twotower.experiments.runs.fingerprint import AFTER_TRAINING, IRRELEVANT_TRAINER_KEYS
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import train
 
 TYPED = [
     "data=synthetic",
@@ -53,7 +53,7 @@ OTHER_VALUES = {
 FIGURES = ("index", "metrics", "baselines", "test")
 NO_FIGURES = [key for key in OTHER_VALUES if key not in FIGURES]
 """Keys that change no figure; one job changes them all."""
-NOT_TRIED = {"reuse", "output_root", "walkthrough", "benchmark"}
+NOT_TRIED = {"reuse", "output_root", "benchmark"}
 """Without reuse, or under another root, there is nothing to reuse; the others need data of their own."""
 
 

@@ -11,7 +11,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, SIZE, choices, groups, read_yaml
 from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.config.errors import InputError
-from twotower.runs.fingerprint import flatten
+from twotower.experiments.runs.fingerprint import flatten
 
 HISTORIES = sorted(path.stem for path in (CONF / "history").glob("*.yaml"))
 CHANGING = sorted(path.stem for path in (CONF / SIZE).glob("*.yaml") if read_yaml(path))

@@ -8,8 +8,8 @@ from torch import Tensor
 from variants import specs_of
 
 from twotower.config.spec import TARGET
-from twotower.towers.mlp import Mlp
-from twotower.towers.tower import Tower
+from twotower.model.towers.mlp import Mlp
+from twotower.model.towers.tower import Tower
 
 SIDES = {side: specs_of(side) for side in ("user_tower", "item_tower")}
 DIMS, D, B = {"one": 3, "two": 6, "three": 1, "history": 6, "item_id": 6}, 6, 5

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from twotower.runs.result import FORMAT_VERSION
+from twotower.experiments.runs.result import FORMAT_VERSION
 
 NUM_USERS = 1445
 COLUMNS = ("recall_at_20", "ndcg_at_20")
@@ -58,8 +58,8 @@ def settings_of(**changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": NUM_USERS},
         "split": {"_target_": "twotower.data.splits.temporal.Temporal", "test": 28, "valid": 28},
-        "user_tower": {"_target_": "twotower.towers.mlp.Mlp", "widths": [128], "dropout": 0.5},
-        "loss": {"_target_": "twotower.losses.x.SampledSoftmax", "temperature": 1.0},
+        "user_tower": {"_target_": "twotower.model.towers.mlp.Mlp", "widths": [128], "dropout": 0.5},
+        "loss": {"_target_": "twotower.model.losses.x.SampledSoftmax", "temperature": 1.0},
         "optimizer": {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": 0.01},
         "index": {"_target_": "twotower.index.x.FlatIP"},
         "output_root": "outputs",

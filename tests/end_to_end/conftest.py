@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from forks import workers_are_forks
 
-from twotower.reports import plots
+from twotower.experiments.tensorboard import plots
 
 WAIT = 120_000
 """Milliseconds for anything to appear, and for what is expected of it to come true."""
@@ -26,7 +26,7 @@ def one_picture() -> Iterator[None]:
     """Trainings draw a picture for TensorBoard, in a tenth of their time: all are given the same one."""
     points = [{"recall": 0.9, "latency_ms": 0.1, "search_args": {}}]
     figure = plots.recall_versus_latency(points, 0.99, {})
-    module = "twotower.reports.tensorboard_run"
+    module = "twotower.experiments.tensorboard.tensorboard_run"
     with (
         mock.patch(f"{module}.recall_versus_latency", autospec=True, return_value=figure),
         mock.patch(f"{module}.to_png", return_value=plots.to_png(figure)),

@@ -16,9 +16,9 @@ import pytest
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.pipeline import stages
-from twotower.pipeline import train_run as assemble
-from twotower.pipeline.run_config import RunConfig
+from twotower.jobs import open_run
+from twotower.jobs import train_run as assemble
+from twotower.jobs.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
@@ -26,7 +26,7 @@ DAY = 86_400
 OWN_DATA = shlex.split("""
 data=table_files features=table_files
 data.interactions_path=log.csv data.users_path=users.csv data.items_path=items.csv
-features.item.price={_target_:twotower.features.numeric.Numeric,column:price,missing:refuse}
+features.item.price={_target_:twotower.model.features.numeric.Numeric,column:price,missing:refuse}
 split.test=20 split.valid=20 objective=next_item objective.batch_size=128
 embedding_dim=16 user_tower.widths=[16] item_tower.widths=[16]
 trainer=smoke trainer.monitor=valid/recall_at_10 trainer.log_every_steps=1 trainer.progress_bar=false
@@ -212,7 +212,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
     ),
     "holes in five columns": (
         leave_holes_in_five_columns,
-        "+features.user.country={_target_:twotower.features.categorical.Categorical,column:country,dim:2,missing:refuse}",
+        "+features.user.country={_target_:twotower.model.features.categorical.Categorical,column:country,dim:2,missing:refuse}",
         (
             "error: 5 mistakes in the data\n",
             "\n  log.csv: column 'timestamp', line 9: ",
@@ -264,7 +264,7 @@ def burn(*_: object, **__: object) -> None:
 
 
 def test_a_defect_of_ours_exits_1(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "build_dataset", burn)
+    monkeypatch.setattr(open_run, "build_dataset", burn)
     left = command("train.py", *OWN_DATA, "debug=true")
     assert left.status == 1
     assert left.err.startswith("Traceback")
@@ -284,7 +284,7 @@ def test_commands_that_need_a_run(here: Path, command: Command, monkeypatch: pyt
     for name in ("nowhere", "items.csv", "."):
         assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "or latest")
     assert sorted(here.rglob("*")) == before
-    monkeypatch.setattr(stages, "build_dataset", burn)
+    monkeypatch.setattr(open_run, "build_dataset", burn)
     assert command("train.py", *OWN_DATA).status == 1
     (failed,) = runs(here)
     assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
@@ -368,7 +368,7 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
 
 def test_resume_of_a_run_that_failed(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as then:
-        then.setattr(stages, "build_dataset", burn)
+        then.setattr(open_run, "build_dataset", burn)
         assert command("train.py", *OWN_DATA).status == 1
     (folder,) = runs(here)
     left = command("train.py", f"resume={folder}")

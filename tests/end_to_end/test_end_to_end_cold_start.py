@@ -1,7 +1,6 @@
 """Items kept from training: what a run with `split=item_cold` measures, keeps and shows of them."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
-from twotower.pipeline.reevaluate import reevaluate, reindex
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import train
+from twotower.jobs.evaluate import reevaluate, reindex
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import train
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts" / "bench"))
 import through_http  # noqa: E402
 
 SMALL = [

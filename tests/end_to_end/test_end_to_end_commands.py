@@ -60,9 +60,9 @@ NOT_RUN = {
 
 MY_FEATURES = """\
 user:
-  city: {_target_: twotower.features.categorical.Categorical, column: city, dim: 4}
+  city: {_target_: twotower.model.features.categorical.Categorical, column: city, dim: 4}
 item:
-  item_id: {_target_: twotower.features.id.Id, column: item_id}
+  item_id: {_target_: twotower.model.features.id.Id, column: item_id}
 """
 LOGS = {"labels.md": ["clicked"], "context-and-events.md": ["device", "hour", "action"]}
 """Page -> the columns that the reader's own log has beside user, item and time."""

@@ -252,5 +252,5 @@ def test_it_takes_no_torch(outputs: Path) -> None:
     )
     assert "FlatIP " in done.stdout
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "twotower.reports.compare.command" in names
+    assert "twotower.experiments.compare.command" in names
     assert not names & {"torch", "pytorch_lightning", "faiss", "matplotlib", "tensorboard", "plotly"}

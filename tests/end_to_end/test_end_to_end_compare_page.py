@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from compare_runs import Users, write_run
 
-from twotower.reports.compare.comparison import compare
-from twotower.reports.compare.page import as_html
+from twotower.experiments.compare.comparison import compare
+from twotower.experiments.compare.page import as_html
 
 NUM_TRIALS = 14
 SIZES = ((390, "light"), (1900, "dark"))

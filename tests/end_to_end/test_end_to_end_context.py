@@ -19,16 +19,16 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_holdout, rank_all
 from twotower.evaluation.evaluator import Evaluator
-from twotower.metrics.recall import Recall
-from twotower.pipeline.run_config import RunConfig
+from twotower.evaluation.metrics.recall import Recall
+from twotower.jobs.run_config import RunConfig
+from twotower.model.towers.user_batch import UserBatch
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
-from twotower.towers.user_batch import UserBatch
 
-CATEGORY = "_target_: twotower.features.categorical.Categorical"
+CATEGORY = "_target_: twotower.model.features.categorical.Categorical"
 U, N, K = 40, 30, 30
 
 
@@ -70,8 +70,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "features=item_id",
         f"features.user.country={{{CATEGORY}, column: country, dim: 4}}",
         f"features.context.device={{{CATEGORY}, column: device, dim: 4}}",
-        "features.context.hour={_target_: twotower.features.numeric.Numeric, column: hour}",
-        "features.context.when={_target_: twotower.features.request_time.RequestTime, week: 1}",
+        "features.context.hour={_target_: twotower.model.features.numeric.Numeric, column: hour}",
+        "features.context.when={_target_: twotower.model.features.request_time.RequestTime, week: 1}",
         "history.events=true",
         "split=leave_one_out",
         "metrics.ks=[5]",

@@ -20,7 +20,7 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked, checked_with_config, compose
 from twotower.commands.conf import CONF, OVERLAYS, groups
 from twotower.config.run_keys import RunKeys
-from twotower.runs.run import Run
+from twotower.experiments.runs.run import Run
 
 SCRIPTS = CONF.parent / "scripts"
 TINY = shlex.split("""
@@ -112,7 +112,7 @@ def test_cfg_job_prints_the_whole_configuration(
     config = yaml.safe_load(command(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() == KEYS[script] | GROUPS[script]
     assert config["debug"] is True
-    for group in GROUPS[script] - {"benchmark", "features", "baselines", "sweep", "walkthrough"}:
+    for group in GROUPS[script] - {"benchmark", "features", "baselines", "sweep"}:
         assert config[group]["_target_"].startswith("twotower.")
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 

@@ -1,15 +1,10 @@
 """The made-up logs of `scripts/bench/first_look.py`, and what it says a recipe learns from."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pandas.testing import assert_frame_equal
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-
 from first_look import LOGS, kind_of, report
+from pandas.testing import assert_frame_equal
 
 
 @pytest.mark.parametrize("kind", LOGS)

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from in_process import run_script
 from quick import POPULARITY_ONLY
 
-from twotower.config.errors import InputError
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
-from twotower.serving.walkthrough import Walkthrough
 
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 SMALL = [
     "experiment=founding_model",
     "data.num_users=150",
@@ -44,7 +42,7 @@ def founding(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str]) -> None:
-    folder, result, out = founding
+    folder, _result, out = founding
     log = (folder / "train.log").read_text()
     for line in ("split audit", "density", "rehearsal: ", " in 32-true", "throughput", "checks      ok"):
         assert line in log
@@ -54,37 +52,20 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     ]
     assert headings == ["data", "training", "test split", "index", "next"]
     assert len(re.findall(r"fit \d/3  loss 0\.\d{4}  auc 0\.\d{4}", out)) == 3
-    assert "an index of 120 items" in out
-    assert re.search(r"the top 5 of user 10 \(segment \d+\) with stored features", out)
-    assert re.search(
-        r"the top 5 of user 10 \(segment \d+\) with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
-    )
-    assert "new item 121 (category 5), added with the embedding of the unknown id: 121 items" in out
-    assert re.search(r"median rank of the new item for users of segment 5: \d+ of 121", out)
-    steps = {step["step"]: step for step in result["walkthrough"]}
-    assert list(steps) == ["curves", "index", "user", "new_item", "ranks"]
-    assert len(steps["user"]["best"]) == 5
-    assert steps["ranks"]["median_rank"] < steps["ranks"]["others"]
-    assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
 
 
-def test_a_walkthrough_of_an_unknown_user_ends_there(founding: tuple[Path, dict[str, Any], str]) -> None:
-    walkthrough = Walkthrough.Config(user_id=10**6).build()
-    users = pd.DataFrame({"user_id": [10]})
-    steps = walkthrough.steps(Retriever.open(founding[0] / "bundle"), {}, users)
-    assert [next(steps).name, next(steps).name] == ["curves", "index"]
-    with pytest.raises(InputError, match="user 1000000 is not among the 150 users"):
-        next(steps)
-
-
-def test_a_walkthrough_for_nobody_names_the_values_that_exist(
-    founding: tuple[Path, dict[str, Any], str],
+def test_the_requests_of_the_tutorial(
+    founding: tuple[Path, dict[str, Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    walkthrough = Walkthrough.Config(new_item={"category": "5"}, users_where={"segment": "fife"}).build()
-    users = pd.DataFrame({"user_id": [10, 11], "segment": ["5", "7"]})
-    steps = walkthrough.steps(Retriever.open(founding[0] / "bundle"), {}, users)
-    with pytest.raises(InputError, match="users_where: no user has segment fife; values of segment are 5, 7"):
-        list(steps)
+    (block,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+    capsys.readouterr()
+    exec(compile(block.replace("outputs/founding_model/latest", str(founding[0])), "tutorial.md", "exec"), {})
+    out = capsys.readouterr().out
+    stored, other = (part.splitlines()[1:6] for part in out.split("user 10 with ")[1:])
+    assert len({*stored}) == len({*other}) == 5
+    assert stored != other
+    (ranks,) = re.findall(r"new item of 121: (\d+\S*) for users of segment 5, (\d+\S*) for others", out)
+    assert float(ranks[0]) < float(ranks[1])
 
 
 def test_planted_labels_are_learned(founding: tuple[Path, dict[str, Any], str]) -> None:

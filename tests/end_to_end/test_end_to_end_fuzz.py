@@ -1,7 +1,6 @@
 """Whatever a client sends, the fault is never the service's: no answer of 500 or more."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,8 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
+from hypothesis import HealthCheck, given, settings
 
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig

@@ -11,7 +11,7 @@ from quick import QUICK
 
 from twotower.serving.retriever import Retriever
 
-KINDS = "_target_:twotower.features"
+KINDS = "_target_:twotower.model.features"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
 DAY = 86_400
 FEATURES = [

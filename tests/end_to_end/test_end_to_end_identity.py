@@ -12,11 +12,11 @@ from quick import QUICK
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.reevaluate import reindex
-from twotower.pipeline.rerun import rerun
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import resume, train
-from twotower.runs.result import Result, read_result
+from twotower.experiments.runs.result import Result, read_result
+from twotower.jobs.evaluate import reindex
+from twotower.jobs.rerun import rerun
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import resume, train
 from twotower.training.train_towers import train_towers
 
 SOURCE = """
@@ -106,7 +106,7 @@ def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     settings = checked("train", typed)
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     settings["features"]["item"]["v"] = {
-        "_target_": "twotower.features.vector.Vector",
+        "_target_": "twotower.model.features.vector.Vector",
         "column": "row",
         "path": "v.npy",
     }
@@ -139,7 +139,7 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
     assert result("second").data.feature_files != result("first").data.feature_files
 
     with pytest.raises(InputError, match=r"file of features\.item\.v has changed since these"):
-        reindex(Path("first"), {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}})
+        reindex(Path("first"), {"index": {"_target_": "twotower.index.kinds.flat_ip.FlatIP"}})
     capsys.readouterr()
     assert rerun(Path("first")) == 1
     assert "changed since the run: data.feature_files.item.v (" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_a_feature_file_that_changes_during_a_run_fails_the_run(
         return train_towers(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("twotower.pipeline.train_run.train_towers", overwritten)
+        patched.setattr("twotower.jobs.train_run.train_towers", overwritten)
         with pytest.raises(InputError, match=r"file of features\.item\.v changed during the run"):
             train(RunConfig.composed(with_vectors), Path("run"))
     train(RunConfig.composed(with_vectors), Path("after"))

@@ -11,12 +11,12 @@ from in_process import run_script
 from safetensors.numpy import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Chosen, Index
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.lab import exact_results, measure
-from twotower.reports.index_lab_report import pareto_rows
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index_lab.measure import exact_results, measure
+from twotower.index_lab.report import pareto_rows
 
 DIM = 16
 CASES = "cases=[flat_ip,'ivf_pq num_subquantizers=4 num_bits=4','IVF8,SQ8,Refine(SQfp16)']"

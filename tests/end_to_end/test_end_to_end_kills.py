@@ -4,14 +4,12 @@ The process killed here is the service without HTTP, forked from one that has im
 eight kills take seconds; `scripts/bench/kills.py` kills the service itself.
 """
 
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "scripts" / "bench"), str(ROOT / "tests" / "unit" / "bundle")]
 
 import tiny_bundle  # noqa: E402
 from kills import rounds  # noqa: E402

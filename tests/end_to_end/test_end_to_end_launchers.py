@@ -12,11 +12,9 @@ from pathlib import Path
 import forks
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 
-TASKS = str(Path(__file__).parents[1] / "unit" / "launchers")
+TASKS = str(Path(__file__).parents[1] / "unit" / "experiments" / "launchers")
 NO_RAY = importlib.util.find_spec("ray") is None
 
 ON_TWO_NODES = """
@@ -25,8 +23,8 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 from twotower.config.errors import InputError
-from twotower.launchers.launcher import JobError
-from twotower.launchers.ray import Ray
+from twotower.experiments.launchers.launcher import JobError
+from twotower.experiments.launchers.ray import Ray
 
 folder = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -2,14 +2,15 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import leaderboard
 import numpy as np
 import pandas as pd
 import pytest
 from in_process import run_script
+from leaderboard import command_of, read
 
 from twotower.commands import conf
 from twotower.commands.compose import compose
@@ -19,11 +20,6 @@ from twotower.config.exits import USER_INPUT
 from twotower.data.download import DATA_VARIABLE
 from twotower.evaluation.user_values import metric_name
 from twotower.files.atomic import file_sha256
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-
-import leaderboard
-from leaderboard import command_of, read
 
 TINY = (
     "trainer=smoke",

@@ -19,12 +19,12 @@ from quick import POPULARITY_ONLY
 
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
-from twotower.runs.run_files import GATE, resolve_latest
+from twotower.experiments.runs.run_files import GATE, resolve_latest
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import replay
 from twotower.serving.retriever import Retriever
 
-CATEGORICAL = "_target_: twotower.features.categorical.Categorical"
+CATEGORICAL = "_target_: twotower.model.features.categorical.Categorical"
 SETTINGS = [
     "data=table_files",
     "features=table_files",

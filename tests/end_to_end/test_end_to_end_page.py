@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,16 +12,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import tiny_bundle
 import uvicorn
 
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
-
-import tiny_bundle
 
 KEY = "a-key-that-may-write"
 sync_api = pytest.importorskip(

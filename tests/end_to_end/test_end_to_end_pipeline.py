@@ -18,14 +18,14 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
-from twotower.pipeline import train_run
-from twotower.pipeline.reevaluate import reevaluate, reindex
-from twotower.pipeline.rerun import rerun
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import resume, train
-from twotower.reports.console.rich import Rich
-from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
-from twotower.runs.result import Result, read_result
+from twotower.experiments.console.rich import Rich
+from twotower.experiments.runs.baseline_comparison import suggestion, worse_than_baseline
+from twotower.experiments.runs.result import Result, read_result
+from twotower.jobs import train_run
+from twotower.jobs.evaluate import reevaluate, reindex
+from twotower.jobs.rerun import rerun
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import resume, train
 from twotower.serving.retriever import Retriever
 
 SMALL = [

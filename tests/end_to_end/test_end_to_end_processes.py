@@ -19,8 +19,8 @@ from tiny_runs import TINY
 
 from service import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
 from twotower.commands.conf import CONF
-from twotower.features.row_wise_table import is_torchrec_installed
-from twotower.pipeline import stages
+from twotower.jobs import open_run
+from twotower.model.features.row_wise_table import is_torchrec_installed
 
 SCRIPT = CONF.parent / "scripts" / "train.py"
 EXACT = ("history.dropout=0", "features.item.item_id.dropout=0", "trainer.refit=false")
@@ -120,13 +120,13 @@ def test_slurm_starts_a_task_for_each_process(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_rank_with_other_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = stages.load_dataset
+    load = open_run.load_dataset
 
     def load_other(config: Any, rebuild: bool) -> Any:
         data = config.data.model_copy(update={"num_interactions": 1500})
         return load(config.model_copy(update={"data": data}), rebuild)
 
-    monkeypatch.setattr(stages, "load_dataset", load_other)  # in the process of rank 0
+    monkeypatch.setattr(open_run, "load_dataset", load_other)  # in the process of rank 0
     done = run_command("train", *TINY, "trainer.devices=2", f"output_root={tmp_path}")
     assert done.returncode == 1
     assert (

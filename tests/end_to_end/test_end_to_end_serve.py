@@ -16,14 +16,11 @@ from typing import Any
 import forks
 import httpx
 import pytest
-from filelock import FileLock
-from in_process import run_script
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import swap
 import tiny_bundle
+from filelock import FileLock
 from forks import free_port
+from in_process import run_script
 
 from twotower.serving.retriever import Retriever
 

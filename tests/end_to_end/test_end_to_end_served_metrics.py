@@ -11,8 +11,8 @@ from in_process import run_script
 from quick import QUICK
 
 from twotower.data.build_dataset import build_dataset
-from twotower.pipeline.run_config import RunConfig
-from twotower.runs.run import Run
+from twotower.experiments.runs.run import Run
+from twotower.jobs.run_config import RunConfig
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 

@@ -20,9 +20,9 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import train
-from twotower.reports.compare.figure_names import format_figure
+from twotower.experiments.compare.figure_names import format_figure
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import train
 
 TINY = [
     "data=synthetic",

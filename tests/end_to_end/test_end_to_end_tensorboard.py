@@ -17,8 +17,8 @@ from tensorboard.util import tensor_util
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import train
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import train
 
 TINY = [
     "data=synthetic",
@@ -143,7 +143,7 @@ def test_projector_has_labelled_item_embeddings(done: Path) -> None:
 
 
 def test_the_session_of_each_run_has_its_status(root: Path) -> None:
-    """What the HPARAMS tab shows of sessions: tests/unit/reports/test_reports_board.py."""
+    """What the HPARAMS tab shows of sessions: tests/unit/experiments/reports/test_reports_board.py."""
     for name, status in (("done", b"ok"), ("failed", b"failed")):
         (session,) = (root / "default" / name).glob("*.session")
         content = session.read_bytes()

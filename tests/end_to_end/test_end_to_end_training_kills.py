@@ -5,7 +5,6 @@ The long form, at every file event and at random moments, is in `scripts/bench/t
 
 import json
 import signal
-import sys
 import time
 from pathlib import Path
 from shlex import quote
@@ -15,7 +14,6 @@ from forks import SCRIPTS, start
 from in_process import run_script
 
 BENCH = SCRIPTS / "bench"
-sys.path.insert(0, str(BENCH))
 
 from training_kills import SMALL, seen  # noqa: E402
 

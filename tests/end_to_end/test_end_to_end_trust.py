@@ -19,8 +19,8 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
-from twotower.pipeline import train_run as assemble
-from twotower.pipeline.run_config import RunConfig
+from twotower.jobs import train_run as assemble
+from twotower.jobs.run_config import RunConfig
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -31,8 +31,8 @@ PACKAGE = "outsider_of_a_test"
 SOURCE = """
 from pathlib import Path
 
-from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.towers.mlp import Mlp
+from twotower.model.losses.sampled_softmax import SampledSoftmax
+from twotower.model.towers.mlp import Mlp
 
 with (Path(__file__).parent / "imported").open("a") as mark:
     mark.write("once\\n")

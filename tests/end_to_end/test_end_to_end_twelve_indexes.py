@@ -17,7 +17,7 @@ from quick import QUICK
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.conf import CONF
-from twotower.reports.compare.comparison import compare
+from twotower.experiments.compare.comparison import compare
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 OVERRIDES = [

@@ -1,14 +1,11 @@
 """Results out through the real commands, and into a vector database as the guide says."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 from in_process import run_script
 

@@ -17,20 +17,20 @@ from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.run_keys import WarmStart
 from twotower.data.build_dataset import build_dataset
-from twotower.pipeline.run_config import RunConfig
-from twotower.runs.run import Run
-from twotower.towers.user_batch import UserBatch
+from twotower.experiments.runs.run import Run
+from twotower.jobs.run_config import RunConfig
+from twotower.model.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.order import Replay
 from twotower.training.parts import build_module
 from twotower.training.warm_start import Parent, is_new_interaction, read_parent
 
 DAY, BEGIN = 86_400, 1_600_000_000
-KIND = "{_target_: twotower.features.categorical.Categorical, column: kind, dim: 4}"
-TITLE = "{_target_: twotower.features.text.HashedText, column: title, dim: 4}"
-TAGS = "{_target_: twotower.features.tags.Tags, column: tags, dim: 4}"
-LAND = "{_target_: twotower.features.categorical.Categorical, column: land, dim: 3}"
-WHO = "{_target_: twotower.features.id.Id, column: user_id, dim: 4}"
+KIND = "{_target_: twotower.model.features.categorical.Categorical, column: kind, dim: 4}"
+TITLE = "{_target_: twotower.model.features.text.HashedText, column: title, dim: 4}"
+TAGS = "{_target_: twotower.model.features.tags.Tags, column: tags, dim: 4}"
+LAND = "{_target_: twotower.model.features.categorical.Categorical, column: land, dim: 3}"
+WHO = "{_target_: twotower.model.features.id.Id, column: user_id, dim: 4}"
 FIRST = [
     "data=table_files",
     "features=table_files",

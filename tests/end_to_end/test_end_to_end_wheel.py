@@ -22,7 +22,7 @@ ROOT = CONF.parent
 SMALL = ["trainer=smoke", *QUICK, "metrics.num_bootstrap=0", "console=quiet", "name=shop"]
 SHY = '''"""A loss of one's own."""
 
-from twotower.losses.bce import Bce
+from twotower.model.losses.bce import Bce
 
 
 class Shy(Bce):

@@ -12,7 +12,7 @@ from quick import QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from twotower.config.exits import Stopped
-from twotower.pipeline import train_run
+from twotower.jobs import train_run
 
 TINY = [
     *("data=synthetic", "data.num_users=200", "data.num_items=60", "data.num_interactions=3000"),

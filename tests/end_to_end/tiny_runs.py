@@ -8,8 +8,8 @@ from quick import QUICK
 
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train_run import train
+from twotower.jobs.run_config import RunConfig
+from twotower.jobs.train_run import train
 
 TINY = [
     "data=synthetic",

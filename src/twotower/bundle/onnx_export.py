@@ -18,8 +18,8 @@ from twotower.bundle.manifest import bundle_in
 from twotower.bundle.read import Bundle, gather_history_vectors, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import replace_folder, temporary_folder
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.two_tower import TwoTower
+from twotower.model.towers.user_batch import UserBatch
 
 # A dot after a keyword: no operator or parameter of a graph can have such a name.
 HISTORY, MASK, TIMES, EVENTS = "in.history", "in.mask", "in.times", "in.events"

@@ -21,12 +21,12 @@ from twotower.config.errors import InputError
 from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.features.feature import Feature, check_name, feature_from_json
-from twotower.features.feature_table import FeatureTable, table_features
 from twotower.files.plain_values import read_json, read_yaml
 from twotower.index.index import Index
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
-from twotower.towers.user_batch import UserBatch
+from twotower.model.features.feature import Feature, check_name, feature_from_json
+from twotower.model.features.feature_table import FeatureTable, table_features
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.towers.user_batch import UserBatch
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

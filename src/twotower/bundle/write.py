@@ -20,7 +20,7 @@ from twotower.evaluation.indexing import Indexed
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
 from twotower.index.faiss_index import faiss_versions
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 
 DISTRIBUTIONS = ("twotower", "torch", "numpy", "pandas", "safetensors")
 

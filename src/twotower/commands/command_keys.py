@@ -179,12 +179,12 @@ def settings_class(config_name: str) -> type[Config]:
     groups, _ = shape(config_name)
     if not groups:
         return COMMANDS[config_name]
-    from twotower.launchers.launcher import Launcher
+    from twotower.experiments.launchers.launcher import Launcher
 
     if groups == {"launcher"}:
         return create_model("Settings", __base__=COMMANDS[config_name], launcher=(Launcher.Config, ...))
-    from twotower.pipeline.run_config import RunConfig
-    from twotower.sweeps.sweep import Sweep
+    from twotower.experiments.sweeps.sweep import Sweep
+    from twotower.jobs.run_config import RunConfig
 
     if config_name == "train":
         return create_model(

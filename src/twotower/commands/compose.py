@@ -49,12 +49,12 @@ from twotower.config.reading import read
 from twotower.config.spec import TARGET
 from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
-from twotower.runs.benchmark import contract_problems, fixed_settings
-from twotower.runs.fingerprint import override_key
-from twotower.runs.folder_name import output_folder_problems
+from twotower.experiments.runs.benchmark import contract_problems, fixed_settings
+from twotower.experiments.runs.fingerprint import override_key
+from twotower.experiments.runs.folder_name import output_folder_problems
 
 if TYPE_CHECKING:
-    from twotower.pipeline.run_config import RunConfig
+    from twotower.jobs.run_config import RunConfig
 
 MEDIUM = "medium"
 """The size that sets nothing."""
@@ -276,7 +276,7 @@ def checked_with_config(
         config, others = read(settings_class(config_name), settings)
         found += [each for each in others if not any(_is_within(each.key, key) for key in wrong)]
         if config_name == "train" and not found:  # others check these settings together with those of the run
-            from twotower.pipeline.run_config import RunConfig
+            from twotower.jobs.run_config import RunConfig
 
             assert isinstance(config, RunConfig)
             found += config.between()
@@ -375,7 +375,7 @@ def load_run_config(overrides: Sequence[str]) -> "RunConfig":
 
 def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
     """Return the settings of `twotower train` without those of a sweep."""
-    from twotower.pipeline.run_config import RunConfig
+    from twotower.jobs.run_config import RunConfig
 
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}

@@ -58,7 +58,7 @@ def main(name: str | None = None) -> None:
     if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
     if name == "train" and DESCRIBING.isdisjoint(words) and launched_rank():  # rank 0 reads the command line
-        from twotower.pipeline.follow import follow_launcher
+        from twotower.jobs.follow import follow_launcher
 
         raise SystemExit(exit_status(follow_launcher, debug=False))
     module = _module(name)

@@ -11,7 +11,7 @@ from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import LATEST, Needs, resolve_latest
+from twotower.experiments.runs.run_files import LATEST, Needs, resolve_latest
 
 NEEDS: dict[str, Needs] = {
     **dict.fromkeys(("run", "bundle", WARM_START, REBUILD_BUNDLE), "bundle"),
@@ -86,10 +86,10 @@ def check_parent(mode: str, overrides: Sequence[str]) -> None:
     folder, *others = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("run=")]
     if others:
         raise InputError(f"{mode}= is typed {len(others) + 1} times; name one run")
-    from twotower.runs.result import read_finished_result
+    from twotower.experiments.runs.result import read_finished_result
 
     read_finished_result(Path(folder), mode)
-    from twotower.pipeline.train_run import refuse_other_towers  # with torch
+    from twotower.jobs.train_run import refuse_other_towers  # with torch
 
     refuse_other_towers(mode, overrides)
 
@@ -98,7 +98,7 @@ def task_from_parent(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int
     """Return the task of a mode; see `run_command`."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        from twotower.pipeline.train_run import rebuild_bundle, warm_start
+        from twotower.jobs.train_run import rebuild_bundle, warm_start
 
         changes = {key: value for key, value in settings.items() if key not in ("run", "debug", TRUST)}
         run = warm_start if mode == WARM_START else rebuild_bundle

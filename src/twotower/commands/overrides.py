@@ -10,9 +10,9 @@ from hydra.errors import HydraException
 from twotower.commands.conf import LOCAL, OVERLAYS, choices, groups, nearest_choice
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.sweeps.axis import Axis
+from twotower.experiments.sweeps.axis import Axis
 
-OPTIONAL = frozenset({"sweep", "benchmark", "experiment", "walkthrough"})
+OPTIONAL = frozenset({"sweep", "benchmark", "experiment"})
 """Groups that may have no choice."""
 GRAMMAR = frozenset("[]{}(),=$'\"\\")
 """Characters with a meaning in Hydra's grammar of overrides."""

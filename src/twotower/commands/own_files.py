@@ -19,7 +19,7 @@ from twotower.commands.conf import (
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.config.spec import TARGET
-from twotower.runs.fingerprint import override_key
+from twotower.experiments.runs.fingerprint import override_key
 
 GLOBAL = frozenset({EXPERIMENT, "benchmark", SIZE, LOCAL.name})
 """Groups whose files set keys of the whole configuration."""

@@ -23,9 +23,9 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, divided, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.experiments.runs.fingerprint import flatten
+from twotower.experiments.runs.run_files import LATEST, require_run
 from twotower.parallel.launched import launched_size
-from twotower.runs.fingerprint import flatten
-from twotower.runs.run_files import LATEST, require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i")
@@ -151,10 +151,10 @@ def _reopen_run(mode: str, folders: list[str], overrides: list[str]) -> int:
     values = flatten(settings)
     changes = {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)}
     if mode == "resume":
-        from twotower.pipeline import train_run
+        from twotower.jobs import train_run
 
         return train_run.resume(folder, settings[TRUST], changes)
-    from twotower.pipeline import rerun
+    from twotower.jobs import rerun
 
     return rerun.rerun(folder, settings[TRUST], changes)
 

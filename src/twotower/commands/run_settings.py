@@ -15,7 +15,7 @@ from twotower.commands.conf import first_line, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import require_run
+from twotower.experiments.runs.run_files import require_run
 
 OF_THE_RUN = "of_the_run"
 """Value in a command's YAML: the default of this group or key is the setting of the run."""
@@ -69,7 +69,7 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
         raise InputError("required, but not set")
     folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
     require_run(folder)
-    from twotower.runs.run import Run  # imports pandas
+    from twotower.experiments.runs.run import Run  # imports pandas
 
     # `trusted_packages` is not composed yet; `check_trust` runs before anything is built from the settings.
     return Run.open(folder, None).settings
@@ -77,7 +77,7 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
 
 def check_trust(settings: Mapping[str, Any]) -> None:
     """Raise InputError if a command's run names classes that are not trusted, before any is imported."""
-    from twotower.runs.run import Run
+    from twotower.experiments.runs.run import Run
 
     Run.open(Path(str(settings["run"])), settings[TRUST])
 

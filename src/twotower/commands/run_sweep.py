@@ -13,23 +13,29 @@ from twotower.commands.compose import checked
 from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.experiments.console.console import make_console
+from twotower.experiments.console.sweep_summary import SweepSummary
+from twotower.experiments.launchers.launcher import Launcher
+from twotower.experiments.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
+from twotower.experiments.runs.folder_name import SHORT, folder_name
+from twotower.experiments.runs.outcome import Outcome
+from twotower.experiments.runs.result import best_key
+from twotower.experiments.runs.run_files import VARIED
+from twotower.experiments.sweeps.axis import Axis
+from twotower.experiments.sweeps.grid import Grid
+from twotower.experiments.sweeps.schedule import (
+    count_verdicts,
+    find_outdated,
+    run_jobs,
+    summarize_seeds,
+    write_sweep,
+)
+from twotower.experiments.sweeps.sweep import Sweep, SweepContext
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
-from twotower.launchers.launcher import Launcher
-from twotower.reports.console.console import make_console
-from twotower.reports.console.sweep_summary import SweepSummary
-from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
-from twotower.runs.folder_name import SHORT, folder_name
-from twotower.runs.outcome import Outcome
-from twotower.runs.result import best_key
-from twotower.runs.run_files import VARIED
-from twotower.sweeps.axis import Axis
-from twotower.sweeps.grid import Grid
-from twotower.sweeps.schedule import count_verdicts, find_outdated, run_jobs, summarize_seeds, write_sweep
-from twotower.sweeps.sweep import Sweep, SweepContext
 
 LOG = logging.getLogger("twotower")
-TASK = "twotower.pipeline.train_run.run_job"
+TASK = "twotower.jobs.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"
 
 

@@ -11,7 +11,7 @@ from twotower.commands.conf import SIZE, choices, read_yaml
 from twotower.commands.config_source import config_keys
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
-from twotower.runs.fingerprint import flatten
+from twotower.experiments.runs.fingerprint import flatten
 
 FACTOR = re.compile(r"x(\d+\.?\d*)")
 """A value of a size that multiplies the value of the choice: `x0.5`."""

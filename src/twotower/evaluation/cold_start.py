@@ -20,13 +20,13 @@ from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_u
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top, tuned_index
 from twotower.evaluation.item_content import content_scores, item_content
+from twotower.evaluation.metrics.metric import Ranking
+from twotower.evaluation.metrics.recall import Recall
 from twotower.evaluation.ranking import item_popularity, num_targets, part_values, rank
 from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
-from twotower.metrics.metric import Ranking
-from twotower.metrics.recall import Recall
-from twotower.towers.two_tower import ROWS_AT_ONCE, TwoTower, score
+from twotower.model.towers.two_tower import ROWS_AT_ONCE, TwoTower, score
 
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""

@@ -16,12 +16,12 @@ from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.metrics.label_metric import Scored
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
-from twotower.metrics.label_metric import Scored
+from twotower.model.towers.two_tower import ROWS_AT_ONCE, TwoTower, pair_scores
+from twotower.model.towers.user_batch import UserBatch
 from twotower.parallel.ranks import gather_rows, share
-from twotower.towers.two_tower import ROWS_AT_ONCE, TwoTower, pair_scores
-from twotower.towers.user_batch import UserBatch
 
 RANKED_AT_ONCE = 4096
 PLACES_AT_ONCE = 2**14  # of histories that are encoded: where they are long, there are fewer users

@@ -15,6 +15,9 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
+from twotower.evaluation.metrics.label_metric import LabelMetric, Scored
+from twotower.evaluation.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.evaluation.metrics.metric_data import MetricData
 from twotower.evaluation.ranking import by_slice, rank, seen_pairs
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
@@ -30,9 +33,6 @@ from twotower.evaluation.user_values import (
     metric_name,
     user_values,
 )
-from twotower.metrics.label_metric import LabelMetric, Scored
-from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.metrics.metric_data import MetricData
 
 MIN_BOOTSTRAP = 100  # resamples: with fewer, the 2.5 % quantile is the minimum
 

@@ -27,9 +27,9 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import metric_name
-from twotower.features.id import Id
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower
 from twotower.parallel.ranks import gather_rows, share
-from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 MIN_USERS, MAX_USERS, MAX_SCORES = 1024, 4096, 2**30

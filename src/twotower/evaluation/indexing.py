@@ -28,7 +28,7 @@ from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spac
 from twotower.index.ground_truth import RECALL_K, SCAN_SHARE, GroundTruth, contains, similar_sizes
 from twotower.index.index import Index
 from twotower.index.label_lists import LabelLists
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress

@@ -13,12 +13,12 @@ from scipy.sparse.linalg import norm, svds
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
+from twotower.evaluation.metrics.metric_data import MetricData
 from twotower.evaluation.ranking import interaction_matrix
-from twotower.features.dense import Dense
-from twotower.features.feature import Feature
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.metrics.metric_data import MetricData
+from twotower.model.features.dense import Dense
+from twotower.model.features.feature import Feature
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
 
 Floats = NDArray[np.float64]
 EMBEDDING_DIM = 64

@@ -14,12 +14,12 @@ from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.metrics.ndcg import Ndcg
+from twotower.evaluation.metrics.recall import Recall
 from twotower.evaluation.ranking import item_popularity, part_values, rank
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import mean_values, metric_k
-from twotower.metrics.ndcg import Ndcg
-from twotower.metrics.recall import Recall
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 
 BOOSTS = (-2.0, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0)
 """Boosts of the curve."""

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
+from twotower.evaluation.metrics.metric import Floats
 from twotower.evaluation.user_values import resampled_means
-from twotower.metrics.metric import Floats
 
 ALPHA, POWER = 0.05, 0.8
 MOST_DRAWS = 10**7

@@ -12,11 +12,11 @@ from scipy import sparse
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.evaluation.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.evaluation.metrics.metric_data import Masks, item_slices, user_slices
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import UserValues, mean_values, metric_key, user_values
 from twotower.index.ground_truth import contains
-from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.metrics.metric_data import Masks, item_slices, user_slices
 
 
 def rank(top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> Ranking:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.towers.two_tower import score
+from twotower.model.towers.two_tower import score
 
 ExcludedPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """(position of the user, item row) of each excluded item, distinct and in ascending order."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics.label_metric import LabelMetric, Scored
-from twotower.metrics.metric import Metric, Ranking, UserMetric
+from twotower.evaluation.metrics.label_metric import LabelMetric, Scored
+from twotower.evaluation.metrics.metric import Metric, Ranking, UserMetric
 
 UserValues = dict[str, NDArray[np.float64]]
 

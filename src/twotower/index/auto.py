@@ -9,9 +9,9 @@ from pydantic import Field
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
 from twotower.index.candidates import Budgets, kinds_to_try, measure_candidates
-from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Chosen, Index, RecallTarget
-from twotower.index.ivf_sq import IVFSQ
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_sq import IVFSQ
 from twotower.index.label_lists import LabelLists
 
 

@@ -31,17 +31,17 @@ from twotower.index.check import (
     refined,
     single_thread,
 )
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import RECALL_K, GroundTruth, k_of_sample
-from twotower.index.hnsw import HNSW
-from twotower.index.hnsw_sq import HNSWSQ
 from twotower.index.index import Chosen, Index
-from twotower.index.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ
-from twotower.index.ivf_pq_fastscan import IVFPQFastScan
-from twotower.index.ivf_rabitq import IVFRaBitQ
-from twotower.index.ivf_sq import IVFSQ
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.hnsw import HNSW
+from twotower.index.kinds.hnsw_sq import HNSWSQ
+from twotower.index.kinds.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_pq_fastscan import IVFPQFastScan
+from twotower.index.kinds.ivf_rabitq import IVFRaBitQ
+from twotower.index.kinds.ivf_sq import IVFSQ
 from twotower.index.label_lists import LabelLists
 from twotower.index.rehearsal import save_and_load
 

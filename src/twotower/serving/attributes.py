@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.bundle.embed import choices
 from twotower.config.errors import InputError
 from twotower.data.times import parsed_dates
-from twotower.features.feature_table import FeatureTable
-from twotower.features.raw_values import as_numbers, is_value
-from twotower.features.tags import Tags
-from twotower.features.vector import Vector
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.raw_values import as_numbers, is_value
+from twotower.model.features.tags import Tags
+from twotower.model.features.vector import Vector
 from twotower.serving.live_items import as_label
-from twotower.serving.requests import choices
 
 TAG_SEPARATOR = "|"
 """Text that contains it is split into tags, unless a feature reads the column."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from twotower.serving.live_items import ItemId, Recommendation, Rows, UserId
+from twotower.bundle.embed import Rows
+from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import Request, known_rows
 
 if TYPE_CHECKING:

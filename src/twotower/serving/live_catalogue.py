@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotower.bundle.embed import Floats, Rows, check_embeddings, checked_features, embed_items
 from twotower.bundle.read import Bundle
+from twotower.bundle.vectors import user_vectors
 from twotower.data.tables import ITEM_ID
 from twotower.index.check import evenly_spaced, has_fixed_search, tune
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import RECALL_K, GroundTruth
 from twotower.index.index import Index
-from twotower.index.ivf import IVF
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
-from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label, rows_of
-from twotower.serving.requests import checked_features, checked_id, known_rows
+from twotower.serving.live_items import ItemId, LiveItems, as_label, rows_of
+from twotower.serving.requests import checked_id, known_rows
 from twotower.serving.top_items import SCAN_ROWS
-from twotower.serving.towers import check_embeddings, embed_items
-from twotower.serving.vectors import user_vectors
 
 MIN_CHANGES = 100
 """Fewer added and removed items never need a rebuild."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.bundle.embed import Floats, Rows, is_missing
 from twotower.data.source_column import fits_64_bits, is_whole
 from twotower.data.vocabulary import Vocabulary
 
@@ -27,8 +28,6 @@ class Recommendation:
     label: str | None
 
 
-Rows = NDArray[np.int64]
-Floats = NDArray[np.float32]
 SPARE_ROWS = 1024
 ROWS_PER_BLOCK = 2048
 """Embeddings that are copied at a time to be scored; they fit a processor cache."""
@@ -233,5 +232,4 @@ def as_id(value: Any, is_text: bool) -> ItemId | None:
 
 def as_label(value: Any) -> str | None:
     """Return a raw value as a name for people, None where it is missing."""
-    missing = value is None or value is pd.NA or value is pd.NaT
-    return None if missing or (isinstance(value, float) and np.isnan(value)) else str(value)
+    return None if is_missing(value) else str(value)

@@ -1,23 +1,16 @@
 """Requests, the event types of a bundle, and checks of values."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, TypedDict
 
-import pandas as pd
-
+from twotower.bundle.embed import Rows, choices
 from twotower.bundle.manifest import Manifest
 from twotower.config.errors import InputError
 from twotower.data.actions import Role
-from twotower.data.source_column import MAX_LENGTH, fits_64_bits, is_text_id, is_whole
+from twotower.data.source_column import MAX_LENGTH, is_text_id, is_whole
 from twotower.data.times import EARLIEST, LATEST
-from twotower.features.feature_table import FeatureTable
-from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-FEATURES, CONTEXT = "features", "context"  # parts of a request
+from twotower.serving.live_items import ItemId, LiveItems, UserId, as_id
 
 
 class UnknownUser(InputError):  # noqa: N818
@@ -160,52 +153,6 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     if key is None or (is_text and not is_text_id(key)):
         raise InputError(f"{name}: {what} are {kind_of(is_text)}, got {value!r:.80}")
     return key
-
-
-def checked_features(
-    table: FeatureTable,
-    records: Sequence[Mapping[str, Any]],
-    key: str,
-    others: Iterable[str] = (),
-    part: str = FEATURES,
-) -> list[dict[str, Any]]:
-    """Return raw feature values by column of users, items or contexts, without missing ones.
-
-    Raises InputError for a column that no feature reads and that is not in `others`, for the id column
-    `key`, and for a value that a feature cannot read. `part` is the part of the request, for messages.
-    """
-    known = (table.columns | set(others)) - {key}
-    given = [_named_values(record, known, part) for record in records]
-    for feature in table.table_features.values():
-        if values := [each[feature.column] for each in given if feature.column in each]:
-            feature.check(pd.Series(values, dtype=object), part)
-    return given
-
-
-def _named_values(features: Mapping[str, Any], known: Set[str], part: str) -> dict[str, Any]:
-    """Return the values that are not missing. Raises InputError for a column that is not known."""
-    if not isinstance(features, Mapping):
-        raise InputError(f"{part}: expected column: value pairs, got {features!r:.80}")
-    for column in features:
-        if column not in known:
-            raise InputError(
-                f"{part}: {column!r:.80} is not a feature of this model; {choices(column, known)}"
-            )
-    given = {column: value for column, value in features.items() if as_label(value) is not None}
-    for column, value in given.items():
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
-            raise InputError(
-                f"{part}: column {column!r}: expected whole numbers of 64 bits, got a longer one"
-            )
-    return given
-
-
-def choices(name: Any, known: Iterable[str]) -> str:
-    """Return the allowed names, and the ones nearest to an unknown name, for a message."""
-    near = ", ".join(difflib.get_close_matches(str(name), known, n=3))
-    hint = f"did you mean {near}? " if near else ""
-    return f"{hint}there is {', '.join(sorted(known)) or 'none'}"
 
 
 @dataclass(frozen=True)

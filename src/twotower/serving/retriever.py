@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from twotower.bundle.embed import CONTEXT, NOT_FINITE, NOTHING, Rows, are_valid, checked_features, embed_users
 from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
@@ -18,16 +19,13 @@ from twotower.data.tables import USER_ID
 from twotower.index.ground_truth import contains
 from twotower.serving.browser import Browser
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
-from twotower.serving.live_items import ItemId, Recommendation, Rows, UserId
+from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import (
-    CONTEXT,
-    NOTHING,
     EventTypes,
     Moment,
     Request,
     Rules,
     UnknownUser,
-    checked_features,
     checked_k,
     checked_time,
     checked_times,
@@ -35,7 +33,6 @@ from twotower.serving.requests import (
     listed,
 )
 from twotower.serving.top_items import Choice, TopItems, most_similar, top_items
-from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
 from twotower.serving.user_histories import INTERACTION, NO_HISTORY, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import UserProfiles
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower.bundle.embed import Floats, Rows
 from twotower.index.ground_truth import SCAN_SHARE, contains, similar_sizes
 from twotower.index.index import Index
-from twotower.serving.live_items import Floats, LiveItems, Rows, best_scores
+from twotower.serving.live_items import LiveItems, best_scores
 
 SCAN_ROWS = 20_000
 """Up to this many allowed items are scored directly."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.bundle.embed import Floats, HistoryInputs, Rows
 from twotower.bundle.read import Bundle, gather_history_vectors
-from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
+from twotower.serving.live_items import LiveItems, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
-from twotower.serving.towers import HistoryInputs
 
 INTERACTION = np.dtype(
     [("time", np.int64), ("row", np.int64), ("code", np.int64), ("is_positive", np.bool_)], align=True

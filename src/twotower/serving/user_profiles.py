@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twotower.bundle.embed import NOTHING, check_embeddings, checked_features, embed_users
 from twotower.bundle.read import Bundle
 from twotower.data.tables import USER_ID
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId, as_id
-from twotower.serving.requests import NOTHING, UnknownUser, checked_features
-from twotower.serving.towers import check_embeddings, embed_users
+from twotower.serving.requests import UnknownUser
 from twotower.serving.user_histories import NO_HISTORY, KnownUser, UserHistories
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions, history_mask, values_before
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.history_encoder import HistoryEncoder
+from twotower.model.towers.user_batch import UserBatch
 from twotower.parallel.ranks import Share
-from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.user_batch import UserBatch
 from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:

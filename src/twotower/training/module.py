@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twotower.data.interactions import Interactions
-from twotower.features.row_wise_table import RowWiseTable
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import Negatives, NegativeSampler
+from twotower.model.features.row_wise_table import RowWiseTable
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import Negatives, NegativeSampler
+from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.logits import product_dtype
+from twotower.model.scoring.scorer import Scorer
+from twotower.model.towers.two_tower import TwoTower
 from twotower.parallel.ranks import gather_rows, rank, share, sum_over_ranks, world_size
-from twotower.scoring.batch import Batch
-from twotower.scoring.logits import product_dtype
-from twotower.scoring.scorer import Scorer
-from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation

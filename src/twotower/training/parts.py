@@ -14,11 +14,11 @@ from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
-from twotower.features.encoders import LookupEncoder
-from twotower.features.feature import Activity
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower
+from twotower.model.features.encoders import LookupEncoder
+from twotower.model.features.feature import Activity
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.module import RetrievalModule, sparse_parameters

@@ -14,8 +14,8 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.feature_importance import feature_importance
 from twotower.evaluation.new_item_curve import new_item_curve
 from twotower.files.atomic import write_text_atomically
+from twotower.model.towers.two_tower import TwoTower
 from twotower.parallel.ranks import is_first
-from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.checkpoints import (

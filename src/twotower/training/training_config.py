@@ -11,12 +11,12 @@ from twotower.config.component import Config
 from twotower.config.spec import Seed
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
-from twotower.features.feature import Feature
-from twotower.features.feature_table import column_faults, files_digests
-from twotower.features.id import Id
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import NegativeSampler
-from twotower.towers.two_tower import TwoTowerConfig
+from twotower.model.features.feature import Feature
+from twotower.model.features.feature_table import column_faults, files_digests
+from twotower.model.features.id import Id
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.towers.two_tower import TwoTowerConfig
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.objectives.objective import Objective

@@ -15,7 +15,7 @@ from twotower.evaluation.health import health
 from twotower.evaluation.new_item_curve import BoostedLists, boosted_lists, new_items_of
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import UserValues, label_values, metric_name
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 
 CHUNK = 1024
 Mode = Literal["max", "min"]

@@ -19,8 +19,8 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.evaluator import Evaluator
-from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower
 from twotower.training.checkpoints import FIT, REFIT, TRAINED_ON, final_path, read_checkpoint
 from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule

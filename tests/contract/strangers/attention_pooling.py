@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from twotower.config.spec import PositiveInt
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.model.towers.history.history_encoder import HistoryEncoder
 
 
 class AttentionPooling(HistoryEncoder):

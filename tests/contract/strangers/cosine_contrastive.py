@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.losses.loss import Loss
+from twotower.model.losses.loss import Loss
 
 
 class CosineContrastive(Loss):

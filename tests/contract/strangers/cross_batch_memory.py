@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveInt
-from twotower.negatives.in_batch import InBatch
-from twotower.negatives.sampler import Negatives
+from twotower.model.negatives.in_batch import InBatch
+from twotower.model.negatives.sampler import Negatives
 
 
 class CrossBatchMemory(InBatch):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.evaluation.metrics.metric import Ranking, UserMetric
 
 
 class FirstPlace(UserMetric):

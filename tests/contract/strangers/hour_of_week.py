@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveInt
-from twotower.features.encoders import LookupEncoder
-from twotower.features.time_feature import TimeFeature
+from twotower.model.features.encoders import LookupEncoder
+from twotower.model.features.time_feature import TimeFeature
 
 HOUR, HOURS_A_WEEK = 3_600, 168
 MONDAY = 72  # hours from Monday 0:00 to the first second of 1970, a Thursday

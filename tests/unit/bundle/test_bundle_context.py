@@ -11,7 +11,7 @@ from twotower.bundle.layout import FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFES
 from twotower.bundle.manifest import file_sha256, render
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.user_batch import UserBatch
 
 EVERYBODY = np.arange(tiny_bundle.NUM_USERS + 1)
 

@@ -2,16 +2,11 @@
 
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import tiny_bundle
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "end_to_end"))
-
 from in_process import run_command
 
 from twotower.bundle import onnx_export

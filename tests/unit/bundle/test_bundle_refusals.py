@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,11 +14,8 @@ import pytest
 import tiny_bundle
 import torch
 import yaml
-from safetensors.torch import load, save
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "bench"))
-
 from damaged_bundles import tried
+from safetensors.torch import load, save
 
 from twotower.bundle import layout
 from twotower.bundle.layout import FILES, MANIFEST
@@ -90,7 +86,7 @@ SETTINGS: dict[str, tuple[str, str, Any, str]] = {
     "a width below one": (layout.CONFIG, "item_tower.widths", [-1], "greater than 0"),
     "no tower": (layout.CONFIG, "item_tower", None, "item_tower: Input should be a valid dict"),
     "a tower of another package": (
-        *(layout.CONFIG, "item_tower._target_", "twotower.losses.bce.Bce", "is not a Tower"),
+        *(layout.CONFIG, "item_tower._target_", "twotower.model.losses.bce.Bce", "is not a Tower"),
     ),
     "an argument that there is not": (layout.CONFIG, "item_bias.x", 1, "item_bias.x: Extra inputs"),
     "code": (layout.CONFIG, "history._target_", "unittest.__main__.X", r"trusted_packages=\[unittest\]"),
@@ -209,7 +205,10 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     "no class": {"index": {"spec": {}, "search_args": {}}},
     "a class of others": {"index": {"spec": {"_target_": "os.X"}, "search_args": {}}},
     "more cells than items": {
-        "index": {"spec": {"_target_": "twotower.index.ivf_flat.IVFFlat", "nlist": HUGE}, "search_args": {}}
+        "index": {
+            "spec": {"_target_": "twotower.index.kinds.ivf_flat.IVFFlat", "nlist": HUGE},
+            "search_args": {},
+        }
     },
 }
 

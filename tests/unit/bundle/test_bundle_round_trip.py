@@ -9,7 +9,7 @@ import torch
 from twotower.bundle.layout import FILES, ITEMS, MANIFEST
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.user_batch import UserBatch
 
 
 @pytest.mark.parametrize("text", [True, False])

@@ -19,13 +19,13 @@ from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.features.feature import Feature
-from twotower.features.feature_table import FeatureTable
-from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.model.features.feature import Feature
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
 NOW = 1_600_000_000
@@ -42,7 +42,7 @@ def item_id(row, text):
 def settings(history_items="table", profiles=False, told=False, interests=1):
     chosen = plain_settings(history_items, profiles)
     if interests > 1:
-        several = {"_target_": "twotower.towers.multi_interest.MultiInterest", "interests": interests}
+        several = {"_target_": "twotower.model.towers.multi_interest.MultiInterest", "interests": interests}
         chosen["user_tower"] = chosen["user_tower"] | several | {"residual": "history"}
     if told:
         chosen["data"] = {
@@ -54,15 +54,19 @@ def settings(history_items="table", profiles=False, told=False, interests=1):
         }
         chosen["history"]["events"] = True
         chosen["features"]["context"] = {
-            "device": {"_target_": "twotower.features.categorical.Categorical", "column": "device", "dim": 3},
-            "hour": {"_target_": "twotower.features.numeric.Numeric", "column": "hour"},
+            "device": {
+                "_target_": "twotower.model.features.categorical.Categorical",
+                "column": "device",
+                "dim": 3,
+            },
+            "hour": {"_target_": "twotower.model.features.numeric.Numeric", "column": "hour"},
         }
     return chosen
 
 
 def plain_settings(history_items, profiles):
-    feature = "twotower.features"
-    mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalize": "none"}
+    feature = "twotower.model.features"
+    mlp = {"_target_": "twotower.model.towers.mlp.Mlp", "widths": [16], "normalize": "none"}
     of_profiles = {
         "who": {"_target_": f"{feature}.id.Id", "column": "user_id", "dim": 4},
         "age": {"_target_": f"{feature}.numeric.Numeric", "column": "age"},
@@ -71,13 +75,13 @@ def plain_settings(history_items, profiles):
     return {
         "embedding_dim": DIM,
         "history": {
-            "_target_": "twotower.towers.history.weighted_pooling.WeightedPooling",
+            "_target_": "twotower.model.towers.history.weighted_pooling.WeightedPooling",
             "length": LENGTH,
             "items": history_items,
         },
         "user_tower": mlp,
         "item_tower": mlp,
-        "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
+        "item_bias": {"_target_": "twotower.model.towers.item_bias.recent_popularity.RecentPopularity"},
         "features": {
             "user": {
                 "country": {"_target_": f"{feature}.categorical.Categorical", "column": "country", "dim": 4},

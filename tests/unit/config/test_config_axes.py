@@ -6,7 +6,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import is_swept, parse_axis, validate_overrides
 from twotower.config.errors import InputError
-from twotower.sweeps.axis import Axis
+from twotower.experiments.sweeps.axis import Axis
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from twotower.commands.compose import checked
 from twotower.config import memory
 from twotower.config.errors import InputError
 from twotower.config.memory import memory_problem, usable_bytes
-from twotower.pipeline.run_config import checked_run
+from twotower.jobs.run_config import checked_run
 
 Refusal = Callable[..., str]
 

@@ -98,7 +98,7 @@ def test_every_mistake_is_reported_with_its_key_and_the_valid_names() -> None:
             "no choice": {"wheels": 2},
             "nothing": None,
             "stranger": {TARGET: f"{HERE}.Train"},
-            "of another package": {TARGET: "twotower.losses.bce.Bce"},
+            "of another package": {TARGET: "twotower.model.losses.bce.Bce"},
             "not set": BICYCLE | {"bell": "???"},
         },
         "size": "???",
@@ -116,7 +116,7 @@ def test_every_mistake_is_reported_with_its_key_and_the_valid_names() -> None:
     assert told["nam"].startswith("unknown key; did you mean 'name'?")
     assert told["others.abstract._target_"].endswith("is an abstract class; name a subclass")
     assert told["others.no choice"].startswith("expected a choice with a _target_, got {'wheels': 2}; ")
-    assert told["others.of another package._target_"] == "'twotower.losses.bce.Bce' is not a Vehicle"
+    assert told["others.of another package._target_"] == "'twotower.model.losses.bce.Bce' is not a Vehicle"
     for key in ("others.missing.bell", "others.not set.bell", "size"):
         assert told[key] == "required, but not set"
 

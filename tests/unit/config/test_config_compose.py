@@ -59,7 +59,7 @@ def test_keys_that_only_python_has_a_default_for_can_be_set() -> None:
 
 def test_a_default_can_be_deleted() -> None:
     assert "ease" not in checked("train", ["~baselines.ease"])["baselines"]
-    none = ["sweep=null", "walkthrough=null", "experiment=null"]
+    none = ["sweep=null", "experiment=null"]
     assert checked("train", none).items() <= checked("train", []).items()
 
 
@@ -72,7 +72,7 @@ def test_an_error_of_composition_is_an_input_error() -> None:
 
 def test_keys_without_yaml_follow_those_of_the_yaml() -> None:
     assert list(whole("train", [DATA, "loss=bce"]).loss.items()) == [
-        ("_target_", "twotower.losses.bce.Bce"),
+        ("_target_", "twotower.model.losses.bce.Bce"),
         ("temperature", 1.0),
         ("learned_temperature", False),
         ("negative_weight", 1.0),
@@ -91,7 +91,7 @@ def test_interpolations_are_shown_as_typed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_invalid_values_are_shown_as_typed_with_the_others() -> None:
     config = whole("train", [DATA, "loss=bce", "++loss.temperature=hot", "++embeding_dim=3"])
-    assert config.loss == {"_target_": "twotower.losses.bce.Bce", "temperature": "hot"}
+    assert config.loss == {"_target_": "twotower.model.losses.bce.Bce", "temperature": "hot"}
     assert config.embeding_dim == 3
     assert config.negatives.keys() >= {"max_items"}
 

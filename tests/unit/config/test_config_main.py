@@ -177,14 +177,14 @@ def choice(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("# twotower train\n# What it is.\n_target_: twotower.losses.bce.Bce\n", "What it is."),
+        ("# twotower train\n# What it is.\n_target_: twotower.model.losses.bce.Bce\n", "What it is."),
         ("# @package _global_\n# twotower train\n# What it is.\nseed: 1\n", "What it is."),
         ("# A sentence over\n# two lines. And another.\nseed: 1\n", "A sentence over two lines."),
         ("# It takes 1.5 hours\nseed: 1 # not this\n", "It takes 1.5 hours."),
         ("# @package _global_\n# twotower train\nseed: 1\n", ""),
         ("", ""),
         (
-            "_target_: twotower.metrics.recall.Recall\n",
+            "_target_: twotower.evaluation.metrics.recall.Recall\n",
             "recall@k = hits in the first k / min(k, relevant).",
         ),
     ],
@@ -194,8 +194,10 @@ def test_a_choice_is_described_by_its_yaml_or_else_its_class(tmp_path: Path, tex
 
 
 def test_a_choice_with_a_missing_class_is_listed_as_such(tmp_path: Path) -> None:
-    shown = choice(tmp_path, "_target_: twotower.losses.no.No\n")
-    assert shown.startswith("   mine  cannot be used: _target_: there is no class 'twotower.losses.no.No'")
+    shown = choice(tmp_path, "_target_: twotower.model.losses.no.No\n")
+    assert shown.startswith(
+        "   mine  cannot be used: _target_: there is no class 'twotower.model.losses.no.No'"
+    )
 
 
 def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:

@@ -61,13 +61,13 @@ objective.batch_size=8 ~negatives
     negatives: expected a choice
 user_tower.activation=rellu
     user_tower.activation: unknown choice 'rellu' ... 'relu'? ... gelu
-loss._target_=twotower.losses.bce.Bces
-    loss._target_: there is no class 'twotower.losses.bce.Bces'; did you mean 'Bce'?
-loss=bce loss._target_=twotower.index.flat_ip.FlatIP
+loss._target_=twotower.model.losses.bce.Bces
+    loss._target_: there is no class 'twotower.model.losses.bce.Bces'; did you mean 'Bce'?
+loss=bce loss._target_=twotower.index.kinds.flat_ip.FlatIP
     loss._target_: is not a Loss
-loss._target_=twotower.losses.loss.Loss
+loss._target_=twotower.model.losses.loss.Loss
     loss._target_: name a subclass
-metrics.kinds.recall._target_=twotower.losses.bce.Bce
+metrics.kinds.recall._target_=twotower.model.losses.bce.Bce
     metrics.kinds.recall._target_: is not a Metric
 features.item.descripton.dim=8
     features.item.descripton: expected a choice with a _target_, got {'dim': 8}; did you mean 'description'?
@@ -105,8 +105,6 @@ data=synthetic features=item_id history=none user_tower.residual=null user_tower
     features.user: the user tower has no input; add a feature
 history=none
     user_tower.residual: 'history' is no input of this tower; set it to country or request_time or null
-data=founding_model walkthrough=founding_model +walkthrough.new_item.colour=red
-    walkthrough.new_item: the items of this data have no column 'colour'
 trainer.monitor=valid/recal_at_20
     trainer.monitor: 'valid/recal_at_20' is not logged ... 'valid/recall_at_20'?
 trainer.monitor=valid/auc
@@ -115,10 +113,10 @@ negatives=impressions_and_uniform
     negatives: the data has no impressions without a click ... data.label_threshold ...
     use negatives=uniform
 data=movielens_1m data.label_threshold=4 objective=next_item negatives=impressions
-negatives.shared={_target_:twotower.negatives.impressions.Impressions,shared:null}
+negatives.shared={_target_:twotower.model.negatives.impressions.Impressions,shared:null}
     negatives.shared: already gives query negatives
 data=synthetic data.labels=clicks objective=next_item negatives=impressions
-negatives.shared={_target_:twotower.negatives.catalogue.Catalogue,max_items:999}
+negatives.shared={_target_:twotower.model.negatives.catalogue.Catalogue,max_items:999}
     negatives.shared: 1,000 items
 loss=psl user_tower.normalize=l2 item_tower.normalize=l2
     loss: Psl needs no_item_bias ... set item_bias=none
@@ -139,13 +137,13 @@ data=synthetic negatives.max_items=999
     negatives: 1,000 items ... negatives=mixed
 features.item.price.column=prize
     features.item.price.column: items ... no column 'prize' ... 'price'?
-features.user.items={_target_:twotower.features.categorical.Categorical,column:country,dim:2}
+features.user.items={_target_:twotower.model.features.categorical.Categorical,column:country,dim:2}
     features.user.items: this name is taken
-features.user.t={_target_:twotower.features.numeric.Numeric,column:request_time}
+features.user.t={_target_:twotower.model.features.numeric.Numeric,column:request_time}
     features.user.t: is reserved for
-features.item.t={_target_:twotower.features.request_time.RequestTime}
+features.item.t={_target_:twotower.model.features.request_time.RequestTime}
     features.item.t: belongs to the users
-features.item.v={_target_:twotower.features.vector.Vector,column:price,path:no.npy}
+features.item.v={_target_:twotower.model.features.vector.Vector,column:price,path:no.npy}
     features.item.v.path: there is no file no.npy
 split=given
     split: no split ... data.split_column
@@ -258,7 +256,8 @@ def test_files_and_columns_of_the_user_s_own_data(only_line: Refusal, tmp_path: 
     mine.append("data.timestamp_column=when")
     checked("train", mine)
     feature = only_line(
-        *mine, "features.item.hue={_target_:twotower.features.categorical.Categorical,column:color,dim:4}"
+        *mine,
+        "features.item.hue={_target_:twotower.model.features.categorical.Categorical,column:color,dim:4}",
     )
     assert feature.startswith("features.item.hue.column: ")
     assert "'colour'?" in feature
@@ -268,7 +267,7 @@ def test_settings_that_need_times_name_the_alternative(refusal: Refusal, tmp_pat
     log = tmp_path / "log.txt"
     log.write_text("1 2\n")
     pairs = ("data=pairs", f"data.path={log}")
-    when = "features.user.when={_target_:twotower.features.request_time.RequestTime}"
+    when = "features.user.when={_target_:twotower.model.features.request_time.RequestTime}"
     message = refusal(*pairs, when, "objective=recent_interactions", "objective.max_age_days=9")
     assert message.startswith("7 mistakes in ")
     for key, remedy in (

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
-from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.negatives.in_batch import InBatch
-from twotower.towers.tower import Tower
+from twotower.model.losses.sampled_softmax import SampledSoftmax
+from twotower.model.negatives.in_batch import InBatch
+from twotower.model.towers.tower import Tower
 
 Refusal = Callable[..., str]
 COSINE = ("loss._target_=strangers.cosine_contrastive.CosineContrastive", "~loss.temperature")
@@ -22,7 +22,7 @@ VECTORS = (
     "set user_tower.normalize=l2 and set item_tower.normalize=l2"
 )
 MLP = plain_file("user_tower/mlp").keys() - {"_target_"}
-CATEGORY = "_target_:twotower.features.categorical.Categorical"
+CATEGORY = "_target_:twotower.model.features.categorical.Categorical"
 DEVICE = f"+features.context.device={{{CATEGORY},column:device,dim:4}}"
 BIAS = "loss: CosineContrastive needs no_item_bias, which these towers do not provide; set item_bias=none"
 
@@ -102,7 +102,7 @@ def test_what_several_interests_cannot_do_is_refused_with_a_remedy(
     assert no_history.startswith(
         "user_tower.interests: 4 interests divide a history, and this tower reads none"
     )
-    of_items = refusal("item_tower._target_=twotower.towers.multi_interest.MultiInterest")
+    of_items = refusal("item_tower._target_=twotower.model.towers.multi_interest.MultiInterest")
     assert "item_tower.interests: only users have interests; set item_tower=mlp" in of_items
     checked("train", [SEVERAL, "user_tower.interests=1", "loss=direct_au", *UNIT])
 
@@ -129,7 +129,7 @@ def mine(tmp_path: Path) -> list[str]:
 
 
 def test_context_features_can_be_of_any_kind(mine: list[str]) -> None:
-    when = "+features.context.when={_target_:twotower.features.request_time.RequestTime,day:2}"
+    when = "+features.context.when={_target_:twotower.model.features.request_time.RequestTime,day:2}"
     settings = checked("train", [*mine, DEVICE, when])
     assert settings["features"]["context"].keys() == {"device", "when"}
 
@@ -141,14 +141,14 @@ def test_unknown_context_columns_are_refused(only_line: Refusal, mine: list[str]
     none = only_line("data=synthetic", "features=item_id", DEVICE)
     assert none.startswith("features.context.device.column: ")
     assert none.endswith("none are valid here")
-    own = only_line(*mine, "+features.context.own={_target_:twotower.features.id.Id,column:item_id}")
+    own = only_line(*mine, "+features.context.own={_target_:twotower.model.features.id.Id,column:item_id}")
     assert own.startswith("features.context.own: a context has no id")
 
 
 def test_feature_names_are_unique(only_line: Refusal, mine: list[str]) -> None:
     of_history = only_line(*mine, DEVICE.replace("context.device", "context.history"))
     assert of_history == "features.context.history: this name is used by the history encoder; choose another"
-    when = "{_target_:twotower.features.request_time.RequestTime}"
+    when = "{_target_:twotower.model.features.request_time.RequestTime}"
     twice = only_line(*mine, f"+features.user.when={when}", f"+features.context.when={when}")
     assert twice == "features.context.when: this name is used by a feature of users; choose another"
 

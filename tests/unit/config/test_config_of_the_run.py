@@ -16,7 +16,7 @@ from twotower.config.errors import InputError
 
 Refusal = Callable[..., str]
 IVF = ["index=ivf_flat", "index.nlist=8", "console=quiet"]
-OWN_KIND = "+metrics.kinds.own={_target_:twotower.metrics.ndcg.Ndcg}"
+OWN_KIND = "+metrics.kinds.own={_target_:twotower.evaluation.metrics.ndcg.Ndcg}"
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_a_key_changes_one_value_of_the_run_s_choice(own: dict[str, Any], run: P
 
 
 def test_an_entry_is_added_to_the_settings_of_the_run(own: dict[str, Any], run: Path) -> None:
-    added = "+metrics.kinds.more={_target_:twotower.metrics.mrr.Mrr}"
+    added = "+metrics.kinds.more={_target_:twotower.evaluation.metrics.mrr.Mrr}"
     found = checked("evaluate", [f"run={run}", "~metrics.kinds.mrr", added])["metrics"]["kinds"]
     assert list(found) == [*(name for name in own["metrics"]["kinds"] if name != "mrr"), "more"]
 
 
 def test_a_choice_replaces_that_of_the_run(run: Path) -> None:
     assert checked("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
-        "_target_": "twotower.index.flat_ip.FlatIP"
+        "_target_": "twotower.index.kinds.flat_ip.FlatIP"
     }
     found = checked("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=100"])["metrics"]
     assert found == checked("train", [])["metrics"] | {"num_bootstrap": 100}
@@ -148,7 +148,7 @@ def test_a_resumed_run_can_be_in_any_folder(
     name = "it's a,b=${seed}"
     write(tmp_path / name, own)
     seen: list[Path] = []
-    monkeypatch.setattr("twotower.pipeline.train_run.resume", lambda folder, *_: seen.append(folder) or 0)
+    monkeypatch.setattr("twotower.jobs.train_run.resume", lambda folder, *_: seen.append(folder) or 0)
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
     with pytest.raises(SystemExit) as left:
         run_command("train", lambda *_: 1, "words")

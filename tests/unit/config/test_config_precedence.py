@@ -48,7 +48,7 @@ FILES = {
 SOUND = f"\n{GLOBAL}# Mine.\ndefaults:\n  - override /loss: bce\n  - override /negatives: uniform\nseed: 3\n"
 MINE = """# twotower train loss=mine
 # A loss of my own.
-_target_: twotower.losses.bce.Bce
+_target_: twotower.model.losses.bce.Bce
 temperature: 0.7
 """
 
@@ -142,7 +142,7 @@ def test_mistakes_in_user_defaults_are_reported_as_on_the_command_line(conf: Con
 
 def test_a_user_choice_is_selected_like_a_built_in_one(conf: Conf) -> None:
     conf.write("local/loss/mine.yaml", MINE)
-    assert conf.of("loss=mine")["loss"] == {"_target_": "twotower.losses.bce.Bce", "temperature": 0.7}
+    assert conf.of("loss=mine")["loss"] == {"_target_": "twotower.model.losses.bce.Bce", "temperature": 0.7}
     assert conf.of("loss=mine", "loss.temperature=0.9")["loss"]["temperature"] == 0.9
     conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /loss: mine}}]\n")
     assert conf.of()["loss"]["temperature"] == 0.7
@@ -226,7 +226,7 @@ def test_a_valid_file_is_read(own: Path, name: str, typed: list[str]) -> None:
     (own / f"{name}.yaml").write_text(SOUND)
     settings = checked("train", ["data=synthetic", *typed])
     assert settings["seed"] == 3
-    assert settings["loss"]["_target_"] == "twotower.losses.bce.Bce"
+    assert settings["loss"]["_target_"] == "twotower.model.losses.bce.Bce"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_valid_file_is_read(own: Path, name: str, typed: list[str]) -> None:
 )
 def test_varied_settings_are_written_as_on_the_command_line(own: Path, values: str, told: str) -> None:
     file = own / "sweep" / "mine.yaml"
-    file.write_text(f"_target_: twotower.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
+    file.write_text(f"_target_: twotower.experiments.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
     with pytest.raises(InputError) as refused:
         checked("train", ["data=synthetic", "sweep=mine"])
     assert told in str(refused.value)

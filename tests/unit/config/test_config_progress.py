@@ -6,7 +6,7 @@ from rich.console import Console as Screen
 from terminals import remaining_lines
 
 from twotower.config.progress import PROGRESS, Progress, duration_text
-from twotower.reports.console.rich import Rich
+from twotower.experiments.console.rich import Rich
 
 SECONDS = 1_000.0
 

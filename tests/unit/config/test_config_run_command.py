@@ -15,9 +15,9 @@ from twotower.commands.overrides import quoting, validate_overrides
 from twotower.commands.run_command import exit_status, run_command, split_arguments
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
-from twotower.pipeline import train_run
-from twotower.pipeline.run_config import RunConfig
-from twotower.runs.run_files import require_run
+from twotower.experiments.runs.run_files import require_run
+from twotower.jobs import train_run
+from twotower.jobs.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 DATA = "data=synthetic"

@@ -34,7 +34,7 @@ def test_a_class_of_another_package_is_read_without_running_it(
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('run')\n")
     (package / "shy.py").write_text(
-        "from twotower.losses.bce import Bce as Base\n\n"
+        "from twotower.model.losses.bce import Bce as Base\n\n"
         "class Shy(Base):\n    class Config(Base.Config):\n"
         '        margin: float = 0.5\n        """The gap."""\n'
     )
@@ -53,7 +53,7 @@ def test_a_class_of_another_package_is_read_without_running_it(
 
 
 def test_keys_that_the_source_does_not_state_come_from_the_class() -> None:
-    assert config_keys("twotower.losses.no.No") is None
-    assert config_keys("twotower.losses.bce.No") is None
-    problems: list[Problem] = list(unknown_keys({"loss": {TARGET: "twotower.losses.no.No", "x": 1}}))
+    assert config_keys("twotower.model.losses.no.No") is None
+    assert config_keys("twotower.model.losses.bce.No") is None
+    problems: list[Problem] = list(unknown_keys({"loss": {TARGET: "twotower.model.losses.no.No", "x": 1}}))
     assert problems == []

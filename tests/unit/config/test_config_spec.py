@@ -7,12 +7,12 @@ import torch
 
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate
-from twotower.losses.bce import Bce
-from twotower.losses.loss import Loss
-from twotower.negatives.sampler import NegativeSampler
-from twotower.negatives.uniform import Uniform
+from twotower.model.losses.bce import Bce
+from twotower.model.losses.loss import Loss
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.negatives.uniform import Uniform
 
-BCE = "twotower.losses.bce.Bce"
+BCE = "twotower.model.losses.bce.Bce"
 
 
 def test_the_class_that_a_spec_names_is_built() -> None:
@@ -22,7 +22,7 @@ def test_the_class_that_a_spec_names_is_built() -> None:
 
 
 def test_run_time_values_are_positional_arguments() -> None:
-    spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
+    spec = {TARGET: "twotower.model.negatives.uniform.Uniform", "num_negatives": 4}
     negatives = NegativeSampler.Config.model_validate(spec).build(torch.full((11,), 0.1))
     assert isinstance(negatives, Uniform)
     assert (negatives.num_items, negatives.config.num_negatives) == (10, 4)
@@ -36,7 +36,7 @@ def test_a_config_returns_its_spec() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["Bce", "x.", "twotower.losses.bce.bce_block", "os.path.join"],
+    ["Bce", "x.", "twotower.model.losses.bce.bce_block", "os.path.join"],
 )
 def test_invalid_targets_are_refused(target: str) -> None:
     with pytest.raises(InputError, match="_target_"):

@@ -9,9 +9,9 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.spec import locate
 from twotower.config.trust import check_targets, targets
-from twotower.pipeline.train_run import run_job
-from twotower.runs.run import Run
-from twotower.towers.tower import Tower
+from twotower.experiments.runs.run import Run
+from twotower.jobs.train_run import run_job
+from twotower.model.towers.tower import Tower
 
 FILE = Path("run/config.yaml")
 NAMES: dict[str, Any] = {
@@ -20,13 +20,13 @@ NAMES: dict[str, Any] = {
     "our own name alone, in other letters": "Twotower.X",
     "a number": 3,
     "nothing": None,
-    "a list": ["twotower.losses.bce.Bce"],
+    "a list": ["twotower.model.losses.bce.Bce"],
 }
 
 
 @pytest.mark.parametrize("target", NAMES.values(), ids=NAMES)
 def test_foreign_targets_are_refused_at_any_depth(target: Any) -> None:
-    values = {"a": [{"b": {"_target_": "twotower.losses.bce.Bce", "c": ({"_target_": target},)}}]}
+    values = {"a": [{"b": {"_target_": "twotower.model.losses.bce.Bce", "c": ({"_target_": target},)}}]}
     with pytest.raises(InputError, match=r"^run/config.yaml: names .*trusted_packages=\["):
         check_targets(values, FILE, ())
 
@@ -49,7 +49,7 @@ def test_a_package_a_module_or_a_class_can_be_trusted() -> None:
         "unittest.__main__.X",  # ends the process that imports it
         "twotower.config.spec.importlib.X",
         "twotower..spec.InputError",
-        "twotower.towers/../spec.X",
+        "twotower.model.towers/../spec.X",
         ".twotower.X",
         "",
         3,
@@ -62,11 +62,11 @@ def test_every_error_of_an_import_is_an_input_error(target: Any) -> None:
 
 def test_a_foreign_class_is_refused_through_our_modules_too() -> None:
     with pytest.raises(
-        InputError, match=r"'twotower.pipeline.train_run.Path' is pathlib[\w.]*\.Path; name it so"
+        InputError, match=r"'twotower.jobs.train_run.Path' is pathlib[\w.]*\.Path; name it so"
     ):
-        locate("twotower.pipeline.train_run.Path")
-    with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
-        Tower.Config.from_spec({"_target_": "twotower.losses.bce.Bce"}, "user_tower")
+        locate("twotower.jobs.train_run.Path")
+    with pytest.raises(InputError, match=r"'twotower\.model\.losses\.bce\.Bce' is not a Tower"):
+        Tower.Config.from_spec({"_target_": "twotower.model.losses.bce.Bce"}, "user_tower")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_run_is_opened_without_importing_its_targets(tmp_path: Path, evil: Pat
 def test_a_resumed_job_trusts_its_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trusted: list[Any] = []
     monkeypatch.setattr(
-        "twotower.pipeline.train_run.resume", lambda folder, names, changes, watch: trusted.append(names)
+        "twotower.jobs.train_run.resume", lambda folder, names, changes, watch: trusted.append(names)
     )
     settings = {"seed": 1, "loss": {"_target_": "mine.losses.Mine"}}
     Run.create(tmp_path / "job", settings)

@@ -18,7 +18,7 @@ from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.evaluator import Evaluator
-from twotower.metrics.recall import Recall
+from twotower.evaluation.metrics.recall import Recall
 
 CONFIGS = {
     "popularity": PopularityBaseline.Config(),

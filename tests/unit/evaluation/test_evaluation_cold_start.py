@@ -24,20 +24,20 @@ from twotower.evaluation.cold_start import (
 )
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import item_content
-from twotower.features.categorical import Categorical
-from twotower.features.feature import Feature
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.features.numeric import Numeric
-from twotower.features.tags import Tags
-from twotower.features.vector import Vector
 from twotower.index.auto import Auto
-from twotower.index.flat_ip import FlatIP
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.model.features.categorical import Categorical
+from twotower.model.features.feature import Feature
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.features.numeric import Numeric
+from twotower.model.features.tags import Tags
+from twotower.model.features.vector import Vector
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 
 FLAT = FlatIP.Config()
-KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
-BLOCK = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
+KINDS = {"recall": {"_target_": "twotower.evaluation.metrics.recall.Recall"}}
+BLOCK = {"_target_": "twotower.model.towers.mlp.Mlp", "widths": None, "normalize": "none"}
 PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
 HISTORIES = [[1], [2], [1, 2], [3]]
 ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
@@ -55,13 +55,13 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
     settings: dict[str, Any] = {
         "embedding_dim": 2 + (bias != "no_bias.NoBias"),
         "history": {
-            "_target_": "twotower.towers.history.mean_pooling.MeanPooling",
+            "_target_": "twotower.model.towers.history.mean_pooling.MeanPooling",
             "items": "tower",
             "last_item": False,
         },
         "user_tower": BLOCK | {"residual": "history"},
         "item_tower": BLOCK | {"residual": "place"},
-        "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
+        "item_bias": {"_target_": f"twotower.model.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
     model = TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 4), items, trained)

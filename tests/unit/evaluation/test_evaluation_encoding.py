@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twotower.evaluation import evaluate_towers as module
 from twotower.evaluation.evaluate_towers import encode_holdout, encode_users
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.user_batch import UserBatch
 
 LENGTHS = [3, 0, 9, 1, 4, 0, 2, 7]
 

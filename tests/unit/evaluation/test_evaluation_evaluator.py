@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import has_content, metric_data
-from twotower.features.id import Id
-from twotower.features.tags import Tags
+from twotower.model.features.id import Id
+from twotower.model.features.tags import Tags
 
 KINDS: dict[str, dict[str, Any]] = {
-    "recall": {"_target_": "twotower.metrics.recall.Recall"},
-    "ndcg": {"_target_": "twotower.metrics.ndcg.Ndcg"},
-    "hits": {"_target_": "twotower.metrics.hit_rate.HitRate"},
-    "coverage": {"_target_": "twotower.metrics.coverage.Coverage"},
+    "recall": {"_target_": "twotower.evaluation.metrics.recall.Recall"},
+    "ndcg": {"_target_": "twotower.evaluation.metrics.ndcg.Ndcg"},
+    "hits": {"_target_": "twotower.evaluation.metrics.hit_rate.HitRate"},
+    "coverage": {"_target_": "twotower.evaluation.metrics.coverage.Coverage"},
 }
 POPULARITY = np.array([0, 5, 3, 2, 0])
 
@@ -125,7 +125,7 @@ def test_vectors_of_a_matrix_of_low_rank_are_the_same_every_time() -> None:
 
 
 def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
-    gap = {"_target_": "twotower.metrics.user_gap.UserGap", "min_users": 1}
+    gap = {"_target_": "twotower.evaluation.metrics.user_gap.UserGap", "min_users": 1}
     config = Evaluator.Config(ks=[1], kinds={"gap": gap | {"by": "sex"}}, num_bootstrap=0)
     holdout, lists = make_holdout(targets=[[2], [3]], histories=[[1], []]), np.array([[2], [1]])
     report = config.build(metric_data(make_dataset(), {})).evaluate(lists, holdout, POPULARITY)
@@ -133,7 +133,7 @@ def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     alone = config.build(metric_data(make_dataset(), {})).only("user_gap_at_1")
     assert alone.means_and_values(lists, holdout, POPULARITY)[0] == report.metrics
     assert report.slices["user_sex"] == {"f": {"user_gap_at_1": 1.0}, "m": {"user_gap_at_1": 0.0}}
-    exposure = {"_target_": "twotower.metrics.exposure_gap.ExposureGap", "by": "price"}
+    exposure = {"_target_": "twotower.evaluation.metrics.exposure_gap.ExposureGap", "by": "price"}
     kinds = {"gap": gap | {"by": "sexe"}, "exposure": exposure}
     wrong = Evaluator.Config(ks=[1], kinds=kinds, num_bootstrap=0)
     with pytest.raises(InputError) as caught:

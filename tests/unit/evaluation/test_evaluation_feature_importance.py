@@ -13,18 +13,18 @@ from twotower.data.dataset import Holdout
 from twotower.evaluation import feature_importance as module
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.feature_importance import feature_importance
-from twotower.features.categorical import Categorical
-from twotower.features.feature import Feature
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.features.request_time import RequestTime
-from twotower.features.vector import Vector
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.features.categorical import Categorical
+from twotower.model.features.feature import Feature
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.features.request_time import RequestTime
+from twotower.model.features.vector import Vector
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 
-KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
-MLP = {"_target_": "twotower.towers.mlp.Mlp", "normalize": "none"}
-NO_HISTORY = {"_target_": "twotower.towers.history.no_history.NoHistory"}
-POOLING = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "last_item": False}
+KINDS = {"recall": {"_target_": "twotower.evaluation.metrics.recall.Recall"}}
+MLP = {"_target_": "twotower.model.towers.mlp.Mlp", "normalize": "none"}
+NO_HISTORY = {"_target_": "twotower.model.towers.history.no_history.NoHistory"}
+POOLING = {"_target_": "twotower.model.towers.history.mean_pooling.MeanPooling", "last_item": False}
 TASTES, EACH = 4, 10  # item row r has the taste (r - 1) // EACH
 NUM_ITEMS, NUM_USERS = TASTES * EACH, 400
 MONITOR = "valid/recall_at_10"
@@ -55,7 +55,7 @@ def towers(users: FeatureTable, items: FeatureTable, trained: int = NUM_ITEMS, *
         "history": NO_HISTORY,
         "user_tower": MLP | {"widths": []},
         "item_tower": MLP | {"widths": []},
-        "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+        "item_bias": {"_target_": "twotower.model.towers.item_bias.no_bias.NoBias"},
         **settings,
     }
     is_trained = torch.arange(NUM_ITEMS + 1) <= trained
@@ -134,7 +134,7 @@ def test_the_drop_by_hand() -> None:
 
 def test_a_metric_of_which_lower_is_better_and_one_permutation() -> None:
     model, holdout = by_taste()
-    kinds = KINDS | {"gini": {"_target_": "twotower.metrics.gini.Gini"}}
+    kinds = KINDS | {"gini": {"_target_": "twotower.evaluation.metrics.gini.Gini"}}
     found = feature_importance(
         model, holdout, evaluator(kinds=kinds, importance_repeats=1), make_history([[1]]), "valid/gini_at_10"
     )
@@ -234,7 +234,7 @@ def test_features_that_embed_new_items_only() -> None:
         history=POOLING,
         user_tower=MLP | {"widths": None, "residual": "history"},
         item_tower=MLP | {"widths": None, "residual": "own"},
-        new_items={"_target_": "twotower.towers.new_items.by_content.ByContent"},
+        new_items={"_target_": "twotower.model.towers.new_items.by_content.ByContent"},
     )
     embeddings = torch.tensor(one_hot(np.concatenate([[0], tastes[:known]])))
     with torch.no_grad():

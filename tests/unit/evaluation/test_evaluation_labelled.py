@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, Labelled
 from twotower.evaluation.evaluate_towers import scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.user_batch import UserBatch
 from twotower.training.validation import Validation
 
 ITEMS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
@@ -71,7 +71,7 @@ def test_each_is_scored_with_its_user_s_history_at_its_own_time() -> None:
 
 
 KINDS = {
-    name: {"_target_": f"twotower.metrics.{name}.{kind}"}
+    name: {"_target_": f"twotower.evaluation.metrics.{name}.{kind}"}
     for name, kind in (
         ("auc", "Auc"),
         ("recall", "Recall"),

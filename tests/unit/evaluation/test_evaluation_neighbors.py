@@ -17,7 +17,7 @@ from twotower.evaluation.baselines.ials import LACKING, Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
 from twotower.evaluation.baselines.trend_ease import TrendEase
 from twotower.evaluation.evaluator import Evaluator
-from twotower.metrics.recall import Recall
+from twotower.evaluation.metrics.recall import Recall
 
 EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=0).build()
 LISTS = st.lists(st.lists(st.integers(1, 6), max_size=6), min_size=1, max_size=8)

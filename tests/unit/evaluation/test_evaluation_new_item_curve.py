@@ -14,23 +14,23 @@ from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.new_item_curve import BOOSTS, boosted_lists, new_item_curve
 from twotower.evaluation.ranking import item_popularity
-from twotower.features.categorical import Categorical
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.features.categorical import Categorical
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 
 MONITOR, K = "valid/recall_at_5", 5
 NUM_ITEMS, NUM_KNOWN, NUM_USERS = 60, 45, 50
-MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
+MLP = {"_target_": "twotower.model.towers.mlp.Mlp", "widths": None, "normalize": "none"}
 BIASES: dict[str, tuple[dict[str, Any], float | None]] = {
-    "added": ({"_target_": "twotower.towers.item_bias.popularity.Popularity"}, None),
-    "multiplied": ({"_target_": "twotower.towers.item_bias.trend.Trend"}, 4.0),
-    "none": ({"_target_": "twotower.towers.item_bias.no_bias.NoBias"}, None),
+    "added": ({"_target_": "twotower.model.towers.item_bias.popularity.Popularity"}, None),
+    "multiplied": ({"_target_": "twotower.model.towers.item_bias.trend.Trend"}, 4.0),
+    "none": ({"_target_": "twotower.model.towers.item_bias.no_bias.NoBias"}, None),
 }
 
 
 def evaluator() -> Evaluator:
-    kinds = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
+    kinds = {"recall": {"_target_": "twotower.evaluation.metrics.recall.Recall"}}
     return Evaluator.Config.from_settings({"ks": [K], "kinds": kinds, "num_bootstrap": 0}).build()
 
 
@@ -55,11 +55,11 @@ def towers(bias: str, known: int = NUM_KNOWN, **new_items: Any) -> TwoTower:
     choice, power = BIASES[bias]
     config = {
         "embedding_dim": 7 + (bias != "none"),
-        "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling"},
+        "history": {"_target_": "twotower.model.towers.history.mean_pooling.MeanPooling"},
         "user_tower": MLP | {"residual": "history"},
         "item_tower": MLP | {"residual": "item_id"},
         "item_bias": choice,
-        "new_items": {"_target_": "twotower.towers.new_items.by_content.ByContent", **new_items},
+        "new_items": {"_target_": "twotower.model.towers.new_items.by_content.ByContent", **new_items},
     }
     torch.manual_seed(0)
     trained = torch.arange(NUM_ITEMS + 1) <= known

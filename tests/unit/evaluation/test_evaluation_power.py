@@ -11,7 +11,7 @@ from twotower.evaluation.power import (
     detectable_errors,
     equivalence_p_values,
 )
-from twotower.reports.compare.paired import sign_flips
+from twotower.experiments.compare.paired import sign_flips
 
 HITS = np.array([1.0] * 300 + [-1.0] * 300 + [0.0] * 1400)[None]
 """Differences of 2,000 users with variance .3."""

@@ -1,8 +1,8 @@
 import numpy as np
 from evaluation_logs import make_history, make_holdout
 
+from twotower.evaluation.metrics.metric_data import item_slices, user_slices
 from twotower.evaluation.ranking import item_popularity, num_targets, rank, seen_pairs
-from twotower.metrics.metric_data import item_slices, user_slices
 
 
 def test_hits_and_counts_by_hand() -> None:

@@ -11,7 +11,7 @@ from twotower.evaluation.baselines.baseline_runner import BaselineRunner
 from twotower.evaluation.baselines.bought_before import BoughtBefore
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.evaluator import Evaluator
-from twotower.metrics.recall import Recall
+from twotower.evaluation.metrics.recall import Recall
 
 EVALUATOR = Evaluator.Config(ks=[2], kinds={"recall": Recall.Config()}, num_bootstrap=0).build()
 POPULARITY = np.array([0, 4, 3, 2, 1])

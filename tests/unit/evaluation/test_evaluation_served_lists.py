@@ -9,13 +9,13 @@ from evaluation_logs import make_holdout
 
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top
+from twotower.evaluation.metrics.coverage import Coverage
+from twotower.evaluation.metrics.metric import Ranking
+from twotower.evaluation.metrics.recall import Recall
 from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import LIST_HASH, list_hashes
-from twotower.index.flat_ip import FlatIP
-from twotower.metrics.coverage import Coverage
-from twotower.metrics.metric import Ranking
-from twotower.metrics.recall import Recall
+from twotower.index.kinds.flat_ip import FlatIP
 
 NUM_ITEMS = 40
 LINE = torch.arange(1, NUM_ITEMS + 1, dtype=torch.float32)[:, None]

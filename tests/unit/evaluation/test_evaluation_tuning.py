@@ -24,10 +24,10 @@ from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopul
 from twotower.evaluation.baselines.trend_ease import TrendEase
 from twotower.evaluation.baselines.tuning import SettingsSearch, free_settings, log_tuning, tune
 from twotower.evaluation.evaluator import Evaluator
-from twotower.metrics.auc import Auc
-from twotower.metrics.ndcg import Ndcg
-from twotower.metrics.novelty import Novelty
-from twotower.metrics.recall import Recall
+from twotower.evaluation.metrics.auc import Auc
+from twotower.evaluation.metrics.ndcg import Ndcg
+from twotower.evaluation.metrics.novelty import Novelty
+from twotower.evaluation.metrics.recall import Recall
 
 HOUR = 3_600
 RECALL = {"recall": Recall.Config()}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.experiments.runs.result import read_result
+from twotower.experiments.runs.run import Run
 from twotower.files.plain_values import load_yaml, read_json, read_yaml, yaml_text
-from twotower.runs.result import read_result
-from twotower.runs.run import Run
 
 BOMB = "\n".join(
     ["a0: &a0 [x,x,x,x,x,x,x,x,x]"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]

@@ -8,12 +8,12 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.index.auto import Auto
 from twotower.index.check import search_grid
-from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
-from twotower.index.ivf import automatic_nlist
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ
-from twotower.index.ivf_sq import IVFSQ
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf import automatic_nlist
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_sq import IVFSQ
 
 
 def vectors(count: int, dim: int = 16) -> np.ndarray:

@@ -12,10 +12,10 @@ from twotower.evaluation.indexing import tuned_index
 from twotower.index.auto import Auto
 from twotower.index.candidates import Candidate, IndexChoice, numbers_of_cells
 from twotower.index.check import check
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.hnsw import HNSW
 from twotower.index.index import Index
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.hnsw import HNSW
 from twotower.index.label_lists import LabelLists
 
 DIM, NUM_ITEMS = 16, 8000

@@ -7,16 +7,16 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.check import halves
-from twotower.index.factory import Factory
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.hnsw import HNSW
 from twotower.index.index import Chosen, Index
-from twotower.index.ivf import IVF
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_opq import IVFOPQ
-from twotower.index.ivf_pq import IVFPQ
-from twotower.index.ivf_rabitq import IVFRaBitQ
-from twotower.index.ivf_sq import IVFSQ
+from twotower.index.kinds.factory import Factory
+from twotower.index.kinds.hnsw import HNSW
+from twotower.index.kinds.ivf import IVF
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_opq import IVFOPQ
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_rabitq import IVFRaBitQ
+from twotower.index.kinds.ivf_sq import IVFSQ
 
 LONG_AND_SHORT = np.array([[1, 0], [1.1, 0.1], [0.9, -0.1], [10, 0], [10.5, 1], [9.5, -1]], dtype=np.float32)
 ALONG = np.array([[1, 0]], dtype=np.float32)

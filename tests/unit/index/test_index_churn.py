@@ -1,17 +1,11 @@
 """`scripts/bench/churn.py`: exact search is exact at every step, and maintenance evens out the clusters."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
-
-from twotower.index.flat_ip import FlatIP
-from twotower.index.index import Index
-from twotower.index.ivf_flat import IVFFlat
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "bench"))
-
 from churn import lines, rotated, steps
+
+from twotower.index.index import Index
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
 
 
 def test_a_rotation_keeps_lengths_and_has_the_angle() -> None:

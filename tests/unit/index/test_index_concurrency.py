@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.index.faiss_index import FaissIndex
-from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
-from twotower.index.ivf_flat import IVFFlat
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.index.read_write_lock import ReadWriteLock
 
 

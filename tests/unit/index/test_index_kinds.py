@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.factory import Factory
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.hnsw import HNSW
-from twotower.index.hnsw_sq import HNSWSQ
 from twotower.index.index import Index
-from twotower.index.ivf_opq import IVFOPQ
-from twotower.index.ivf_pq import IVFPQ
-from twotower.index.ivf_pq_fastscan import IVFPQFastScan
-from twotower.index.ivf_rabitq import IVFRaBitQ
+from twotower.index.kinds.factory import Factory
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.hnsw import HNSW
+from twotower.index.kinds.hnsw_sq import HNSWSQ
+from twotower.index.kinds.ivf_opq import IVFOPQ
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_pq_fastscan import IVFPQFastScan
+from twotower.index.kinds.ivf_rabitq import IVFRaBitQ
 from twotower.index.rehearsal import rehearse
 
 DIM, NUM_VECTORS = 16, 1000

@@ -8,11 +8,11 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.check import IndexReport, OperatingPoint, check, choose_point, halves, search_grid, tune
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth, SearchResult
-from twotower.index.hnsw import HNSW
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.hnsw import HNSW
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq import IVFPQ
 from twotower.index.rehearsal import rehearse
 
 ROWS = np.arange(1, 401)

@@ -20,11 +20,11 @@ from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.evaluation.feature_importance import feature_importance
 from twotower.evaluation.item_content import metric_data
-from twotower.negatives.mined import Mined
+from twotower.jobs.open_run import load_dataset
+from twotower.jobs.run_config import RunConfig
+from twotower.model.negatives.mined import Mined
 from twotower.parallel.processes import FailedProcessError, processes
 from twotower.parallel.ranks import rank, sum_over_ranks, world_size
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.stages import load_dataset
 from twotower.training.callbacks.curves import EPOCH_LOSS
 from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
@@ -144,7 +144,7 @@ def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_other
     module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
     batch = next(iter(batches))
     without = replace(batch, weights=torch.zeros_like(batch.weights))
-    monkeypatch.setattr("twotower.scoring.batch.world_size", lambda: 2)
+    monkeypatch.setattr("twotower.model.scoring.batch.world_size", lambda: 2)
     usual, empty = (module.gradients(module.batch_loss(each)) for each in (batch, without))
     assert [each is None for each in usual] == [each is None for each in empty]
     assert all(not each.any() for each in empty if each is not None)

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.features.feature_table import FeatureTable
-from twotower.features.numeric import Numeric
-from twotower.features.tags import Tags
-from twotower.features.vector import Vector
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.numeric import Numeric
+from twotower.model.features.tags import Tags
+from twotower.model.features.vector import Vector
 from twotower.serving.attributes import MAX_FACET_VALUES, Attributes, Numbers, plain
 
 TABLE = pd.DataFrame(

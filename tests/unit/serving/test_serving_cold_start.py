@@ -6,8 +6,8 @@ import tiny_bundle
 import torch
 
 from twotower.evaluation.cold_start import embed_new_items
+from twotower.model.towers.user_batch import UserBatch
 from twotower.serving.retriever import Retriever
-from twotower.towers.user_batch import UserBatch
 
 USERS = [f"user-{row:02d}" for row in (1, 2, 5, 11)]
 

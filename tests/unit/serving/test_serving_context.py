@@ -7,12 +7,12 @@ import tiny_bundle
 import torch
 
 from twotower.config.errors import InputError
+from twotower.model.towers.user_batch import UserBatch
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
-from twotower.towers.user_batch import UserBatch
 
 NOW = tiny_bundle.NOW
 DESK = {"device": "desk", "hour": 20.0}

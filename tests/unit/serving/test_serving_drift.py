@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tiny_bundle
 
-from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
-from twotower.index.hnsw import HNSW
-from twotower.index.ivf_flat import IVFFlat
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.hnsw import HNSW
+from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.serving import live_catalogue
 from twotower.serving.live_catalogue import fresh_index
 from twotower.serving.retriever import Retriever

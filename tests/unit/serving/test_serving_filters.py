@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.model.towers.user_batch import UserBatch
 from twotower.serving import top_items
 from twotower.serving.retriever import Retriever
-from twotower.towers.user_batch import UserBatch
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"]
 ITEMS = [f"item-{row:03d}" for row in range(1, tiny_bundle.NUM_ITEMS + 1)]

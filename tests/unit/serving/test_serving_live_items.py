@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
-from twotower.index.hnsw import HNSW
+from twotower.index.kinds.hnsw import HNSW
 from twotower.serving.retriever import Retriever
 
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}

@@ -3,9 +3,9 @@ import pytest
 import tiny_bundle
 import torch
 
+from twotower.model.towers.user_batch import UserBatch
 from twotower.serving.live_items import Recommendation
 from twotower.serving.retriever import Retriever
-from twotower.towers.user_batch import UserBatch
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"]
 USERS = [f"user-{row:02d}" for row in range(1, tiny_bundle.NUM_USERS + 1)]

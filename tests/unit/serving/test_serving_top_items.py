@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.data.vocabulary import Vocabulary
-from twotower.index.flat_ip import FlatIP
 from twotower.index.index import SearchResult
-from twotower.index.ivf_flat import IVFFlat
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.serving import top_items as module
 from twotower.serving.live_items import LiveItems
 from twotower.serving.top_items import Choice, num_fetched, top_items

@@ -13,7 +13,7 @@ from test_training_examples import DAY
 from test_training_examples import history_of as history_by_second
 
 from twotower.data.interactions import Interactions
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.order import Order, Replay
 

@@ -17,7 +17,7 @@ import torch
 from forks import Fork
 from terminals import remaining_lines
 
-from twotower.reports.console.rich import Rich
+from twotower.experiments.console.rich import Rich
 from twotower.training.callbacks import epoch_lines
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves

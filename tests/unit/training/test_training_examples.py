@@ -16,8 +16,8 @@ from torch import Tensor
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
-from twotower.scoring.batch import Batch
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from twotower.commands.compose import checked
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.stages import load_dataset
+from twotower.jobs.open_run import load_dataset
+from twotower.jobs.run_config import RunConfig
 from twotower.training.callbacks.curves import EPOCH_LOSS
 from twotower.training.checkpoints import FIT
 from twotower.training.fit import TrainContext, fit

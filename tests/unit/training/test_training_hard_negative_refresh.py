@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
-from twotower.negatives.mined import Mined
-from twotower.towers.user_batch import UserBatch
+from twotower.model.negatives.mined import Mined
+from twotower.model.towers.user_batch import UserBatch
 from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 
 FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive

@@ -13,9 +13,9 @@ from torch import Tensor
 from twotower.data.interactions import Interactions
 from twotower.evaluation.item_content import truncated_svd
 from twotower.evaluation.ranking import interaction_matrix
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower, TwoTowerConfig
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.training.initialization.initialization import item_tables
 from twotower.training.initialization.random import Random
 from twotower.training.initialization.svd import (
@@ -36,20 +36,20 @@ def log_of(items: Sequence[Sequence[int]]) -> Interactions:
 
 
 ITEMS = 20
-POOLING = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling"}
+POOLING = {"_target_": "twotower.model.towers.history.mean_pooling.MeanPooling"}
 
 
 def model(history: Mapping[str, Any] = POOLING) -> TwoTower:
     table = pd.DataFrame({"item_id": [f"i{row}" for row in range(1, ITEMS + 1)]})
     item_id = Id(Id.Config(column="item_id", dim=8))
     items = FeatureTable.fit({"item_id": item_id}, table, np.arange(1, ITEMS + 1), "items")
-    block = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
+    block = {"_target_": "twotower.model.towers.mlp.Mlp", "widths": None, "normalize": "none"}
     settings = {
         "embedding_dim": 8,
         "history": {**history, "length": 9},
         "user_tower": block | {"residual": "history"},
         "item_tower": block | {"residual": "item_id"},
-        "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+        "item_bias": {"_target_": "twotower.model.towers.item_bias.no_bias.NoBias"},
     }
     known = torch.arange(ITEMS + 1) > 0
     return TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 60), items, known)
@@ -86,7 +86,7 @@ def test_own_items_score_one_in_the_mean(count_power: float) -> None:
 def test_members_of_an_ensemble_have_equal_embeddings_and_the_scores_of_one() -> None:
     start = Svd.Config(score_scale=1.0).build()
     assert isinstance(start, Svd)
-    towers = model({"_target_": "twotower.towers.history.gru.Gru", "members": 2})
+    towers = model({"_target_": "twotower.model.towers.history.gru.Gru", "members": 2})
     start.set(towers, log(), None)
     (table, places), *_ = item_tables(towers)
     found = table[places].detach()

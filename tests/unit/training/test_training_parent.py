@@ -1,7 +1,6 @@
 """What of grown data is new, and which windows a run may not be tested on, by hand."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
 from test_towers_context import two_tower
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.towers.user_batch import UserBatch
+from twotower.model.towers.user_batch import UserBatch
 from twotower.training.warm_start import (
     Parent,
     check_leakage,

@@ -1,21 +1,17 @@
 """Memory and parameters of a training are reported before it starts; expected sizes are computed by hand."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
 from test_towers_two_tower import two_tower
 
 from twotower.config import memory
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
-from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
+from twotower.model.features.feature_table import FeatureTable
+from twotower.model.features.id import Id
 from twotower.training import parts
 from twotower.training.optimizers.adagrad import Adagrad
 from twotower.training.optimizers.adamw import AdamW
@@ -23,17 +19,17 @@ from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad
 from twotower.training.parts import build_batches, check_weights
 from twotower.training.training_config import TrainingConfig
 
-LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": []}
+LINEAR = {"_target_": "twotower.model.towers.mlp.Mlp", "widths": []}
 SETTINGS: dict[str, Any] = {
     "seed": 1,
     "embedding_dim": 4,
-    "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 10},
+    "history": {"_target_": "twotower.model.towers.history.mean_pooling.MeanPooling", "length": 10},
     "user_tower": LINEAR,
     "item_tower": LINEAR,
-    "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    "item_bias": {"_target_": "twotower.model.towers.item_bias.no_bias.NoBias"},
     "features": {"user": {}, "item": {}},
-    "negatives": {"_target_": "twotower.negatives.catalogue.Catalogue"},
-    "loss": {"_target_": "twotower.losses.bce.Bce"},
+    "negatives": {"_target_": "twotower.model.negatives.catalogue.Catalogue"},
+    "loss": {"_target_": "twotower.model.losses.bce.Bce"},
     "optimizer": {"_target_": "twotower.training.optimizers.adamw.AdamW"},
     "trainer": {"_target_": "twotower.training.trainer.TrainerChoice"},
     "objective": {"_target_": "twotower.training.objectives.next_item.NextItem", "batch_size": 4},

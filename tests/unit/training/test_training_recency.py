@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from twotower.data.interactions import Interactions, ages_within_user, newer_share_within_user
-from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
-from twotower.towers.item_bias.trend import Trend
+from twotower.model.towers.item_bias.decayed_shares import IntervalCounts, Mixture
+from twotower.model.towers.item_bias.trend import Trend
 from twotower.training.objectives.next_basket import SHARE, NextBasket, half_life_days
 from twotower.training.objectives.next_item import NextItem
 

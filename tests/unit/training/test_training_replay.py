@@ -7,7 +7,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.order import Replay

@@ -12,8 +12,8 @@ from test_training_examples import DAY, NUM_ITEMS, history_of
 
 from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.interactions import Interactions
-from twotower.scoring.batch import Batch
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.sequence import Sequence

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
-from twotower.negatives.impressions import Impressions
-from twotower.scoring.batch import Batch
-from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.model.negatives.impressions import Impressions
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training import order
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem

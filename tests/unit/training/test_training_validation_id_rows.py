@@ -6,8 +6,8 @@ import torch
 
 from twotower.commands.compose import checked
 from twotower.evaluation.item_content import metric_data
-from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.stages import load_dataset
+from twotower.jobs.open_run import load_dataset
+from twotower.jobs.run_config import RunConfig
 from twotower.training.initialization.random import Random
 from twotower.training.parts import build_training, id_rows
 

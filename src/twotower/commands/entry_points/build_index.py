@@ -16,9 +16,9 @@ from typing import Any
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build the index, and print its figures."""
     from twotower.config.exits import stoppable
+    from twotower.experiments.console.console import logging_console
     from twotower.index.index import Index
-    from twotower.pipeline.index_vectors import build_index
-    from twotower.reports.console.console import logging_console
+    from twotower.index_lab.build_index import build_index
 
     parts, out = Path(settings["parts"]), Path(settings["out"])
     queries = Path(settings["queries"]) if settings["queries"] else None

@@ -19,7 +19,7 @@ MAX_LISTED = 20
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """List or delete files of an output folder."""
     from twotower.config.exits import DONE
-    from twotower.runs.disk_space import CATEGORIES, removable, remove
+    from twotower.experiments.runs.disk_space import CATEGORIES, removable, remove
 
     root, chosen, left = Path(settings["output_root"]), settings["delete"], []
     for category, description in CATEGORIES.items():

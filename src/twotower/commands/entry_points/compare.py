@@ -15,6 +15,6 @@ a paired test over the users, corrected for the number of comparisons.
 def answer(words: list[str]) -> int:
     """Print or write the comparison."""
     from twotower.commands.named_runs import resolve_paths
-    from twotower.reports.compare.command import run_command
+    from twotower.experiments.compare.command import run_command
 
     return run_command(resolve_paths(words), __doc__ or "")

@@ -54,7 +54,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     from twotower.commands.config_source import config_keys
     from twotower.commands.named_runs import NEEDS
     from twotower.config.spec import TARGET
-    from twotower.runs.run_files import LATEST
+    from twotower.experiments.runs.run_files import LATEST
 
     if not words:
         return [name for name in COMMAND_NAMES if name.startswith(begun)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twotower.pipeline.run_config import RunConfig
+    from twotower.jobs.run_config import RunConfig
     from twotower.serving.live_items import Recommendation, UserId
     from twotower.serving.retriever import Retriever
 
@@ -26,7 +26,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     from twotower.config.errors import InputError
     from twotower.config.exits import DONE, stoppable
     from twotower.data.sources.online_retail import OnlineRetail
-    from twotower.pipeline.train_run import train_in_new_folder
+    from twotower.jobs.train_run import train_in_new_folder
 
     if not isinstance(config.data, OnlineRetail.Config):
         raise InputError(

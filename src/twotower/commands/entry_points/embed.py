@@ -28,8 +28,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
             raise InputError(
                 "shard, shards: shards=16 writes all 16 shards, and shard=3/16 one; type one of them"
             )
-        from twotower.launchers.launcher import Launcher
-        from twotower.pipeline.embed_shards import embed_shards
+        from twotower.experiments.launchers.launcher import Launcher
+        from twotower.jobs.embed_shards import embed_shards
 
         payload = {key: settings[key] for key in ("side", "context", "trusted_packages")}
         payload |= {"bundle": str(bundle.absolute()), "folder": str(out.absolute())}
@@ -44,7 +44,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     out = shard.part(out) if shard else out
     check_out(out)
     read_manifest(bundle)  # a wrong folder is reported before torch is loaded
-    from twotower.serving.vectors import write_vectors
+    from twotower.bundle.vectors import write_vectors
 
     with stoppable(lambda: RESUMES):
         side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))

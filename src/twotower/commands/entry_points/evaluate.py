@@ -15,7 +15,7 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Evaluate again, into a new folder."""
-    from twotower.pipeline.reevaluate import reevaluate
+    from twotower.jobs.evaluate import reevaluate
 
     changes = {key: settings[key] for key in ("metrics", "baselines", "console")}
     changes |= {"test": "read"} if settings["test"] == "reveal" else {}

@@ -17,12 +17,12 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the folder of the log and the tables."""
     from twotower.commands.run_settings import path_override
     from twotower.config.exits import DONE, stoppable
+    from twotower.experiments.runs.run import Run
     from twotower.files.part_files import check_new
-    from twotower.runs.run import Run
 
     run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
     check_new(out)  # an error before torch is loaded
-    from twotower.pipeline.live_export import export_live, table_paths
+    from twotower.serving.nightly.live_export import export_live, table_paths
 
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
     with stoppable(lambda: "nothing was written; run the same command again"):

@@ -17,10 +17,10 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run the nightly update."""
-    from twotower.pipeline.service_client import ServiceClient
+    from twotower.serving.nightly.service_client import ServiceClient
 
     service = ServiceClient(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
     service.run()  # an unreachable service is an error before torch is imported
-    from twotower.pipeline.publish_night import nightly
+    from twotower.serving.nightly.publish_night import nightly
 
     return nightly(settings, service)

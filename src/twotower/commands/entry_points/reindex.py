@@ -14,7 +14,7 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build and check the index that is chosen."""
-    from twotower.pipeline.reevaluate import reindex
+    from twotower.jobs.evaluate import reindex
 
     changes = {key: settings[key] for key in ("index", "console")}
     return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twotower.pipeline.run_config import RunConfig
+    from twotower.jobs.run_config import RunConfig
 
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     """Train a new run."""
-    from twotower.pipeline.train_run import train_in_new_folder
+    from twotower.jobs.train_run import train_in_new_folder
 
     return train_in_new_folder(config)[1]

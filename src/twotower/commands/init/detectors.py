@@ -39,7 +39,7 @@ AMOUNT = (
 )
 """Numbers with a sign of a currency, a decimal comma, or marks between thousands."""
 UNREADABLE = {
-    DATE: "it holds dates of another form; add a twotower.features.date.Date with their `format`",
+    DATE: "it holds dates of another form; add a twotower.model.features.date.Date with their `format`",
     r"(https?://|www\.)\S+": "it holds addresses, for which there is no kind of feature",
     r"[^@\s]+@[^@\s]+\.\w+": "it holds e-mail addresses, which are keys of persons",
     AMOUNT: "numbers with a comma or the sign of a currency; write them as 1703.94",
@@ -158,7 +158,7 @@ class Kind(NamedTuple):
 
     reason: str
     target: str = ""
-    """Class in `twotower.features`; empty if the column is left out."""
+    """Class in `twotower.model.features`; empty if the column is left out."""
     settings: Mapping[str, Any] = MappingProxyType({})
     """Further keys of its YAML."""
     is_text: bool = False

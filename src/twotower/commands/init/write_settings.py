@@ -235,7 +235,7 @@ def _overrides(split: str, num_items: int) -> list[str]:
 
     Few: fewer than the longest list of the metrics. Many: more than the negatives of the recipe permit.
     """
-    from twotower.negatives.sampler import NegativeSampler  # imports torch
+    from twotower.model.negatives.sampler import NegativeSampler  # imports torch
 
     overrides = [f"experiment={EXPERIMENTS[split]}"] if split in EXPERIMENTS else []
     settings = compose("train", overrides)
@@ -310,14 +310,14 @@ def _text(value: Any) -> str:
 def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any], str]]]:
     """Return group, as in `Kinds`, -> name of a feature -> its settings, and the reason."""
     groups: dict[str, dict[str, tuple[dict[str, Any], str]]] = {"user": {}, "item": {}}
-    groups["item"]["item_id"] = {TARGET: "twotower.features.id.Id", "column": "item_id"}, ""
+    groups["item"]["item_id"] = {TARGET: "twotower.model.features.id.Id", "column": "item_id"}, ""
     blocks = {"history", "last_item"}  # of the history encoder, in the user tower
     for group, columns in kinds.items():
         features = groups.setdefault(group, {})
         for column, kind in columns.items():
             if kind.target:
                 taken = set(features).union(*groups.values() if group in ("context", "offered") else ())
-                spec = {TARGET: f"twotower.features.{kind.target}", "column": column, **kind.settings}
+                spec = {TARGET: f"twotower.model.features.{kind.target}", "column": column, **kind.settings}
                 taken |= {"item_id", "user_id", *(blocks if group != "item" else ())}
                 features[_feature_name(column, taken)] = spec, kind.reason
     return groups
@@ -325,7 +325,7 @@ def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any],
 
 def _feature_name(column: str, taken: set[str]) -> str:
     """Return a feature name of letters, digits and underscores."""
-    from twotower.features.feature import is_taken  # with torch, which questions need not wait for
+    from twotower.model.features.feature import is_taken  # with torch, which questions need not wait for
 
     spelled = column.casefold().translate(str.maketrans("äöüß", "aous"))
     name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"

@@ -21,7 +21,7 @@ from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import interaction_matrix, item_popularity
-from twotower.features.feature_table import FeatureTable
+from twotower.model.features.feature_table import FeatureTable
 
 T = TypeVar("T")
 WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000.0, 3_650.0)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import metric_k
+from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.scorer import LOWEST
 from twotower.parallel.ranks import from_first, sum_over_ranks, world_size
-from twotower.scoring.batch import Batch
-from twotower.scoring.scorer import LOWEST
 
 LOSS, EPOCH_LOSS = "train/loss", "train/epoch_loss"
 """The loss of the latest batch, and the mean over the examples of an epoch."""

@@ -9,9 +9,9 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_catalogue, encode_users
 from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.two_tower import pair_scores
 from twotower.parallel.ranks import gather_each, share
-from twotower.scoring.batch import Batch
-from twotower.towers.two_tower import pair_scores
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.data.interactions import Interactions
-from twotower.features.encoders import LookupEncoder
-from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower
+from twotower.model.features.encoders import LookupEncoder
+from twotower.model.features.id import Id
+from twotower.model.towers.two_tower import TwoTower
 
 ValidationScore = Callable[[], float]
 """Returns the monitored metric of the towers on the validation split, negated if lower is better."""

@@ -4,7 +4,7 @@ import torch
 
 from twotower.config.spec import PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.towers.two_tower import TwoTower
+from twotower.model.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 

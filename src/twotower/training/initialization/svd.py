@@ -12,8 +12,8 @@ from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.evaluation.item_content import truncated_svd
 from twotower.evaluation.ranking import interaction_matrix
+from twotower.model.towers.two_tower import TwoTower
 from twotower.parallel.ranks import tensor_from_first
-from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 LOG = logging.getLogger("twotower")

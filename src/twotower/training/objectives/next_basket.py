@@ -18,11 +18,11 @@ from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions, ages_within_user, expand_ranges
 from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
-from twotower.negatives.sampler import NegativeSampler
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.history_encoder import HistoryEncoder
+from twotower.model.towers.item_bias.decayed_shares import fit_mixture
 from twotower.parallel.ranks import Share
-from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.training.batches import LazyColumn, TrainBatches, first_since
 from twotower.training.objectives.objective import Objective, halved
 from twotower.training.order import Order

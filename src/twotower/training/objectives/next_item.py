@@ -9,8 +9,8 @@ from annotated_types import Le
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions, ages, newer_share_within_user
 from twotower.data.sources.source import Source, needs_times
-from twotower.negatives.sampler import NegativeSampler
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.objective import Objective, halved
 

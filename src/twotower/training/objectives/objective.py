@@ -17,8 +17,8 @@ from twotower.data.blocks import blocks
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.data.times import MAX_HORIZON_DAYS
-from twotower.negatives.sampler import NegativeSampler
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, time_order
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from twotower.data.interactions import Interactions, expand_ranges, history_mask
 from twotower.data.sources.source import Source
-from twotower.negatives.sampler import NegativeSampler
+from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.scoring.batch import Batch
+from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.parallel.ranks import Share
-from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.order import Order

@@ -1,0 +1,146 @@
+"""How a job of a sweep ended, for the console, TensorBoard and the table of the sweep."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from twotower.experiments.runs.fingerprint import override_key
+from twotower.experiments.runs.higher_is_better import (
+    INDEX_COSTS,
+    INDEX_DIFFERENCE,
+    INDEX_RECALL,
+    higher_is_better,
+)
+from twotower.experiments.runs.result import VALID, Result, Status, best_key
+
+Ending = Literal[Status, "interrupted"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
+
+    Attributes:
+        seconds: duration in this sweep.
+        skipped: whether the job ended in an earlier start of the sweep.
+        configuration: equal for the seeds of one configuration; None if the job failed early.
+    """
+
+    name: str
+    status: Ending
+    seconds: float
+    figures: Mapping[str, float]
+    reused_from: str | None
+    folder: Path
+    error: str | None
+    skipped: bool
+    configuration: str | None = None
+    seed: int | None = None
+    overrides: Sequence[str] = ()
+    higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job completed, so that its figures are final."""
+        return self.status in ("ok", "index_rejected")
+
+    def figure(self, metric: str) -> float | None:
+        """Return a figure; for `valid/...` that of the best checkpoint."""
+        value = self.figures.get(best_key(metric))
+        return None if value is None or math.isnan(value) else value
+
+    def served(self, metric: str) -> float | None:
+        """Return a figure of the lists that the index serves, if the difference was measured."""
+        value = self.figure(metric)
+        difference = self.figures.get(f"{INDEX_DIFFERENCE}{metric.removeprefix(VALID)}", 0.0)
+        return value if value is None or not metric.startswith(VALID) else value + difference
+
+
+def make_outcome(name: str, folder: Path, result: Result | None, seconds: float, skipped: bool) -> Outcome:
+    """Return the outcome of a job with this result; without a result it was interrupted."""
+    if result is None:
+        return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped)
+    error = result.error
+    if result.status == "index_rejected":
+        error = error or "; ".join(result.index.get("problems", ()))
+    return Outcome(
+        name=name,
+        status=result.status,
+        seconds=seconds,
+        figures=result.final_figures(),
+        reused_from=result.training_reused_from,
+        folder=folder,
+        error=error,
+        skipped=skipped,
+        configuration=result.configuration,
+        seed=result.seed,
+        overrides=tuple(result.overrides),
+        higher_is_better=result.higher_is_better,
+    )
+
+
+def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
+    """Return outcomes from best to worst by the metric through the index; unfinished jobs come last.
+
+    Where only indexes differ, latency and bytes decide between equal metrics.
+    """
+    jobs = list(outcomes)
+    sign = 1 if lower_is_better(jobs, metric) else -1
+    costs = INDEX_COSTS if differ_in_index_only(jobs, metric) else ()
+
+    def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
+        value = outcome.served(metric)
+        cost = [outcome.figures.get(name, math.inf) for name in costs]
+        return not outcome.finished, math.inf if value is None else sign * value, cost
+
+    return sorted(jobs, key=key)
+
+
+def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
+    """Return whether all jobs have the same value of a metric and their indexes differ."""
+    done = [each for each in outcomes if each.finished]
+    towers = {each.figure(metric) for each in done}
+    indexes = {tuple(map(each.figures.get, (INDEX_RECALL, INDEX_COSTS[1]))) for each in done}
+    return len(towers) == 1 < len(indexes)
+
+
+def lower_is_better(outcomes: Iterable[Outcome], metric: str) -> bool:
+    """Return whether lower values of the metric are better."""
+    return higher_is_better(metric, (outcome.higher_is_better for outcome in outcomes)) is False
+
+
+def best_outcome(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
+    """Return the best job with the status `ok`; None if there is none."""
+    candidates = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
+    return rank_outcomes(candidates, metric)[0] if candidates else None
+
+
+ACTS_IN_TRAINING = re.compile(r"(optimizer|negatives)(\..+)?|.+\.(\w+_)?dropout|objective\.batch_size")
+"""Keys that change nothing of the initial embeddings."""
+
+
+def initial_embeddings_note(epochs_kept: Iterable[float], keys: Iterable[str]) -> Iterator[str]:
+    """Yield how many runs kept the initial embeddings, and which of the varied keys act in training only."""
+    numbers = [number for number in epochs_kept if number is not None and not math.isnan(number)]
+    if num_initial := numbers.count(0):
+        acted = [key for key in keys if ACTS_IN_TRAINING.fullmatch(key)]
+        verb = f"; {', '.join(acted)} acted on nothing that was kept" if acted else ""
+        yield (
+            f"{num_initial} of {len(numbers)} runs kept the initial embeddings (0 epochs){verb}; "
+            "trainer.min_standard_errors=0 accepts any better epoch, initialization=random has other ones"
+        )
+
+
+def varied_settings(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
+    """Return key -> job -> value of the overrides that are not equal in all jobs."""
+    typed = {each.name: dict(_setting(text) for text in each.overrides) for each in outcomes}
+    keys = dict.fromkeys(key for settings in typed.values() for key in settings)
+    values = {key: {job: settings.get(key, "") for job, settings in typed.items()} for key in keys}
+    return {key: by_job for key, by_job in values.items() if len(set(by_job.values())) > 1}
+
+
+def _setting(text: str) -> tuple[str, str]:
+    return override_key(text), text.partition("=")[2]

@@ -1,0 +1,1 @@
+"""The model: features, towers, negatives, the scorer and losses."""

@@ -1,0 +1,29 @@
+"""An item bias that starts from recent popularity."""
+
+import numpy as np
+
+from twotower.config.spec import PositiveFloat
+from twotower.data.interactions import Interactions, ages
+from twotower.data.sources.source import Source, needs_times
+from twotower.model.towers.item_bias.popularity import Popularity
+
+
+class RecentPopularity(Popularity):
+    """`Popularity` with decayed counts: old interactions have lower weights."""
+
+    class Config(Popularity.Config):
+        half_life_days: PositiveFloat = 7.0
+        """Half-life of the weights, in days before the newest interaction."""
+
+        def problems(
+            self, data: Source.Config | None = None, learns_temperature: bool | None = None
+        ) -> list[tuple[str, str]]:
+            """Refuse data without times."""
+            return needs_times(data, "use item_bias=popularity")
+
+    config: Config
+
+    def count_weights(self, interactions: Interactions) -> np.ndarray:
+        """Return weights that halve with each half-life, [n]."""
+        weights: np.ndarray = 0.5 ** (ages(interactions) / self.config.half_life_days)
+        return weights
