@@ -71,7 +71,8 @@ def test_the_guide_lists_every_page_once() -> None:
 def test_the_page_of_every_key_is_as_the_code_is() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "write_reference.py"))["page"]()
     assert page == (GUIDE / "reference.md").read_text(encoding="utf-8"), "python scripts/write_reference.py"
-    assert "| `temperature` | `1.0` | number > 0 | Divides scores, before the power. |" in page
+    assert "`twotower.model.losses.power_softmax.PowerSoftmax` | `temperature=1.0`, " in page
+    assert "| `temperature` (power_softmax) | number > 0 | Divides scores, before the power. |" in page
     assert "cannot be used" not in page
 
 
