@@ -5,7 +5,7 @@ Ids are text, because JavaScript rounds integers beyond 2**53.
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ import pandas as pd
 from twotower.bundle.embed import Rows
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import Request, known_rows
-
-if TYPE_CHECKING:
-    from twotower.serving.retriever import Retriever
+from twotower.serving.retriever import Retriever
 
 MAX_HISTORY = 100
 """Latest interactions of a user that are shown, and that recommended items are compared with."""
@@ -25,7 +23,7 @@ NUM_NEAREST = 2
 class Browser:
     """A view of one retriever; thread-safe."""
 
-    def __init__(self, retriever: "Retriever") -> None:
+    def __init__(self, retriever: Retriever) -> None:
         self.retriever = retriever
         self._bundle, self._histories = retriever.bundle, retriever.users
         self._items, self._lock = retriever.catalogue.items, retriever.catalogue.lock

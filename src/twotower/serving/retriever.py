@@ -5,7 +5,6 @@ Shapes: B valid requests, D embedding.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -17,7 +16,6 @@ from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
 from twotower.index.ground_truth import contains
-from twotower.serving.browser import Browser
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import (
@@ -80,11 +78,6 @@ class Retriever:
             raise InputError(
                 f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
             ) from error
-
-    @cached_property
-    def browser(self) -> Browser:
-        """What the page looks up; not in a cache elsewhere, which would keep the bundle after a reload."""
-        return Browser(self)
 
     @property
     def num_items(self) -> int:

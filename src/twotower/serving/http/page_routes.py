@@ -73,7 +73,7 @@ def _file_route(content: bytes, media_type: str) -> Callable[[], Awaitable[Respo
 
 def _add_lookups(router: APIRouter, live: LiveService) -> None:
     def browser() -> Browser:
-        return live.retriever.browser
+        return live.browser
 
     Now = Annotated[Browser, Depends(browser)]
 

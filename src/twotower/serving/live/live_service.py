@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twotower.config.errors import InputError
+from twotower.serving.browser import Browser
 from twotower.serving.live.change_store import STORE, ChangeStore, StoreFailed
 from twotower.serving.live.changes import (
     Change,
@@ -132,6 +133,8 @@ class LiveService:
             `POLL_SECONDS`, and switches to the bundle that one of them reloaded.
 
     Attributes:
+        retriever: answers requests from the current bundle.
+        browser: what the page looks up in it; it names the retriever that it reads.
         num_quarantined: number of stored changes that the current bundle cannot apply, such as an item with
             a column that it lacks. They stay in the store for later bundles.
 
@@ -243,7 +246,7 @@ class LiveService:
             self._seen, self._applied = self._store.other_commits, self._store.last
             quarantined += replay(self._store.changes(reached), retriever)
             self._left_behind = retriever.catalogue.items.num_left_behind
-            self.retriever = retriever
+            self.retriever, self.browser = retriever, Browser(retriever)
             self._quarantined = {subject(each.change) for each in quarantined}
         if quarantined:
             LOG.warning(
