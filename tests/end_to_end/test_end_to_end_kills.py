@@ -1,20 +1,14 @@
 """Nothing acknowledged is lost, and what looks for losses finds them.
 
 The process killed here is the service without HTTP, forked from one that has imported everything, so that
-eight kills take seconds; `scripts/bench/kills.py` kills the service itself.
+eight kills take seconds.
 """
 
 import threading
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-import tiny_bundle  # noqa: E402
-from kills import rounds  # noqa: E402
-from kills_clients import ACTIONS, Gone  # noqa: E402
-from kills_services import InsideService  # noqa: E402
+import tiny_bundle
+from kills import ACTIONS, Gone, InsideService, rounds
 
 
 @pytest.mark.slow

@@ -259,9 +259,8 @@ def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(guarded
 
 @pytest.mark.slow
 def test_switching_under_load_fails_no_request_and_mixes_no_versions(
-    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    runs: tuple[Path, Path],
 ) -> None:
-    monkeypatch.setattr(swap, "serving", forks.serving)
     seen = swap.measure(runs, lambda seen: len(seen.swaps) >= 3, every=50)
     assert seen.mistakes == []
     assert len(seen.answers) == 2

@@ -1,7 +1,4 @@
-"""A training that is killed or told to stop ends as it would have.
-
-The long form, at every file event and at random moments, is in `scripts/bench/training_kills.py`.
-"""
+"""A training that is killed or told to stop ends as it would have."""
 
 import json
 import signal
@@ -12,16 +9,12 @@ from shlex import quote
 import pytest
 from forks import SCRIPTS, start
 from in_process import run_script
-
-BENCH = SCRIPTS / "bench"
-
-from training_kills import SMALL, seen  # noqa: E402
+from training_kills import SMALL, seen
 
 
 @pytest.mark.slow
 def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    attack = ("--plans", "short", "--only", ".ckpt", "--every", "4", "--kills", "1", "--flips", "5")
-    process = start(BENCH / "training_kills.py", *attack, out=tmp_path / "out")
+    process = start(Path(__file__).with_name("training_kills.py"), out=tmp_path / "out")
     status, said = process.wait(), (tmp_path / "out").read_text()
     assert status == 0, said
     figures, _ = json.JSONDecoder().raw_decode(said, said.rindex("{\n"))  # what it said on stderr is around

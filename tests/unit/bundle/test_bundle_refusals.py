@@ -14,7 +14,7 @@ import pytest
 import tiny_bundle
 import torch
 import yaml
-from damaged_bundles import tried
+from damages import tried
 from safetensors.torch import load, save
 
 from twotower.bundle import layout
@@ -236,7 +236,7 @@ def test_whatever_cannot_be_served_is_told_of_the_folder(
 
 
 def test_forty_damages_do_no_harm(bundle: Path) -> None:
-    counts, violations = tried([bundle], range(40))
+    counts, violations = tried(bundle, range(40))
     assert violations == []
     assert counts["refused"] > 20
     assert sum(counts.values()) == 40

@@ -1,17 +1,13 @@
 """Does a service that switches between two bundles under load ever fail, or mix them in one answer?
 
-  python scripts/bench/swap.py outputs/default/<time> outputs/default/<another> --swaps 12 --every 2000
-
 Both runs lie in one folder. Clients recommend one by one and in batches, ask for similar items, put items and
 send events, while POST /reload switches every so many answers. Every answer must succeed, and its
 header, its body, its ids and its scores must belong to one version, whose answers were computed before
 without a service.
 """
 
-import argparse
 import asyncio
 import collections
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -20,12 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
-import twotower  # noqa: F401  # sets threads before torch loads
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from service import serving
+from forks import serving
 
 from twotower.bundle.manifest import bundle_in
 from twotower.serving.requests import Request
@@ -155,27 +146,3 @@ def users_of(run: Path) -> list[Any]:
     return [
         each for each in retriever.user_ids if len(set(retriever.history(each))) + K <= retriever.num_items
     ]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", type=Path, nargs=2)
-    parser.add_argument("--swaps", type=int, default=6)
-    parser.add_argument("--every", type=int, default=2000, help="answers, from one swap to the next")
-    given = parser.parse_args()
-    runs = [run.resolve() for run in given.runs]
-    seen = measure(runs, lambda seen: len(seen.swaps) >= given.swaps, given.every)
-    for version, number in seen.answers.items():
-        print(f"{number:8,} answers of {version}")
-    print(f"{sum(seen.kinds.values()):8,} requests: {dict(seen.kinds)}")
-    print(f"{len(seen.swaps):8,} swaps, {', '.join(f'{each:.2f}' for each in seen.swaps)} seconds")
-    print(f"{len(seen.mistakes):8,} mistakes")
-    for mistake in seen.mistakes[:10]:
-        print(f"  {mistake}")
-    raise SystemExit(bool(seen.mistakes) or len(seen.answers) < 2)
-
-
-if __name__ == "__main__":
-    main()
