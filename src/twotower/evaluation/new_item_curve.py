@@ -3,7 +3,7 @@
 Shapes: Q users of a holdout, N items, k length of a list.
 """
 
-from functools import cached_property
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,15 @@ BOOSTS = (-2.0, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0)
 STEP, LOWEST, HIGHEST = 0.01, -10.0, 3.0
 """Multiples of `STEP` between `LOWEST` and `HIGHEST` are tried by `largest_boost`."""
 METRICS = Recall(Recall.Config()), Ndcg(Ndcg.Config())
-KNOWN, NEW, ALL = "known", "new", "all"
-RowsAndScores = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""The best items of users: rows [Q, k], 0 = none, and their scores [Q, k]."""
+KNOWN = "known"
 
 
 class BoostedLists:
     """The lists of the users of a holdout for any boost of new items, from two searches.
 
-    Args:
-        popularity: [N + 1], see `item_popularity`.
-        is_new: [N], see `new_items_of`.
+    Attributes:
+        is_new: see `new_items_of`.
+        k: length of the lists.
     """
 
     def __init__(
@@ -48,34 +46,31 @@ class BoostedLists:
         is_new: NDArray[np.bool_],
         k: int,
     ) -> None:
-        self.holdout, self.popularity, self.is_new, self.k = holdout, popularity, is_new, k
-        self.layout = model.layout
+        self.is_new, self.k = is_new, k
+        self._holdout, self._popularity, self._layout = holdout, popularity, model.layout
         boost = model.new_items.boost.clone()
         model.new_items.boost.zero_()
-        self._items = encode_catalogue(model)
+        items = encode_catalogue(model)
         model.new_items.boost.copy_(boost)
-        self._users = torch.from_numpy(encode_every_user(model, holdout)).to(self._items.device)
-        self._exclude = evaluator.excluded(holdout)
-
-    @cached_property
-    def known(self) -> RowsAndScores:
-        """The best known items."""
-        return self._best(self.is_new)
-
-    @cached_property
-    def new(self) -> RowsAndScores:
-        """The best new items, with a boost of 0."""
-        return self._best(~self.is_new)
+        users = torch.from_numpy(encode_every_user(model, holdout)).to(items.device)
+        exclude = evaluator.excluded(holdout)
+        self._known, self._new = (exact_top_k(users, items, k, exclude, out) for out in (is_new, ~is_new))
 
     def means(self, boost: float | None) -> dict[str, dict[str, float]]:
         """Return recall and NDCG on targets that are `known` and `new` items and on `all`, if there are some.
 
         Args:
-            boost: of new items; None: lists without new items.
+            boost: of new items; None: lists without new items. Of equal scores a known item comes first.
         """
-        ranking = rank(self._lists(boost), self.holdout, self.popularity)
+        rows, scores = self._known
+        if boost is not None:
+            rows = np.concatenate([rows, self._new[0]], axis=1)
+            scores = np.concatenate([scores, self._layout.boosted(self._new[1], boost)], axis=1)
+            order = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
+            rows = np.take_along_axis(rows, order, axis=1)
+        ranking = rank(rows, self._holdout, self._popularity)
         is_known = ~self.is_new[ranking.relevant - 1]
-        parts = {KNOWN: is_known, NEW: ~is_known, ALL: np.ones_like(is_known)}
+        parts = {KNOWN: is_known, "new": ~is_known, "all": np.ones_like(is_known)}
         return {
             part: mean_values(part_values({self.k: ranking}, mask, METRICS))
             for part, mask in parts.items()
@@ -85,39 +80,23 @@ class BoostedLists:
     def largest_boost(self, max_loss: float) -> float:
         """Return the largest boost at which recall and NDCG of known items fall by at most a share."""
         least = {key: (1 - max_loss) * value for key, value in self.means(None)[KNOWN].items()}
-        low, high = round(LOWEST / STEP), round(HIGHEST / STEP)
-        while low < high:
-            middle = (low + high + 1) // 2
-            values = self.means(middle * STEP)[KNOWN]
-            is_allowed = all(values[key] >= bound for key, bound in least.items())
-            low, high = (middle, high) if is_allowed else (low, middle - 1)
-        return round(low * STEP, 2)
 
-    def _lists(self, boost: float | None) -> NDArray[np.int64]:
-        """Return the rows of the best items, [Q, k]; of equal scores a known item comes first."""
-        rows, scores = self.known
-        if boost is None:
-            return rows
-        new_rows, new_scores = self.new
-        rows = np.concatenate([rows, new_rows], axis=1)
-        scores = np.concatenate([scores, self.layout.boosted(new_scores, boost)], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
-        return np.take_along_axis(rows, order, axis=1)
+        def is_lossy(step: int) -> bool:
+            values = self.means(step * STEP)[KNOWN]
+            return any(values[key] < bound for key, bound in least.items())
 
-    def _best(self, outside: NDArray[np.bool_]) -> RowsAndScores:
-        """Return the best items, without some [N]."""
-        return exact_top_k(self._users, self._items, self.k, self._exclude, outside)
+        steps = range(round(LOWEST / STEP) + 1, round(HIGHEST / STEP) + 1)
+        return round((steps.start - 1 + bisect_left(steps, True, key=is_lossy)) * STEP, 2)
 
 
 def boosted_lists(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, popularity: NDArray[np.int64], monitor: str
 ) -> BoostedLists | None:
     """Return the lists for any boost; None without a boost, new items or known targets."""
-    key = evaluator.config.list_metric(monitor)
-    if key is None or not model.new_items.has_boost:
+    key, is_new = evaluator.config.list_metric(monitor), new_items_of(model)
+    if key is None or not model.new_items.has_boost or not is_new.any():
         return None
-    is_new = new_items_of(model)
-    if not is_new.any() or is_new[np.asarray(holdout.target_items) - 1].all():
+    if is_new[np.asarray(holdout.target_items) - 1].all():
         return None
     return BoostedLists(model, holdout, evaluator, popularity, is_new, int(metric_k(key)))
 
@@ -139,14 +118,14 @@ def new_item_curve(
     if lists is None:
         return {}
     recall, own = f"recall_at_{lists.k}", round(float(model.new_items.boost), 2)
-
-    def recalls(boost: float | None) -> dict[str, float]:
-        return {part: values[recall] for part, values in lists.means(boost).items()}
-
+    boosts = [None, *sorted({*BOOSTS, own})]
+    without, *curve = [
+        {part: values[recall] for part, values in lists.means(boost).items()} for boost in boosts
+    ]
     return {
         "metric": recall,
         "boost": own,
         "num_items": int(lists.is_new.sum()),
-        "without": recalls(None),
-        "curve": [{"boost": boost, **recalls(boost)} for boost in sorted({*BOOSTS, own})],
+        "without": without,
+        "curve": [{"boost": boost, **recalls} for boost, recalls in zip(boosts[1:], curve, strict=True)],
     }
