@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from scipy.special import gammaln
 
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, TRAIN, Actions
-from twotower.data.blocks import blocks, blocks_of_users, highest, lowest
+from twotower.data.blocks import blocks_of_users
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.load_source import LoadedSource
@@ -51,12 +52,9 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     """
     interactions, tables = loaded.interactions, loaded.tables
     train, valid, test, positives = cut.train, cut.valid, cut.test, interactions.positives
-    is_trained = np.zeros(interactions.num_items + 1, dtype=np.bool_)
-    for rows in blocks(len(train), train.items):
-        is_trained[train.items[rows]] = True
     if tables.has_times:
-        times = {"first_time": lowest(interactions.times), "last_time": highest(interactions.times)}
-        order: Audit = {name: date(time) for name, time in times.items()}
+        first, last = int(interactions.times.min()), int(interactions.times.max())
+        order: Audit = {"first_time": date(first), "last_time": date(last)}
     else:
         order = {"order": "rows" if tables.ordered else "none (drawn)"}
     figures: Audit = {
@@ -72,7 +70,7 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         "valid_users": len(valid.users),
         "test_users": len(test.users),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
-        "cold_items": int((~is_trained[np.unique(test.target_items)]).sum()),
+        "cold_items": len(np.setdiff1d(test.target_items, pd.unique(train.items))),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": int((cut.parts == NONE).sum()),
@@ -99,15 +97,12 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
     the order of the source. `future_leak_rate` is the share of test targets that are earlier than some
     interaction of any user in the train part.
     """
-    pairs = equal = 0
-    for rows in blocks_of_users(interactions.offsets, interactions.times):
-        users, times = interactions.user_rows(rows), interactions.times[rows]
-        same_user = users[1:] == users[:-1]
-        pairs += int(same_user.sum())
-        equal += int((same_user & (times[1:] == times[:-1])).sum())
+    begins = interactions.offsets[:-1][interactions.counts() > 0]
+    is_equal = interactions.times[1:] == interactions.times[:-1]
+    is_equal[begins[1:] - 1] = False
     return {
-        "equal_timestamp_rate": equal / max(pairs, 1),
-        "future_leak_rate": float((highest(cut.train.times) > cut.test.target_times).mean()),
+        "equal_timestamp_rate": int(is_equal.sum()) / max(len(interactions) - len(begins), 1),
+        "future_leak_rate": float((cut.train.times.max() > cut.test.target_times).mean()),
     }
 
 

@@ -80,22 +80,3 @@ class ArrayWriter:
 def map_array(path: Path) -> np.ndarray:
     """Memory-map an array file as a plain array: indexing `np.memmap` is slower."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
-
-def take(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the values of a long array at ascending positions."""
-    parts = []
-    for rows in blocks(len(values), values):
-        first, last = np.searchsorted(positions, (rows.start, rows.stop))
-        parts.append(values[positions[first:last]])
-    return np.concatenate(parts)
-
-
-def highest(values: np.ndarray) -> int:
-    """Return the maximum of a long array."""
-    return max(int(values[rows].max()) for rows in blocks(len(values), values))
-
-
-def lowest(values: np.ndarray) -> int:
-    """Return the minimum of a long array."""
-    return min(int(values[rows].min()) for rows in blocks(len(values), values))

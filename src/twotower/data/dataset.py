@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import blocks_of_users, highest
+from twotower.data.blocks import blocks_of_users
 from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
@@ -146,7 +146,7 @@ class RetrievalDataset:
         requests = self.valid.request_times
         if not self.has_times or not len(requests) or (requests != requests[0]).any():
             return MAX_HORIZON_DAYS
-        days = (highest(self.train_and_valid.times) - int(requests[0])) / SECONDS_A_DAY
+        days = (int(self.train_and_valid.times.max()) - int(requests[0])) / SECONDS_A_DAY
         return min(max(1, math.ceil(days)), MAX_HORIZON_DAYS)
 
     def item_names(self) -> list[str]:

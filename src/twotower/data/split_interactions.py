@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import blocks, blocks_of_users, take
+from twotower.data.blocks import blocks_of_users
 from twotower.data.dataset import Holdout, Labelled
 from twotower.data.interactions import Interactions
 from twotower.data.splits import split as part
@@ -87,11 +87,12 @@ def _selection(
     interactions: Interactions, parts: Parts, codes: Collection[int], starts: NDArray[np.int64] | None
 ) -> NDArray[np.bool_]:
     """Return which interactions are in some parts and, with `starts`, before their user's first target."""
-    mask = np.empty(len(interactions), dtype=np.bool_)
-    for rows in blocks(len(interactions)):
-        mask[rows] = is_in(parts[rows], codes)
-        if starts is not None:
-            mask[rows] &= np.arange(rows.start, rows.stop) < starts[interactions.user_rows(rows)]
+    mask = is_in(parts, codes)
+    if starts is not None:
+        counts = interactions.counts()
+        before = np.clip(starts - interactions.offsets[:-1], 0, counts)
+        is_before = np.tile([True, False], len(counts))
+        mask &= np.repeat(is_before, np.stack([before, counts - before], axis=1).ravel())
     return mask
 
 
@@ -138,10 +139,10 @@ def _holdout(
     holdout = AuditedHoldout(
         users=users,
         target_offsets=np.append(first, len(positions)).astype(np.int64),
-        target_items=take(interactions.items, positions),
+        target_items=interactions.items[positions],
         request_times=split.request_times(interactions, starts)[users],
         history=interactions,
-        target_times=take(interactions.times, positions),
+        target_times=interactions.times[positions],
         num_repeats=num_targets - len(positions),
         repeats=repeats,
         context=None if interactions.context is None else interactions.context[positions[first]],

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import ProperFraction
-from twotower.data.blocks import blocks, take
+from twotower.data.blocks import blocks
 from twotower.data.interactions import Interactions
 from twotower.data.splits.split import NONE, TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
 from twotower.data.splits.temporal import NEVER, Temporal
@@ -34,7 +34,7 @@ class Sessions(Temporal):
         """Return the part of each interaction, by the window of its session and its position in it."""
         cutoffs, counts = self.cutoffs(interactions), interactions.counts()
         begins = np.zeros(len(counts), dtype=np.int64)
-        begins[counts > 0] = take(interactions.times, interactions.offsets[:-1][counts > 0])
+        begins[counts > 0] = interactions.times[interactions.offsets[:-1][counts > 0]]
         window = np.searchsorted(cutoffs, begins, side="right")
         ends, inside = np.array([*cutoffs, NEVER])[window], np.zeros_like(counts)
         for rows in blocks(len(interactions), interactions.times):

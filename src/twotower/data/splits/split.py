@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveFraction
-from twotower.data.blocks import blocks, take
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
@@ -104,7 +103,7 @@ class Split(Component, ABC):
         """
         has_target = starts < len(interactions)
         times = np.zeros(len(starts), dtype=np.int64)
-        times[has_target] = take(interactions.times, starts[has_target])
+        times[has_target] = interactions.times[starts[has_target]]
         return times
 
     def facts(self, interactions: Interactions) -> Audit:
@@ -117,7 +116,7 @@ class Split(Component, ABC):
         parts = self._drop_unused_users(positives, self.assign(positives).astype(np.int8, copy=False))
         assert parts.shape == positives.items.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
-            if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):
+            if not is_in(parts, codes).any():
                 share = self.config.user_share
                 remedy = f"raise split.user_share (now {share}) or leave it out"
                 raise InputError(
@@ -135,8 +134,7 @@ class Split(Component, ABC):
         shuffled = np.random.default_rng(0).permutation(np.arange(1, interactions.num_users + 1))
         is_out = np.ones(interactions.num_users + 1, dtype=np.bool_)
         is_out[shuffled[: max(1, round(interactions.num_users * self.config.user_share))]] = False
-        for rows in blocks(len(interactions)):
-            parts[rows][is_out[interactions.user_rows(rows)]] = NONE
+        parts[np.repeat(is_out, interactions.counts())] = NONE
         return parts
 
 

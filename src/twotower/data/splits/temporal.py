@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import PositiveFloat
-from twotower.data.blocks import blocks, highest, lowest, take
+from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
@@ -54,11 +54,17 @@ class Temporal(Split):
 
     def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction by its time."""
-        return parts_by_time(interactions, self.edges(interactions))
+        return self._parts(interactions, self.edges(interactions))
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part of every interaction by its time."""
-        return parts_by_time(interactions, self.edges(interactions.positives))
+        return self._parts(interactions, self.edges(interactions.positives))
+
+    def _parts(self, interactions: Interactions, edges: Sequence[int]) -> Parts:
+        parts = np.empty(len(interactions), dtype=np.int8)
+        for rows in blocks(len(interactions), interactions.times):
+            parts[rows] = IN_TIME[np.searchsorted(edges, interactions.times[rows], side="right")]
+        return parts
 
     def edges(self, interactions: Interactions) -> list[int]:
         """Return the first second of each part of `IN_TIME` after the first."""
@@ -71,7 +77,7 @@ class Temporal(Split):
     def cutoff(self, times: NDArray[np.int64], length: float) -> int:
         """Return the first second of the last `length` of the log; 0 if the log is shorter."""
         if self.config.unit == "days":
-            return max(highest(times) + 1 - round(length * SECONDS_A_DAY), 0)
+            return max(int(times.max()) + 1 - round(length * SECONDS_A_DAY), 0)
         count = max(round(length * (len(times) if self.config.unit == "share" else 1)), 1)
         position = len(times) - count
         return int(np.partition(times, position)[position]) if position >= 0 else 0
@@ -84,7 +90,7 @@ class Temporal(Split):
     def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cutoff of the targets' window for every user row."""
         valid_from, test_from = self.cutoffs(interactions.positives)
-        is_test = (take(interactions.times, starts[starts < len(interactions)]) >= test_from).all()
+        is_test = (interactions.times[starts[starts < len(interactions)]] >= test_from).all()
         return np.full(len(starts), test_from if is_test else valid_from, dtype=np.int64)
 
     def facts(self, interactions: Interactions) -> Audit:
@@ -95,17 +101,9 @@ class Temporal(Split):
     def remedy(self, interactions: Interactions) -> str:
         """Return the windows and the settings that move them."""
         valid_from, test_from = self.cutoffs(interactions)
-        first, last = lowest(interactions.times), highest(interactions.times)
+        first, last = int(interactions.times.min()), int(interactions.times.max())
         return (
             f"the log runs from {date(first)} to {date(last)} ({(last - first) / SECONDS_A_DAY:.1f} days), "
             f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
             f"(now {self.config.test} and {self.config.valid} {self.config.unit})"
         )
-
-
-def parts_by_time(interactions: Interactions, edges: Sequence[int]) -> Parts:
-    """Return the part of each interaction, int8 [n]; see `Temporal.edges`."""
-    parts = np.empty(len(interactions), dtype=np.int8)
-    for rows in blocks(len(interactions), interactions.times):
-        parts[rows] = IN_TIME[np.searchsorted(edges, interactions.times[rows], side="right")]
-    return parts
