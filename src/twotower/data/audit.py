@@ -9,7 +9,7 @@ from scipy.special import gammaln
 
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, TRAIN, Actions
-from twotower.data.blocks import blocks_of_users
+from twotower.data.blocks import blocks_of_users, release_pages
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.load_source import LoadedSource
@@ -82,6 +82,7 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     for table, ids in loaded.added_ids.items():
         if number := int(getattr(tables, table)[ENTITIES[table]].isin(ids).sum()):
             figures[f"{table}_without_row"] = number
+    release_pages(interactions.times, train.times, train.items)
     warning, source_path = None, tables.source_path("interactions")
     if not tables.has_times and tables.ordered:
         warning = _check_row_order(interactions, source_path)

@@ -24,7 +24,7 @@ def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[
     with Progress(what, length) as advance:
         for start in range(0, length, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, length))
-            _release_pages(*mapped)
+            release_pages(*mapped)
             if what:
                 advance(start + BLOCK_ROWS)
 
@@ -39,13 +39,14 @@ def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str =
             if stop <= start:  # a user longer than a block
                 stop = int(offsets[np.searchsorted(offsets, start, side="right")])
             yield slice(start, stop)
-            _release_pages(*mapped)
+            release_pages(*mapped)
             start = stop
             if what:
                 advance(stop)
 
 
-def _release_pages(*arrays: np.ndarray | None) -> None:
+def release_pages(*arrays: np.ndarray | None) -> None:
+    """Release the pages of memory-mapped arrays; a later access reads them again."""
     for array in arrays:
         base: Any = array
         while base is not None and not isinstance(base, mmap.mmap):

@@ -5,10 +5,10 @@ Three passes: count the ids, write every interaction into the bucket of its user
 
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -30,26 +30,9 @@ from twotower.data.vocabulary import Vocabulary
 MAX_ROWS_IN_MEMORY = 200_000
 MIN_MERGED = 2**20  # counts of ids that are merged at once
 TIME_BITS = 32  # times are below 2**32 seconds, and there are fewer rows
+Ids = tuple[np.ndarray, NDArray[np.int32]]
+"""Distinct ids of a batch, and the position of the id of each row in them."""
 RECORD = np.dtype([("key", np.int64), ("item", np.int32)])  # an interaction; the key is user, then time
-
-
-class IdBatch(NamedTuple):
-    """Ids of a batch, int64; or distinct texts, and the position of the text of each row in them."""
-
-    ids: np.ndarray
-    positions: NDArray[np.int32] | None = None
-
-    def counts(self) -> "pd.Series[Any]":
-        """Return the number of rows of each id."""
-        if self.positions is None:
-            ids, numbers = np.unique(self.ids, return_counts=True)
-            return pd.Series(numbers, index=ids)
-        return pd.Series(np.bincount(self.positions, minlength=len(self.ids)), index=self.ids)
-
-    def rows(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
-        """Return the vocabulary row of each row."""
-        rows = vocabulary.rows(self.ids)
-        return rows if self.positions is None else rows[self.positions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +46,18 @@ class InteractionFiles:
     num_rows: int
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:
-        """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
-        batches = self._batches((USER_ID, ITEM_ID), "data: counting users and items")
-        return sum_counts({key: ids.counts() for key, ids in batch.items()} for batch in batches)
+        """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id.
+
+        Batches are merged once the later ones are longer than the first.
+        """
+        counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
+        for batch in self._batches(list(counts), "data: counting users and items"):
+            for key, parts in counts.items():
+                ids, positions = batch[key]
+                parts.append(pd.Series(np.bincount(positions, minlength=len(ids)), index=ids))
+                if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
+                    parts[:] = [pd.concat(parts).groupby(level=0).sum()]
+        return {key: pd.concat(parts).groupby(level=0).sum() for key, parts in counts.items()}
 
     def sort(
         self, users: Vocabulary, items: Vocabulary, offsets: NDArray[np.int64], folder: Path
@@ -75,15 +67,21 @@ class InteractionFiles:
         `offsets` are those of `Interactions`. A bucket holds whole users.
         """
         starts = np.array([0, *(rows.stop for rows in blocks.blocks_of_users(offsets))])
+        bucket_of_user = (np.searchsorted(starts, offsets[:-1], side="right") - 1).astype(np.uint16)
         with tempfile.TemporaryFile(dir=folder.parent) as file:
-            bucket_of_user = np.searchsorted(starts, offsets[:-1], side="right") - 1
-            self._fill_buckets(file, starts[:-1].copy(), bucket_of_user.astype(np.uint16), users, items)
+            self._fill_buckets(file, starts[:-1].copy(), bucket_of_user, users, items)
             file.seek(0)
-            buckets = (
-                np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
-                for start, end in itertools.pairwise(starts.tolist())
-            )
-            return write_sorted(buckets, offsets, len(items), folder)
+            length = int(offsets[-1])
+            sorted_items = blocks.ArrayWriter(np.int32, length, folder / "items.npy")
+            sorted_times = blocks.ArrayWriter(np.int64, length, folder / "times.npy")
+            with Progress("data: sorting interactions by time", length) as advance:
+                for start, end in itertools.pairwise(starts.tolist()):
+                    records = np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
+                    records = records.take(np.argsort(records["key"], kind="stable"))
+                    sorted_items.append(records["item"])
+                    sorted_times.append(records["key"] & (2**TIME_BITS - 1))
+                    advance(end)
+        return Interactions(offsets, sorted_items.finish(), sorted_times.finish(), num_items=len(items))
 
     def _fill_buckets(
         self,
@@ -96,14 +94,17 @@ class InteractionFiles:
         """Write every interaction to the end of the bucket of its user, in row order."""
         rows_before = 0
         for batch in self._batches(list(self.columns), "data: sorting interactions by user"):
-            user_rows = batch[USER_ID].rows(users)
+            user_rows, item_rows = (
+                vocabulary.rows(ids)[positions]
+                for vocabulary, (ids, positions) in ((users, batch[USER_ID]), (items, batch[ITEM_ID]))
+            )
             times = batch.get(TIMESTAMP)
             if times is None:  # row positions replace times
                 times = np.arange(rows_before + 1, rows_before + len(user_rows) + 1)
             rows_before += len(user_rows)
             records = np.empty(len(user_rows), RECORD)
             records["key"] = (user_rows.astype(np.int64) << TIME_BITS) | times
-            records["item"] = batch[ITEM_ID].rows(items)
+            records["item"] = item_rows
             buckets = bucket_of_user[user_rows]
             records = records.take(np.argsort(buckets, kind="stable"))  # radix sort for 16 bits
             counts = np.bincount(buckets, minlength=len(ends))
@@ -114,7 +115,7 @@ class InteractionFiles:
             ends += counts
 
     def _batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
-        """Yield batches of ids (`IdBatch`) and times (int64 seconds); raises InputError for a wrong row.
+        """Yield batches of ids (`Ids`) and times (int64 seconds); raises InputError for a wrong row.
 
         `what` labels the progress line.
         """
@@ -134,7 +135,7 @@ class InteractionFiles:
                 except (OSError, pa.ArrowException) as error:
                     raise unreadable(path, error) from error
 
-    def _values(self, path: Path, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
+    def _values(self, path: Path, name: str, batch: pa.RecordBatch, before: int) -> Ids | np.ndarray:
         """Return checked ids or times of a batch that `before` rows of the file precede."""
         array = plain_values(pa.chunked_array([batch[self.columns[name]]]))
         column = SourceColumn(
@@ -142,52 +143,13 @@ class InteractionFiles:
         )
         if name == TIMESTAMP:
             return checked_times(column, self.unit).to_numpy(dtype=np.int64)
-        if id_kind(array.type) == "whole numbers":
-            return IdBatch(checked_ids(column, is_csv=False).to_numpy())
         encoded = pc.dictionary_encode(array.combine_chunks(), null_encoding="encode")
         distinct = series(pa.chunked_array([encoded.dictionary]))
         try:
             ids = checked_ids(replace(column, values=distinct), is_csv=False)
         except InputError:
             ids = checked_ids(column, is_csv=False)  # names the row
-        return IdBatch(ids.to_numpy(), encoded.indices.to_numpy())
-
-
-def sum_counts(batches: Iterable[Mapping[str, "pd.Series[Any]"]]) -> dict[str, "pd.Series[Any]"]:
-    """Return `user_id` and `item_id` -> the sum of the counts of each id in all batches, by ascending id.
-
-    Batches are merged once the later ones are longer than the first.
-    """
-
-    def merged(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
-        total: pd.Series[Any] = pd.concat(parts).groupby(level=0).sum()
-        return total
-
-    counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
-    for batch in batches:
-        for key, parts in counts.items():
-            parts.append(batch[key])
-            if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
-                parts[:] = [merged(parts)]
-    return {key: merged(parts) for key, parts in counts.items()}
-
-
-def write_sorted(
-    buckets: Iterable[np.ndarray], offsets: NDArray[np.int64], num_items: int, folder: Path
-) -> Interactions:
-    """Write buckets of records into a folder, each sorted by its keys; equal keys keep their order."""
-    length = int(offsets[-1])
-    items = blocks.ArrayWriter(np.int32, length, folder / "items.npy")
-    times = blocks.ArrayWriter(np.int64, length, folder / "times.npy")
-    done = 0
-    with Progress("data: sorting interactions by time", length) as advance:
-        for records in buckets:
-            ordered = records.take(np.argsort(records["key"], kind="stable"))
-            items.append(ordered["item"])
-            times.append(ordered["key"] & (2**TIME_BITS - 1))
-            done += len(records)
-            advance(done)
-    return Interactions(offsets, items.finish(), times.finish(), num_items=num_items)
+        return ids.to_numpy(), encoded.indices.to_numpy()
 
 
 def rows_to_stream(paths: Sequence[Path], columns: Mapping[str, str]) -> int | None:
