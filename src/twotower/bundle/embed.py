@@ -5,7 +5,7 @@ D embedding.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -23,11 +23,7 @@ from twotower.model.towers.user_batch import UserBatch
 
 MAX_VALUE = 1e15
 """Scores of embeddings with smaller values are finite in float32."""
-
-
 NOT_FINITE = "is not finite or too large; give values in the range of the training data"
-
-
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -103,30 +99,26 @@ def checked_features(
     Raises InputError for a column that no feature reads and that is not in `others`, for the id column
     `key`, and for a value that a feature cannot read. `part` is the part of the request, for messages.
     """
-    known = (table.columns | set(others)) - {key}
-    given = [_named_values(record, known, part) for record in records]
+    known, given = (table.columns | set(others)) - {key}, []
+    for record in records:
+        if not isinstance(record, Mapping):
+            raise InputError(f"{part}: expected column: value pairs, got {record!r:.80}")
+        for column in record:
+            if column not in known:
+                raise InputError(
+                    f"{part}: {column!r:.80} is not a feature of this model; {choices(column, known)}"
+                )
+        values = {column: value for column, value in record.items() if not is_missing(value)}
+        for column, value in values.items():
+            numbers = value if isinstance(value, list | tuple) else [value]
+            if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
+                raise InputError(
+                    f"{part}: column {column!r}: expected whole numbers of 64 bits, got a longer one"
+                )
+        given.append(values)
     for feature in table.table_features.values():
-        if values := [each[feature.column] for each in given if feature.column in each]:
-            feature.check(pd.Series(values, dtype=object), part)
-    return given
-
-
-def _named_values(features: Mapping[str, Any], known: Set[str], part: str) -> dict[str, Any]:
-    """Return the values that are not missing. Raises InputError for a column that is not known."""
-    if not isinstance(features, Mapping):
-        raise InputError(f"{part}: expected column: value pairs, got {features!r:.80}")
-    for column in features:
-        if column not in known:
-            raise InputError(
-                f"{part}: {column!r:.80} is not a feature of this model; {choices(column, known)}"
-            )
-    given = {column: value for column, value in features.items() if not is_missing(value)}
-    for column, value in given.items():
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
-            raise InputError(
-                f"{part}: column {column!r}: expected whole numbers of 64 bits, got a longer one"
-            )
+        if present := [each[feature.column] for each in given if feature.column in each]:
+            feature.check(pd.Series(present, dtype=object), part)
     return given
 
 
@@ -139,5 +131,4 @@ def choices(name: Any, known: Iterable[str]) -> str:
 
 def is_missing(value: Any) -> bool:
     """Return whether a raw value is None, NA, NaT or NaN."""
-    is_nan = isinstance(value, float) and np.isnan(value)
-    return value is None or value is pd.NA or value is pd.NaT or bool(is_nan)
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -44,8 +44,7 @@ def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
     found, named = [], quote(str(run))
     if reason := rejection(manifest):
         found.append(f"{reason}; twotower reindex run={named} index=flat_ip builds another")
-    lacking = manifest.held_out_interactions
-    if lacking:
+    if lacking := manifest.held_out_interactions:
         found.append(
             f"the bundle does not know {lacking:,} interactions of the log, which the split held out "
             "or dropped, so it can recommend their items again; twotower train "

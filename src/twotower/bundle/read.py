@@ -71,14 +71,6 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """
     folder = Path(folder)
     manifest = verify(folder)
-    bundle = _read(folder, manifest, trusted_packages)
-    _check_agreement(bundle)
-    with refusing(folder / layout.FEATURES, manifest):
-        _check_use(bundle)
-    return bundle
-
-
-def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Bundle:
     settings = read_yaml(folder / layout.CONFIG, REMEDY)
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
@@ -87,21 +79,16 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     if not np.isfinite(item_embeddings).all():
         _refuse(folder / layout.ITEM_EMBEDDINGS, "contains values that are not finite")
     history = _read_history(folder, manifest)
-    user_table, users = _read_table(folder, layout.USERS, "user_id", manifest)
-    item_table, items = _read_table(folder, layout.ITEMS, "item_id", manifest)
-    return Bundle(
-        folder=folder,
-        manifest=manifest,
-        settings=settings,
-        model=_read_towers(folder, manifest, settings, trusted_packages),
-        index=_read_index(folder, manifest, trusted_packages),
-        item_embeddings=item_embeddings,
-        users=users,
-        items=items,
-        user_table=user_table,
-        item_table=item_table,
-        history=history,
-    )
+    user_table, users = _read_table(folder, layout.USERS, "user_id", manifest.num_users, manifest)
+    item_table, items = _read_table(folder, layout.ITEMS, "item_id", manifest.num_items, manifest)
+    model = _read_towers(folder, manifest, settings, trusted_packages)
+    index = _read_index(folder, manifest, trusted_packages)
+    tables = user_table, item_table
+    bundle = Bundle(folder, manifest, settings, model, index, item_embeddings, users, items, *tables, history)
+    _check_agreement(bundle)
+    with refusing(folder / layout.FEATURES, manifest):
+        _check_use(bundle)
+    return bundle
 
 
 def _read_towers(
@@ -188,11 +175,12 @@ def _read_history(folder: Path, manifest: Manifest) -> Interactions:
     return Interactions(offsets, items, times, events=events, roles=roles)
 
 
-def _read_table(folder: Path, name: str, key: str, manifest: Manifest) -> tuple[pd.DataFrame, Vocabulary]:
+def _read_table(
+    folder: Path, name: str, key: str, num_rows: int, manifest: Manifest
+) -> tuple[pd.DataFrame, Vocabulary]:
     """Return a table and its ids, which are numbers or text in ascending order."""
-    path, num_rows = folder / name, manifest.num_users if name == layout.USERS else manifest.num_items
-    with refusing(path, manifest):
-        table = pd.read_parquet(path)
+    with refusing(folder / name, manifest):
+        table = pd.read_parquet(folder / name)
         if len(table) != num_rows or key not in table:
             raise InputError(f"expected {num_rows:,} rows with a column {key!r}, found {len(table):,} rows")
         values = table[key].to_numpy()
