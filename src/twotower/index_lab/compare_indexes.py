@@ -19,6 +19,7 @@ from twotower.bundle.vectors import write_vectors
 from twotower.bundle.write import versions
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
+from twotower.experiments.console.console_tables import table_text
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
@@ -153,6 +154,6 @@ def compare_indexes(
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
-    console.print(report.table())
+    console.print(table_text(console, report.table()))
     print(f"ok  {len(rows)} indexes  {out / PAGE}{saved}")
     return DONE

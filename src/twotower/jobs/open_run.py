@@ -24,8 +24,9 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
-from twotower.experiments.console.console import Console, make_console
+from twotower.experiments.console.console import Console
 from twotower.experiments.console.console_tables import make_table, plain_text, result_tables
+from twotower.experiments.console.make_console import make_console
 from twotower.experiments.runs import sections, test_ledger
 from twotower.experiments.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.experiments.runs.fingerprint import flatten

@@ -38,6 +38,7 @@ from twotower.experiments.compare.verdicts import (
     WORSE,
     seed_reach,
 )
+from twotower.experiments.console.console_tables import table_text
 from twotower.experiments.runs.folder_name import rounded, short_keys, short_words
 
 WIDE, WIDEST = 400, 10**6
@@ -253,9 +254,10 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
             fitted = _table(shown)
             least = Measurement.get(console, console.options.update_width(WIDEST), fitted).minimum
             if least <= console.width:
-                console.print(fitted)
+                console.print(table_text(console, fitted))
                 return columns["name"] in shown.values()
-    Console(highlight=False, markup=False, width=least).print(fitted)
+    wide = Console(highlight=False, markup=False, width=least)
+    wide.print(table_text(wide, fitted))
     return columns["name"] in shown.values()
 
 

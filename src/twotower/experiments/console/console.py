@@ -1,11 +1,10 @@
-"""Consoles by the setting `console`: `quiet`, `jsonl`, and `silent` for jobs of a sweep."""
+"""Consoles without tables: for jobs of a sweep, for programs, and for a few last lines."""
 
-import contextlib
 import datetime
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,7 +77,7 @@ RESULT_KEYS = (
 )
 
 
-class _JsonLines(Console):
+class JsonLines(Console):
     """One JSON object per event, with `time` and `event`; infinity and NaN are null."""
 
     def log(self, record: logging.LogRecord, line: str) -> None:
@@ -144,7 +143,7 @@ def _plain(value: Any) -> Any:
 INDEX_SHOWN = ("index/recall_at_100", "index/latency_ms_p50")
 
 
-class _Quiet(Console):
+class Quiet(Console):
     """A few last lines with status, figures and folder."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
@@ -165,26 +164,3 @@ class _Quiet(Console):
 
     def sweep_ended(self, summary: SweepSummary) -> None:
         print(*summary.lines(), sep="\n")
-
-
-def make_console(mode: str) -> Console:
-    """Return the console of a mode."""
-    from twotower.experiments.console.rich import Rich
-
-    consoles: dict[str, type[Console]] = {"quiet": _Quiet, "jsonl": _JsonLines, "silent": Console}
-    return consoles[mode]() if mode in consoles else Rich(has_details=mode == "full")
-
-
-@contextlib.contextmanager
-def logging_console() -> Iterator[Console]:
-    """Show what a command logs, from INFO on, in the mode `full`."""
-    log = logging.getLogger("twotower")
-    level = log.level
-    with make_console("full") as console:
-        log.addHandler(console)
-        log.setLevel("INFO")
-        try:
-            yield console
-        finally:
-            log.removeHandler(console)
-            log.setLevel(level)

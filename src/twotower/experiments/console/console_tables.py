@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console as Screen
 from rich.table import Column, Table
+from rich.text import Text
 
 from twotower.evaluation.user_values import metric_k
 from twotower.experiments.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
@@ -50,12 +51,27 @@ def make_table(
     return table
 
 
+def table_text(screen: Screen, table: Table) -> Text:
+    """Return a table as lines without spaces at their ends."""
+    options = screen.options.update(no_wrap=True, overflow="ignore")
+    parts = (
+        [(part.text, part.style or "") for part in line]
+        for line in screen.render_lines(table, options, pad=False)
+    )
+    lines = [Text.assemble(*each) for each in parts]
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
 def plain_text(tables: Iterable[Table]) -> str:
-    """Return tables as lines."""
-    screen = Screen(file=(file := StringIO()), width=WIDTH_OF_FILES, soft_wrap=True)
-    for table in tables:
-        screen.print(table)
-    return "\n".join(map(str.rstrip, file.getvalue().splitlines()))
+    """Return tables as lines of a file."""
+    screen = Screen(file=StringIO(), width=WIDTH_OF_FILES)
+    return "\n".join(table_text(screen, table).plain for table in tables)
+
+
+def _row(name: str, values: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    return [name, *(format_figure(key, values.get(key)) for key in keys)]
 
 
 def result_tables(result: Result, has_details: bool = True) -> Iterator[Table]:
@@ -82,7 +98,7 @@ def result_tables(result: Result, has_details: bool = True) -> Iterator[Table]:
     if result.windows:
         yield _windows_table(result)
     if result.index:
-        yield _index_table(result.index) if has_details else _short_index_table(result.index)
+        yield _index_table(result.index, has_details)
 
 
 def _quality_table(
@@ -92,29 +108,28 @@ def _quality_table(
 
     Without details, they are the best baselines, and none if the towers are of another run.
     """
-    intervals = [result.intervals.get(key) for key in keys]
-    halves = ["" if each is None else f"± {(each[1] - each[0]) / 2:.4f}" for each in intervals]
-    exact = {key: result.metrics.get(exact_key(key)) for key in keys if TEST_EXACT in result.slices}
-    rows = [["two towers", *(format_figure(key, result.metrics[key]) for key in keys)]]
-    rows.append(["  95 % interval", *halves])
-    others: dict[str, Mapping[str, Any]] = {"  by exact search": exact, **result.baselines}
-    shown = [name for name, values in others.items() if not values.keys().isdisjoint(keys)]
+    halves = {key: f"± {(high - low) / 2:.4f}" for key, (low, high) in result.intervals.items()}
+    rows = [_row("two towers", result.metrics, keys)]
+    rows.append(["  95 % interval", *(halves.get(key, "") for key in keys)])
+    if TEST_EXACT in result.slices:
+        exact = {key: result.metrics.get(exact_key(key)) for key in keys}
+        rows.append(_row("  by exact search", exact, keys))
+    baselines = {
+        name: values for name, values in result.baselines.items() if not values.keys().isdisjoint(keys)
+    }
     notes = [note for note in notes if note]
     if has_details:
         notes += [f"tuned on validation: {tuned}"] if (tuned := result.tuned_settings()) else []
     elif result.bundle_rebuilt_from:
-        shown = [name for name in shown if name not in result.baselines]
-    elif surplus := max(0, len(rows) + len(shown) - MAX_ROWS):
+        baselines = {}
+    elif surplus := max(0, len(rows) + len(baselines) - MAX_ROWS):
         monitored = result.training.monitor.rpartition("/")[2]
         main = next((key for key in keys if key.endswith(f"/{monitored}")), keys[0])
         sign = -1 if higher_is_better(main, [result.higher_is_better]) is False else 1
-        values = {
-            name: sign * result.baselines[name].get(main, -inf) for name in shown if name in result.baselines
-        }
-        worst = sorted(values, key=values.__getitem__)[:surplus]
-        shown = [name for name in shown if name not in worst]
+        worst = sorted(baselines, key=lambda name: sign * baselines[name].get(main, -inf))[:surplus]
+        baselines = {name: values for name, values in baselines.items() if name not in worst}
         notes.append(f"{len(worst)} more baselines in {TRAIN_LOG}")
-    rows += [[name, *(format_figure(key, others[name].get(key)) for key in keys)] for name in shown]
+    rows += [_row(name, values, keys) for name, values in baselines.items()]
     return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"), "\n".join(notes) or None)
 
 
@@ -129,13 +144,19 @@ def _kept_epoch(training: Training) -> str:
 def importance_table(importance: FeatureImportance) -> Table:
     """Return a row per feature with the drop of the metric in each part, the largest drop first."""
     parts, metric = list(importance.values), importance.metric
-    users = [f"{importance.num_users[part]:,}" for part in parts]
-    rows = [["users", *users], [heading(metric), *(f"{importance.values[part]:.4f}" for part in parts)]]
-    without_effect = [name for name, drops in importance.drops.items() if not any(chain(*drops.values()))]
-    for name in (name for name in importance.ranked() if name not in without_effect):
-        drops = importance.drops[name]
+    rows = [
+        ["users", *(f"{importance.num_users[part]:,}" for part in parts)],
+        [heading(metric), *(f"{importance.values[part]:.4f}" for part in parts)],
+    ]
+    without_effect = []
+    for name in importance.ranked():
+        drops = [importance.drops[name][part] for part in parts]
+        if not any(chain(*drops)):
+            without_effect.append(name)
+            continue
         note = " (new items only)" if name in importance.only_for_new_items else ""
-        rows.append([f"{name}{note}", *(_drop(drops[part]) for part in parts)])
+        texts = (f"{mean:+.4f}" if sd is None else f"{mean:+.4f} ± {sd:.4f}" for mean, sd in drops)
+        rows.append([f"{name}{note}", *texts])
     title = f"features: drop of {heading(metric)} on validation if permuted, ± sd of {importance.repeats}"
     headings = ["", *(part.replace("_", " ") for part in parts)]
     notes = {"no effect": without_effect, "not measured, because of one value": importance.constant}
@@ -143,25 +164,18 @@ def importance_table(importance: FeatureImportance) -> Table:
     return make_table(title, headings, rows, ("dim", "bold"), caption or None)
 
 
-def _drop(value: Sequence[float | None]) -> str:
-    mean, sd = value
-    return f"{mean:+.4f}" if sd is None else f"{mean:+.4f} ± {sd:.4f}"
-
-
 def new_items_table(curve: NewItemCurve) -> Table:
     """Return recall on new and known items by the boost of new items, that of the towers marked."""
-    parts = ("new", "known", "all")
-    rows = [["no new items", *(_recall(curve.without, part) for part in parts)]]
-    for entry in curve.curve:
-        mark = " *" if entry["boost"] == curve.boost else ""
-        rows.append([f"{entry['boost']:g}{mark}", *(_recall(entry, part) for part in parts)])
+    parts, boosts = ("new", "known", "all"), [each["boost"] for each in curve.curve]
+    marked = (f"{boost:g}{' *' if boost == curve.boost else ''}" for boost in boosts)
+    rows = [
+        [name, *(f"{recalls[part]:.4f}" if part in recalls else "-" for part in parts)]
+        for name, recalls in zip(["no new items", *marked], [curve.without, *curve.curve], strict=True)
+    ]
     title = f"new_items.boost: {heading(curve.metric)} on validation, {curve.num_items:,} new items"
-    headings = ["boost", *(f"{part} items" for part in parts)]
-    return make_table(title, headings, rows, caption="* boost of this run")
-
-
-def _recall(values: Mapping[str, float], part: str) -> str:
-    return f"{values[part]:.4f}" if part in values else "-"
+    return make_table(
+        title, ["boost", *(f"{part} items" for part in parts)], rows, caption="* boost of this run"
+    )
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
@@ -170,10 +184,7 @@ def cold_start_table(recalls: Mapping[str, Any]) -> Table:
     keys = list(recalls["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
     rows = [
-        [
-            f"{part.replace('_', ' ')}: {name}",
-            *(format_figure(key, recalls[model][part].get(key)) for key in keys),
-        ]
+        _row(f"{part.replace('_', ' ')}: {name}", recalls[model][part], keys)
         for part in parts
         for model, name in COLD_START.items()
         if model in recalls
@@ -197,7 +208,8 @@ def _windows_table(result: Result) -> Table:
         rows.append([str(entry["window"]), *days, *figures, entry["error"] or best])
     metrics = result.windows_summary.get("metrics", {})
     for part in ("mean", "sd") if metrics else ():
-        rows.append([part, "", "", *(format_figure(key, metrics.get(key, {}).get(part)) for key in keys)])
+        name, *figures = _row(part, {key: metrics[key][part] for key in keys if key in metrics}, keys)
+        rows.append([name, "", "", *figures])
     if taus := result.windows_summary.get("kendall_tau"):
         agreements = ["" if taus[split] is None else f"{taus[split]:.2f}" for split in ("valid", "test")]
         rows.append(["Kendall's tau", "", "", *agreements])
@@ -205,44 +217,40 @@ def _windows_table(result: Result) -> Table:
     return make_table(f"windows by {heading(kind)}", headings, rows)
 
 
-def _index_table(index: Mapping[str, Any]) -> Table:
-    """Return kind, recall, latency and size of the index, and its metrics minus those of exact search."""
+def _index_table(index: Mapping[str, Any], has_details: bool) -> Table:
+    """Return kind, recall and cost of the index; with details also its latency and metrics in full."""
+    checks = "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"])
+    recall = f"recall@{index['recall_k']}"
+    if not has_details:
+        differences = "" if index["recall_at_100"] == 1 else _differences(index)
+        loss = f" ({differences} against exact search)" if differences else ""
+        verdict = f"checks {checks}" if index["ok"] else checks
+        rows = {
+            "kind": f"{index['type']}, {recall} {index['recall_at_100']:.4f}{loss}, {verdict}",
+            "cost": f"{index['latency_ms_p50']:.3f} ms a query, {index['bytes_per_item']:.0f} bytes an item",
+        }
+        return make_table("index", (), rows.items())
     search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "every item"
     rows = {
         "kind": f"{index['type']} ({index['factory']}), searching {search}",
-        f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
+        recall: f"{index['recall_at_100']:.4f} against exact search",
         "metrics": f"{_differences(index) or 'not measured'} against exact search",
         "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms a query",
         "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
-        "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
+        "checks": checks,
     }
-    if choice := index.get("choice"):
-        rows["predicted"] = _predicted(choice)
+    if choice := index.get("choice"):  # of `index=auto`
+        best = choice["candidates"][0]
+        loss = best["label_difference"]
+        rows["predicted"] = (
+            f"recall {best['recall']:.4f}, {best['latency_ms']:.3f} ms, {best['bytes_per_item']:.0f} bytes, "
+            + ("" if loss is None else f"recall@20 {loss:+.4f}, ")
+            + f"from {choice['num_sampled']:,} items; best of {len(choice['candidates'])} candidates"
+        )
     for each in index.get("shorter", ()):
         rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
     return make_table("index", (), rows.items())
-
-
-def _short_index_table(index: Mapping[str, Any]) -> Table:
-    """Return kind and recall of the index, and its cost, in a row each."""
-    checks = "checks ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"])
-    differences = "" if index["recall_at_100"] == 1 else _differences(index)
-    loss = f" ({differences} against exact search)" if differences else ""
-    rows = {
-        "kind": f"{index['type']}, recall@{index['recall_k']} {index['recall_at_100']:.4f}{loss}, {checks}",
-        "cost": f"{index['latency_ms_p50']:.3f} ms a query, {index['bytes_per_item']:.0f} bytes an item",
-    }
-    return make_table("index", (), rows.items())
-
-
-def _predicted(choice: Mapping[str, Any]) -> str:
-    """Return the costs that made `index=auto` choose an index."""
-    best = choice["candidates"][0]
-    figures = f"recall {best['recall']:.4f}, {best['latency_ms']:.3f} ms, {best['bytes_per_item']:.0f} bytes"
-    if best["label_difference"] is not None:
-        figures += f", recall@20 {best['label_difference']:+.4f}"
-    return f"{figures}, from {choice['num_sampled']:,} items; best of {len(choice['candidates'])} candidates"
 
 
 def _differences(index: Mapping[str, Any]) -> str:
@@ -265,14 +273,12 @@ def sweep_table(summary: SweepSummary) -> Table:
         columns["settings"] = settings
     columns["status"] = [each.status for each in jobs]
     columns[heading(metric)] = [format_figure(metric, each.served(metric)) for each in jobs]
-    if not summary.is_test_hidden:
-        columns["test"] = [format_figure(test, each.figure(test)) for each in jobs]
-    if any(each.figure(EPOCHS_KEPT) is not None for each in jobs):
-        kept = [format_figure(EPOCHS_KEPT, each.figure(EPOCHS_KEPT)) for each in jobs]
-        columns[heading(EPOCHS_KEPT)] = kept
-    for key in INDEX_COLUMNS:
-        if len({each.figure(key) for each in jobs}) > 1:
-            columns[heading(key)] = [format_figure(key, each.figure(key)) for each in jobs]
+    shown = [] if summary.is_test_hidden else [test]
+    shown += [EPOCHS_KEPT] if any(each.figure(EPOCHS_KEPT) is not None for each in jobs) else []
+    shown += [key for key in INDEX_COLUMNS if len({each.figure(key) for each in jobs}) > 1]
+    for key in shown:
+        name = "test" if key == test else heading(key)
+        columns[name] = [format_figure(key, each.figure(key)) for each in jobs]
     columns["seconds"] = ["before" if each.skipped else f"{each.seconds:.1f}" for each in jobs]
     order = ", lowest first" if lower_is_better(jobs, metric) else ""
     title = f"{len(jobs)} jobs by {heading(metric)}{order}"
@@ -288,11 +294,11 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
     parts = look["stages"]
     rows = []
     for row in look["recipes"]:
-        seconds = [row["seconds"][part] for part in parts]
-        cells = [format_figure(metric, row[part]) for part in parts]
-        cells += ["" if each is None else f"{each:.0f}" for each in seconds]
+        seconds = (row["seconds"][part] for part in parts)
         note = f" ({row['note']})" if row["note"] else ""
-        rows.append([row["recipe"], *cells, f"{row['sets']}{note}"])
+        cells = ["" if each is None else f"{each:.0f}" for each in seconds]
+        rows.append([row["recipe"], *(format_figure(metric, row[part]) for part in parts), *cells])
+        rows[-1].append(f"{row['sets']}{note}")
     styles = ["bold" if row["recipe"] == best["recipe"] else "" for row in look["recipes"]]
     for name, figures in look["baselines"].items():
         rows.append([f"baseline {name}", *(format_figure(metric, figures[part]) for part in parts)])

@@ -2,9 +2,8 @@
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console as Screen
 from rich.live import Live
@@ -41,6 +40,7 @@ class Rich(Console):
         if not self.screen.is_terminal:
             self.screen.width = console_tables.WIDTH_OF_FILES
         self.drawn: Live | None = None
+        self.has_begun = False
         self.progress = Progress(disable=True)
         """Has the task of the sweep, then those of the running jobs."""
         self.metric = ""
@@ -65,7 +65,6 @@ class Rich(Console):
         show(line)
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces; without a terminal, do nothing."""
         if not self.screen.is_terminal:
             return
         if self.drawn is None:
@@ -77,18 +76,20 @@ class Rich(Console):
         """Print a line or a table, in place of the line of progress."""
         self._erase()
         if isinstance(text, Table):
-            self.screen.print()
+            self._separate()
+            text = console_tables.table_text(self.screen, text)
         self.screen.print(text)
+        self.has_begun = True
 
     def heading(self, text: str) -> None:
         """Print the name of the part that follows, as the titles of tables."""
-        self.say("")
+        self._separate()
         self.say(Text(text, console_tables.TITLE_STYLE))
 
-    def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Print the lines."""
-        for line in lines:
-            self.say(line)
+    def _separate(self) -> None:
+        """Print an empty line, except as the first one."""
+        if self.has_begun:
+            self.say("")
 
     def audit(self, summary: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit or its summary as a table."""

@@ -12,8 +12,9 @@ import pytest
 import tiny_bundle
 from rich.console import Console as Screen
 
-from twotower.experiments.console.console import Console, make_console
+from twotower.experiments.console.console import Console
 from twotower.experiments.console.console_tables import result_tables
+from twotower.experiments.console.make_console import make_console
 from twotower.experiments.console.rich import Rich
 from twotower.experiments.console.sweep_summary import SweepSummary
 from twotower.experiments.runs.outcome import Outcome
@@ -217,7 +218,10 @@ IMPORTANCE = {
 def printed(console: Console, result: Result, capsys: pytest.CaptureFixture[str]) -> list[str]:
     console.audit([("log", "3 users")], [("users", "3"), ("density", "1 %")])
     console.result(result, Path("outputs/x"), "outputs")
-    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0]
+    assert [line.rstrip() for line in lines] == lines
+    return lines
 
 
 def test_brief_has_the_best_baselines_and_full_has_all_figures(capsys: pytest.CaptureFixture[str]) -> None:
