@@ -100,7 +100,7 @@ def run_sweep(
         verdicts = count_verdicts(context.folder, tested, "configuration" if seeds else "run")
         seconds = time.perf_counter() - began
         summary = SweepSummary(context.folder, context.monitor, outcomes, seconds, *parts, verdicts)
-        write_sweep(context, [*fixed, *swept], summary, found)
+        write_sweep([*fixed, *swept], summary, found)
         console.sweep_ended(summary)
     well = [each for each in outcomes if each.status in WELL]
     return exit_status_of(well if chosen.may_fail and well else outcomes)

@@ -54,14 +54,10 @@ def folder_name(texts: Sequence[str]) -> str:
 
     It has the overrides in short words, and a hash if not all fit or a path cannot contain one of them.
     """
-    name = ",".join(_words(texts))
-    if (
-        len(name) > MAX_NAME
-        or UNSAFE.search("".join(text.removeprefix("~") for text in texts))
-        or HASH.search(name)
-    ):
-        return _name_with_hash(texts)
-    return name
+    words = _words(texts)
+    is_unsafe = UNSAFE.search("".join(text.removeprefix("~") for text in texts))
+    name = ",".join(words)
+    return _name_with_hash(texts, words) if len(name) > MAX_NAME or is_unsafe or HASH.search(name) else name
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -71,21 +67,18 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
     `in_batch_softmax`); short keys, too; a hash after the short words that fit.
     """
     texts = dict.fromkeys(text for job in jobs for text in job)
-    keys = {text: override_key(text) for text in texts}
-    values = {text: re.sub("['\"]", "", text.partition("=")[2]) for text in texts}
-    distinct_keys = list(dict.fromkeys(keys.values()))
-    names = dict(zip(distinct_keys, short_keys(distinct_keys), strict=True))
-    prefixes = dict(zip(names, _prefixes([*names.values()]), strict=True))
-    choices = {
-        key: short_choices([values[text] for text in texts if keys[text] == key and _is_choice(text)])
-        for key in distinct_keys
-    }
-    full = {text: _word(text, names[keys[text]]) for text in texts}
-    short = full | {text: choices[keys[text]][values[text]] for text in texts if _is_choice(text)}
-    shortest = {
-        text: word if _is_choice(text) else _word(_rounded(text), prefixes[keys[text]])
-        for text, word in short.items()
-    }
+    keys = list(dict.fromkeys(map(override_key, texts)))
+    names = short_keys(keys)
+    full: dict[str, str] = {}
+    short: dict[str, str] = {}
+    shortest: dict[str, str] = {}
+    for key, name, prefix in zip(keys, names, _prefixes(names), strict=True):
+        own = [text for text in texts if override_key(text) == key]
+        choices = _short_choices([_value(text) for text in own if _is_choice(text)])
+        for text in own:
+            full[text] = _word(text, name)
+            short[text] = choices.get(_value(text), full[text])
+            shortest[text] = choices.get(_value(text)) or _word(_rounded(text), prefix)
     distinct = list(dict.fromkeys(map(tuple, jobs)))
     is_safe = not any(UNSAFE.search(text.removeprefix("~")) for text in texts)
     for words in (full, short, shortest):
@@ -94,7 +87,7 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
         if is_safe and fits and len(set(named.values())) == len(distinct):
             break
     else:
-        named = {job: _name_with_hash(job, shortest) for job in distinct}
+        named = {job: _name_with_hash(job, [shortest[text] for text in job]) for job in distinct}
     return [named[tuple(job)] for job in jobs]
 
 
@@ -108,7 +101,7 @@ def _prefixes(names: Sequence[str]) -> list[str]:
     ]
 
 
-def short_choices(values: Sequence[str]) -> dict[str, str]:
+def _short_choices(values: Sequence[str]) -> dict[str, str]:
     """Return a short form of each choice: without underscores, or its initials, unless two would be equal."""
     for short in (_initials, lambda value: value.replace("_", "")):
         forms = {value: short(value) for value in values}
@@ -123,22 +116,16 @@ def _initials(value: str) -> str:
     return "".join(part[:1] for part in value.split("_")) if is_long else joined
 
 
-def _name_with_hash(texts: Sequence[str], words: Mapping[str, str] | None = None) -> str:
+def _name_with_hash(texts: Sequence[str], words: Sequence[str]) -> str:
     digest = fingerprint_values(list(texts))[:NUM_DIGITS]
-    shown = _words(texts) if words is None else [words[text] for text in texts]
-    return f"{_fitting(shown, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
+    return f"{_fitting(words, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
-    """Return the folder name of a trial: its number, and the words that fit."""
-    words = [_initials(word) if _is_choice(text) else word for text, word in _by_choice(texts)]
+    """Return the folder name of a trial: its number, and the words that fit, choices first."""
+    pairs = sorted(zip(texts, short_words(texts), strict=True), key=lambda pair: not _is_choice(pair[0]))
+    words = [_initials(word) if _is_choice(text) else word for text, word in pairs]
     return UNSAFE.sub("-", whole_words([f"{number:04d}", *words], MAX_LABEL, "_"))
-
-
-def _by_choice(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return overrides and their short words, choices such as loss and index first."""
-    pairs = zip(texts, short_words(texts), strict=True)
-    return sorted(pairs, key=lambda pair: not _is_choice(pair[0]))
 
 
 def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> str:
@@ -179,15 +166,13 @@ def rounded(value: str) -> str:
         return value
 
 
-def short_name(texts: Sequence[str], max_length: int = MAX_NAME) -> str:
-    """Return as many overrides in short words as fit, and the seed; others may have the same text.
-
-    If no word fits, the first one is cut.
-    """
-    return _fitting(_words(texts), max_length)
+def short_name(texts: Sequence[str]) -> str:
+    """Return as many overrides in short words as fit, and the seed; others may have the same text."""
+    return _fitting(_words(texts), MAX_NAME)
 
 
 def _fitting(texts: Sequence[str], max_length: int) -> str:
+    """Return the words that fit, and the seed; the beginning of the first one if none fits."""
     words = [UNSAFE.sub("-", word).strip(",.-") for word in texts]
     seeds = [word for word in words if SEED.fullmatch(word)]
     others = [word for word in words if word and word not in seeds]
@@ -213,14 +198,18 @@ def _words(texts: Sequence[str]) -> list[str]:
     return [_word(*each) for each in zip(texts, short_keys(list(map(override_key, texts))), strict=True)]
 
 
+def _value(text: str) -> str:
+    return re.sub("['\"]", "", text.partition("=")[2])
+
+
 def _is_choice(text: str) -> bool:
     """Return whether an override chooses a variant of a group."""
-    key, _, value = text.lstrip("+~").partition("=")
-    return "." not in key and key != "rerun" and bool(WORD.fullmatch(re.sub("['\"]", "", value)))
+    key = override_key(text)
+    return "." not in key and key != "rerun" and bool(WORD.fullmatch(_value(text)))
 
 
 def _word(text: str, shown: str) -> str:
-    value = re.sub("['\"]", "", text.partition("=")[2])
+    value = _value(text)
     if not value:
         return f"no_{shown}" if text.startswith("~") else shown
     if _is_choice(text):

@@ -1,7 +1,7 @@
 """The main effect of each varied key on a metric, from runs that differ in this key alone."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from statistics import fmean
 
 from twotower.experiments.compare.figure_names import format_figure
@@ -22,35 +22,22 @@ def main_effects(
     sign = -1 if is_lower_better else 1
     lines: list[tuple[float, str]] = []
     for key in settings.keys() - {"seed"}:
-        pairs: dict[tuple[str, str], list[float]] = {}
-        for (value, score), (other, other_score) in _matched(key, settings, scores):
-            pairs.setdefault((value, other), []).append(score - other_score)
-        if not pairs:
+        groups: dict[tuple[str, ...], list[tuple[str, float]]] = {}
+        for run, score in scores.items():
+            others = tuple(values[run] for other, values in settings.items() if other != key)
+            groups.setdefault(others, []).append((settings[key][run], score))
+        gains: dict[str, dict[str, list[float]]] = {}  # value -> other value -> differences
+        pairs = itertools.chain.from_iterable(itertools.permutations(each, 2) for each in groups.values())
+        for (value, score), (other, other_score) in pairs:
+            if value != other:
+                gains.setdefault(value, {}).setdefault(other, []).append(score - other_score)
+        if not gains:
             continue
-        values = dict.fromkeys(value for value, _ in pairs)
-        gains = {value: fmean(itertools.chain(*_against(value, pairs).values())) for value in values}
-        best = max(gains, key=lambda value: sign * gains[value])
-        against = _against(best, pairs)
-        size = max(abs(fmean(each)) for each in against.values())
-        parts = [_part(other, differences, metric) for other, differences in against.items()]
+        best = max(gains, key=lambda value: sign * fmean(itertools.chain(*gains[value].values())))
+        size = max(abs(fmean(each)) for each in gains[best].values())
+        parts = [_part(other, differences, metric) for other, differences in gains[best].items()]
         lines.append((size, f"{key}={best}  {', '.join(parts)}"))
     return [line for _, line in sorted(lines, key=lambda each: (-each[0], each[1]))]
-
-
-def _matched(
-    key: str, settings: Mapping[str, Mapping[str, str]], scores: Mapping[str, float]
-) -> Iterator[tuple[tuple[str, float], tuple[str, float]]]:
-    """Yield (value, score) of both runs of each pair that differs in this key alone, in both orders."""
-    groups: dict[tuple[str, ...], list[tuple[str, float]]] = {}
-    for run, score in scores.items():
-        others = tuple(values[run] for other, values in settings.items() if other != key)
-        groups.setdefault(others, []).append((settings[key][run], score))
-    for group in groups.values():
-        yield from (pair for pair in itertools.permutations(group, 2) if pair[0][0] != pair[1][0])
-
-
-def _against(value: str, pairs: Mapping[tuple[str, str], list[float]]) -> dict[str, list[float]]:
-    return {other: differences for (one, other), differences in pairs.items() if one == value}
 
 
 def _part(other: str, differences: list[float], metric: str) -> str:

@@ -136,11 +136,10 @@ def initial_embeddings_note(epochs_kept: Iterable[float], keys: Iterable[str]) -
 
 def varied_settings(outcomes: Iterable[Outcome]) -> dict[str, dict[str, str]]:
     """Return key -> job -> value of the overrides that are not equal in all jobs."""
-    typed = {each.name: dict(_setting(text) for text in each.overrides) for each in outcomes}
+    typed = {
+        each.name: {override_key(text): text.partition("=")[2] for text in each.overrides}
+        for each in outcomes
+    }
     keys = dict.fromkeys(key for settings in typed.values() for key in settings)
     values = {key: {job: settings.get(key, "") for job, settings in typed.items()} for key in keys}
     return {key: by_job for key, by_job in values.items() if len(set(by_job.values())) > 1}
-
-
-def _setting(text: str) -> tuple[str, str]:
-    return override_key(text), text.partition("=")[2]

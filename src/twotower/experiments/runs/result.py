@@ -230,28 +230,24 @@ class Result(BaseModel):
             for key, values in self.curves.items()
             if key.startswith(VALID) and values
         }
-        chosen = {
-            best_key(key): value
-            for key, value in metrics.items()
-            if key.startswith(VALID) and monitor in ("", key)
-        }
+        metrics = _at(k, metrics)
         exact = f"{TEST_EXACT}/{monitor.removeprefix(VALID)}"
-        test = {
-            key: value for key, value in _at(k, metrics).items() if key.startswith(f"{TEST}/") or key == exact
-        }
         shown = {"recall", "ndcg", metric_name(monitor)}
-        difference = {
-            key: value
-            for key, value in _at(k, self.index.get("label_difference", {})).items()
-            if metric_name(key) in shown
-        }
+        differences = _at(k, self.index.get("label_difference", {}))
         figures = {
-            **chosen,
-            **test,
-            **_at(k, self.cold_start_figures()),
-            **_at(k, self.window_figures()),
+            **{
+                best_key(key): value
+                for key, value in metrics.items()
+                if key.startswith(VALID) and monitor in ("", key)
+            },
+            **{key: value for key, value in metrics.items() if key.startswith(f"{TEST}/") or key == exact},
+            **_at(k, self.cold_start_figures() | self.window_figures()),
             **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
-            **{f"{INDEX_DIFFERENCE}{key}": value for key, value in difference.items()},
+            **{
+                f"{INDEX_DIFFERENCE}{key}": value
+                for key, value in differences.items()
+                if metric_name(key) in shown
+            },
             **{f"timing/{key}": value for key, value in self.timing.items()},
             **self._epochs_kept(),
         }

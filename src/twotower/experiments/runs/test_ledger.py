@@ -63,11 +63,27 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
     if root not in folder.parents:
         path = find_ledger(folder) or folder.parent / LEDGER
     data, metric = str(result.data.fingerprint), result.training.monitor.replace(VALID, f"{TEST}/", 1)
+    configuration = _configuration(run, result)
     try:
         with lock_folder(path.parent / ".cache", "test_ledger", PATIENCE_SECONDS):
             looks = read_looks(path)
             if run.looked_at_test:
-                look = _make_look(path.parent, run, result, metric)
+                higher = higher_is_better(metric, [result.higher_is_better])
+                error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
+                settings, figures = flatten(run.settings), result.final_figures()
+                look = Look(
+                    time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                    data=data,
+                    source=str(settings["data"]),
+                    split=str(settings["split"]),
+                    configuration=configuration,
+                    seed=result.seed,
+                    run=os.path.relpath(folder, path.parent),
+                    metric=metric,
+                    figures={key: value for key, value in figures.items() if key.startswith(TEST)},
+                    standard_error=error,
+                    paired=is_paired,
+                )
                 if not any(each == look.model_copy(update={"time": each.time}) for each in looks):
                     _append(path, look)
                     looks.append(look)
@@ -79,12 +95,9 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
         )
         return None
     found = count_looks(looks, data, metric)
-    others = {each.configuration for each in looks if each.data == data} - {_configuration(run, result)}
-    if others:
-        plural = "s" * (len(others) > 1)
-        LOG.info(
-            "test split: %d configuration%s looked at it before%s", len(others), plural, found.consequence
-        )
+    if others := {each.configuration for each in looks if each.data == data} - {configuration}:
+        number = "1 configuration" if len(others) == 1 else f"{len(others)} configurations"
+        LOG.info("test split: %s looked at it before%s", number, found.consequence)
     return found
 
 
@@ -173,25 +186,6 @@ def _configuration(run: Run, result: Result) -> str:
     settings = configuration_settings(run.folder, run.settings, result)
     shaping = {key: value for key, value in settings.items() if key not in EVALUATION_KEYS}
     return configuration_fingerprint(shaping, result.data.identity)
-
-
-def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:
-    higher = higher_is_better(metric, [result.higher_is_better])
-    error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
-    settings, figures = flatten(run.settings), result.final_figures()
-    return Look(
-        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        data=str(result.data.fingerprint),
-        source=str(settings["data"]),
-        split=str(settings["split"]),
-        configuration=_configuration(run, result),
-        seed=result.seed,
-        run=os.path.relpath(run.folder.resolve(), root),
-        metric=metric,
-        figures={key: value for key, value in figures.items() if key.startswith(TEST)},
-        standard_error=error,
-        paired=is_paired,
-    )
 
 
 def _append(path: Path, look: Look) -> None:

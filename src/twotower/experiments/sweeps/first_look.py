@@ -145,7 +145,9 @@ class FirstLook(Sweep):
                     for key, stage in self.stages.items()
                 }
             except InputError as error:
-                self.left_out[name] = _reason(error)
+                problems = error.problems if isinstance(error, Mistakes) else []
+                reason = "; ".join(f"{each.key}: {each.message}" for each in problems)
+                self.left_out[name] = reason or " ".join(str(error).split())
                 continue
             settings = jobs[WHOLE].settings
             if twin := next((each.name for each in composed if each.jobs[WHOLE].settings == settings), None):
@@ -276,7 +278,15 @@ class FirstLook(Sweep):
 
     def _row(self, recipe: Recipe) -> dict[str, Any]:
         outcomes = {stage: self.outcome(recipe, stage) for stage in self.stages}
-        note = _note(next(filter(None, reversed(outcomes.values())), None))
+        last = next(filter(None, reversed(outcomes.values())), None)
+        note = "not run: the time limit was reached"
+        if last is not None:
+            note = {
+                "pruned": "stopped: its share of the time had passed",
+                "interrupted": "stopped: the time limit was reached; the same command continues",
+                "failed": f"failed: {(last.error or '').partition(chr(10))[0]}",
+                "index_rejected": "its index was rejected",
+            }.get(last.status, "")
         if WINDOWS in outcomes and outcomes[WHOLE] and not outcomes[WINDOWS]:
             note = note or "on the newest window only"
         return {
@@ -299,8 +309,8 @@ class FirstLook(Sweep):
 
     def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
         outcome = self.outcome(best, stage)
+        value = outcome and outcome.figure(self.stages[stage].monitor)
         assert outcome is not None
-        value = outcome.figure(self.stages[stage].monitor)
         assert value is not None
         return {
             "recipe": best.name,
@@ -315,16 +325,13 @@ class FirstLook(Sweep):
 
 def events_overrides(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the overrides that give events of role `history` the role `train`; empty without such events."""
-    events = data.get("events") or {}
-    names = [name for name, event in events.items() if event.get("role") == "history"]
-    return tuple(text for name in names for text in _event_overrides(name))
-
-
-def _event_overrides(name: str) -> tuple[str, ...]:
-    """Return the overrides of one event type; a number must be part of a key, or Hydra reads a number."""
-    if re.fullmatch(r"[\w-]+", name):
-        return f"data.events.{name}.role=train", f"data.events.{name}.weight={TRAIN_WEIGHT}"
-    return (f"data.events={{{name}: {{role: train, weight: {TRAIN_WEIGHT}}}}}",)
+    texts: list[str] = []
+    for name, event in (data.get("events") or {}).items():
+        if event.get("role") == "history" and re.fullmatch(r"[\w-]+", name):
+            texts += [f"data.events.{name}.role=train", f"data.events.{name}.weight={TRAIN_WEIGHT}"]
+        elif event.get("role") == "history":  # no name of a key
+            texts.append(f"data.events={{{name}: {{role: train, weight: {TRAIN_WEIGHT}}}}}")
+    return tuple(texts)
 
 
 def share_for(dataset: "RetrievalDataset") -> float:
@@ -335,21 +342,3 @@ def share_for(dataset: "RetrievalDataset") -> float:
         return 1.0
     digit: float = 10.0 ** (math.floor(math.log10(share)) - 1)
     return round(math.ceil(share / digit) * digit, 12)
-
-
-def _reason(error: InputError) -> str:
-    if isinstance(error, Mistakes):
-        return "; ".join(f"{each.key}: {each.message}" for each in error.problems)
-    return " ".join(str(error).split())
-
-
-def _note(outcome: Outcome | None) -> str:
-    """Return the state of a recipe in words, empty if its job finished."""
-    if outcome is None:
-        return "not run: the time limit was reached"
-    return {
-        "pruned": "stopped: its share of the time had passed",
-        "interrupted": "stopped: the time limit was reached; the same command continues",
-        "failed": f"failed: {(outcome.error or '').partition(chr(10))[0]}",
-        "index_rejected": "its index was rejected",
-    }.get(outcome.status, "")

@@ -19,7 +19,7 @@ from twotower.experiments.runs.folder_name import without_seed
 from twotower.experiments.runs.outcome import Outcome, make_outcome
 from twotower.experiments.runs.result import Result, read_result_or_failure, write_result
 from twotower.experiments.runs.sections import changed_data, training_identity
-from twotower.experiments.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
+from twotower.experiments.sweeps.sweep import Job, Sweep, build_job_dataset
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 
@@ -125,16 +125,10 @@ def summarize_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list
     return summaries
 
 
-def write_sweep(
-    context: SweepContext,
-    overrides: Sequence[str],
-    summary: SweepSummary,
-    found: Mapping[str, Any],
-) -> None:
+def write_sweep(overrides: Sequence[str], summary: SweepSummary, found: Mapping[str, Any]) -> None:
     """Write `sweep.json`, with the entries of `Sweep.summary`, and what TensorBoard shows of the sweep."""
     from twotower.experiments.tensorboard.tensorboard_run import write_sweep_summaries
 
-    outcomes = summary.outcomes
     jobs = [
         {
             "job": outcome.name,
@@ -143,16 +137,16 @@ def write_sweep(
             "training_reused_from": outcome.reused_from,
             "error": outcome.error,
         }
-        for outcome in sorted(outcomes, key=lambda each: each.name)
+        for outcome in sorted(summary.outcomes, key=lambda each: each.name)
     ]
-    record = {"overrides": list(overrides), "monitor": context.monitor, **found}
-    record |= {
+    record = {
+        **{"overrides": list(overrides), "monitor": summary.metric, **found},
         "seeds": [dataclasses.asdict(each) for each in summary.seeds],
         "effects": summary.effects,
         "jobs": jobs,
     }
-    write_text_atomically(context.folder / SWEEP, json.dumps(record, indent=2))
-    write_sweep_summaries(context.folder, outcomes, context.monitor, summary.lines())
+    write_text_atomically(summary.folder / SWEEP, json.dumps(record, indent=2))
+    write_sweep_summaries(summary.folder, summary.outcomes, summary.metric, summary.lines())
 
 
 def count_verdicts(folder: Path, metric: str, by: Literal["run", "configuration"]) -> dict[str, int]:

@@ -77,9 +77,14 @@ class Search(Sweep):
             "num_startup": config.num_startup,
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
-        self.started: set[str] = set()
-        self.retried = {name for name, trial in self.study.latest().items() if self._is_retried(trial)}
-        """Jobs of finished trials that run again."""
+        self.done = []
+        for name, trial in self.study.latest().items():
+            has_failed = trial.state.name == "FAIL" or context.is_retried(
+                read_result_or_failure(context.folder / name)
+            )
+            if trial.state.is_finished() and not (context.retry_failed and has_failed):
+                self.done.append(trial)
+        self.started: set[str] = {trial.user_attrs["job"] for trial in self.done}
 
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
@@ -87,16 +92,7 @@ class Search(Sweep):
 
     def done_before(self) -> list[Job]:
         """Return the jobs of finished trials."""
-        return [self._job(trial) for trial in self.study.latest().values() if self._is_done(trial)]
-
-    def _is_done(self, trial: "FrozenTrial") -> bool:
-        return trial.state.is_finished() and trial.user_attrs["job"] not in self.retried
-
-    def _is_retried(self, trial: "FrozenTrial") -> bool:
-        if not trial.state.is_finished() or not self.context.retry_failed:
-            return False
-        folder = self.context.folder / trial.user_attrs["job"]
-        return trial.state.name == "FAIL" or self.context.is_retried(read_result_or_failure(folder))
+        return list(map(self._job, self.done))
 
     @property
     def num_jobs(self) -> int:
@@ -105,19 +101,17 @@ class Search(Sweep):
 
     def next(self, running: Collection[Job]) -> Job | None:
         """Return a trial that a stopped process has left, one to retry, or a new one; None without one."""
-        job = self._earlier() or self._new()
+        left = (pair for pair in self.study.latest().items() if pair[0] not in self.started)
+        if (earlier := next(left, None)) is None:
+            job = self._new()
+        else:
+            name, trial = earlier
+            if trial.state.is_finished():  # a failed one; its retry is another trial
+                trial = self.study.add(name, trial.params, self.space, trial.user_attrs["overrides"])
+            job = self._job(trial)
         if job is not None:
             self.started.add(job.name)
         return job
-
-    def _earlier(self) -> Job | None:
-        for name, trial in self.study.latest().items():
-            if name in self.started or self._is_done(trial):
-                continue
-            if trial.state.is_finished():  # a failed one; its retry is another trial
-                trial = self.study.add(name, trial.params, self.space, trial.user_attrs["overrides"])
-            return self._job(trial)
-        return None
 
     def _new(self) -> Job | None:
         """Start a new trial; without a valid new configuration, the search ends with the existing trials."""
@@ -156,8 +150,7 @@ class Search(Sweep):
             drawn = np.random.SeedSequence([self.config.seed, len(self.study.trials()), attempt])
             seed = int(drawn.generate_state(1)[0])
             yield self.study.propose(functools.partial(self.sampler, seed), self.space)
-        if self.space.size() is not None:
-            yield from self.space.every()
+        yield from self.space.every()
 
     def _job(self, trial: "FrozenTrial", job: Job | None = None) -> Job:
         """Return the job of a trial, composed again unless it is known."""

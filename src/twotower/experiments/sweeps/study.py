@@ -1,7 +1,6 @@
 """The Optuna study of a search: space, journal file, trials, and their summary. Imports Optuna."""
 
 import contextlib
-import dataclasses
 import itertools
 import math
 import shlex
@@ -43,12 +42,22 @@ class Space:
     def __init__(self, axes: Sequence[Axis]) -> None:
         problems = (Problem(axis.key, text) for axis in axes if (text := _problem(axis)))
         raise_problems(problems, "the keys of this search")
-        self.axes = [_in_order(axis) for axis in sorted(axes, key=lambda axis: axis.key)]
-        self.distributions = {axis.key: _distribution(axis) for axis in self.axes}
+        self.axes = sorted(axes, key=lambda axis: axis.key)
+        found = {axis.key: _choices_and_distribution(axis) for axis in self.axes}
+        self.choices = {key: choices for key, (choices, _) in found.items()}
+        self.distributions = {key: distribution for key, (_, distribution) in found.items()}
 
     def texts(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the overrides of a trial's parameters."""
-        return tuple(f"{axis.key}={_text(axis, params[axis.key])}" for axis in self.axes)
+        return tuple(f"{key}={self._text(key, params[key])}" for key in self.distributions)
+
+    def _text(self, key: str, value: Any) -> str:
+        choices, each = self.choices[key], self.distributions[key]
+        if isinstance(each, FloatDistribution):
+            rounded = float(f"{value:.6g}")
+            # 16.0, not 16, which an integer key would accept.
+            return repr(rounded if each.low <= rounded <= each.high else min(max(value, each.low), each.high))
+        return choices[value] if choices and isinstance(each, IntDistribution) else str(value)
 
     def corners(self) -> list[tuple[str, ...]]:
         """Return corners: each choice or end of one axis, and the first and the last of all axes."""
@@ -63,29 +72,29 @@ class Space:
 
     def size(self) -> int | None:
         """Return the number of different trials; None if it is infinite."""
-        return None if (values := self._values()) is None else math.prod(map(len, values))
+        values = self._values()
+        return None if None in values else math.prod(len(each or ()) for each in values)
 
     def every(self) -> Iterator[dict[str, Any]]:
-        """Yield the parameters of every trial of a finite space."""
-        for combination in itertools.product(*self._values() or ()):
+        """Yield the parameters of every trial of a finite space; nothing of an infinite one."""
+        for combination in itertools.product(*(each or () for each in self._values())):
             yield dict(zip(self.distributions, combination, strict=True))
 
-    def _values(self) -> list[Sequence[Any]] | None:
-        """Return all values of each key, None with an interval of floats."""
-        values: list[Sequence[Any]] = []
-        for each in self.distributions.values():
-            if isinstance(each, CategoricalDistribution):
-                values.append(each.choices)
-            elif isinstance(each, IntDistribution):
-                values.append(range(each.low, each.high + 1))
-            else:
-                return None
-        return values
+    def _values(self) -> list[Sequence[Any] | None]:
+        """Return all values of each key, None for an interval of floats."""
+        return [
+            self.choices[key]
+            if isinstance(each, CategoricalDistribution)
+            else range(each.low, each.high + 1)
+            if isinstance(each, IntDistribution)
+            else None
+            for key, each in self.distributions.items()
+        ]
 
     def record(self) -> dict[str, str]:
         """Return key -> text of the axis, for comparison with another space."""
         return {
-            axis.key: ",".join(axis.choices) or f"{'log ' * axis.is_log}interval{axis.interval}"
+            axis.key: ",".join(self.choices[axis.key]) or f"{'log ' * axis.is_log}interval{axis.interval}"
             for axis in self.axes
         }
 
@@ -107,39 +116,21 @@ def _problem(axis: Axis) -> str | None:
     return None
 
 
-def _are_numbers(axis: Axis) -> bool:
-    """Return whether all choices are finite numbers."""
+def _choices_and_distribution(axis: Axis) -> tuple[tuple[str, ...], Distribution]:
+    """Return the distinct choices, numbers in their order, and the distribution of choices or interval."""
+    if axis.interval is not None:
+        low, high = axis.interval
+        if isinstance(low, int) and isinstance(high, int):
+            return (), IntDistribution(low, high, log=axis.is_log)
+        return (), FloatDistribution(low, high, log=axis.is_log)
+    choices = tuple(dict.fromkeys(axis.choices))
     try:
-        return all(math.isfinite(float(text)) for text in axis.choices)
+        is_ranked = all(math.isfinite(float(text)) for text in choices)
     except ValueError:
-        return False
-
-
-def _in_order(axis: Axis) -> Axis:
-    texts = dict.fromkeys(axis.choices)
-    return dataclasses.replace(axis, choices=tuple(sorted(texts, key=float) if _are_numbers(axis) else texts))
-
-
-def _distribution(axis: Axis) -> Distribution:
-    if axis.choices:
-        last = len(axis.choices) - 1
-        return IntDistribution(0, last) if _are_numbers(axis) else CategoricalDistribution(axis.choices)
-    assert axis.interval is not None
-    low, high = axis.interval
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=axis.is_log)
-    return FloatDistribution(low, high, log=axis.is_log)
-
-
-def _text(axis: Axis, value: Any) -> str:
-    if axis.choices:
-        return axis.choices[int(value)] if _are_numbers(axis) else str(value)
-    if isinstance(value, int):
-        return str(value)
-    assert axis.interval is not None
-    low, high = axis.interval
-    rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which an integer key would accept
-    return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
+        is_ranked = False
+    if is_ranked:
+        return tuple(sorted(choices, key=float)), IntDistribution(0, len(choices) - 1)
+    return choices, CategoricalDistribution(choices)
 
 
 class JournalStudy:
@@ -235,25 +226,21 @@ class JournalStudy:
 
         A trial with a rejected index is never the best. The command starts with the `fixed` overrides.
         """
-        trials = sorted(self.latest().values(), key=lambda trial: str(trial.user_attrs[JOB]))
-        rows = [
-            {
-                "job": trial.user_attrs[JOB],
+        rows, usable = [], []
+        for job, trial in sorted(self.latest().items()):
+            row = {
+                "job": job,
                 "number": trial.number,
                 "state": trial.state.name.lower(),
                 "value": trial.value if trial.state == TrialState.COMPLETE else None,
                 "overrides": trial.user_attrs[OVERRIDES],
                 "error": trial.user_attrs.get(ERROR),
             }
-            for trial in trials
-        ]
-        usable = [
-            row
-            for row, trial in zip(rows, trials, strict=True)
-            if row["value"] is not None and trial.user_attrs[STATUS] != "index_rejected"
-        ]
+            rows.append(row)
+            if row["value"] is not None and trial.user_attrs[STATUS] != "index_rejected":
+                usable.append(row)
         choose = max if self.direction == "maximize" else min
-        best = choose(usable, key=lambda row: row["value"], default=None)
+        best: dict[str, Any] | None = choose(usable, key=lambda row: row["value"], default=None)
         if best is not None:
             best = best | {"command": shlex.join(["twotower", "train", *fixed, *best["overrides"]])}
         return {
