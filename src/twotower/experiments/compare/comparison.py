@@ -93,8 +93,13 @@ class Comparison:
 
     def plotted_rows(self) -> pd.DataFrame:
         """Return the rows of runs that can be plotted together with the baseline."""
-        is_measured = self.rows["state"].isin(MEASURED) & (self.rows["kind"] != "baseline")
-        return self.rows[is_measured & (self.rows["verdict"] != NOT_COMPARABLE)]
+        return self.rows[is_comparable(self.rows)]
+
+
+def is_comparable(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows are of runs whose figures can be compared with the baseline's."""
+    is_run = rows["state"].isin(MEASURED) & (rows["kind"] != "baseline")
+    return is_run & (rows["verdict"] != NOT_COMPARABLE)
 
 
 @validate_call
@@ -166,11 +171,9 @@ def _effects(rows: pd.DataFrame, keys: Sequence[str], metric: str, higher: bool 
 
     Keys of the index are left out: the validation metric here is that of exact search.
     """
-    is_comparable = rows["state"].isin(MEASURED) & (rows["kind"] != "baseline")
-    is_comparable &= rows["verdict"] != NOT_COMPARABLE
     if metric not in rows or higher is None:
         return []
-    shown = rows[is_comparable & rows[metric].notna()]
+    shown = rows[is_comparable(rows) & rows[metric].notna()]
     columns = {key: f"{SETTING}{key}" for key in dict.fromkeys([*keys, "seed"])}
     settings = {
         key: dict(zip(shown["name"], shown[column].map(setting_text), strict=True))
@@ -271,12 +274,9 @@ def _best_by_validation(rows: pd.DataFrame, metric: str, higher: bool | None) ->
     if rows.empty:
         return None, ""
     validated = rows.dropna(subset=[key]).fillna({INDEX_RECALL: 0})
-    why = ""
-    if validated.empty:
-        why = f"no run has {heading(key)} to choose by"
-    elif higher is None:
-        why = f"{heading(key)} has no better direction"
-    if why:
+    if validated.empty or higher is None:
+        name = heading(key)
+        why = f"no run has {name} to choose by" if validated.empty else f"{name} has no better direction"
         return int(rows.index[0]), f"the first; {why}, and baseline= names another"
     best = validated.sort_values([key, INDEX_RECALL], ascending=[not higher, False]).index[0]
     return int(best), f"the best by {heading(key)}{', not by the test split' if key != metric else ''}"

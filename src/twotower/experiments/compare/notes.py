@@ -46,20 +46,15 @@ def verdict_notes(
         yield f"{metric} {NO_DIRECTION}"
     if any(str(verdict).endswith(ONE_SEED) for verdict in rows["verdict"]):
         yield ONE_SEED_NOTE
-    yield from _tie_note(rows)
+    is_single = (rows["kind"] != "baseline") & (rows["folders"].map(len) == 1)
+    if num_ties := int((is_single & (rows["verdict"] == NO_DIFFERENCE)).sum()):
+        for base in rows["result"][is_single & (rows["verdict"] == BASELINE)]:
+            typed = [text for text in base.overrides if override_key(text) != "seed"]
+            command = shlex.join(["twotower", "train", *typed, "seeds=3"])
+            yield f"{num_ties} rows tie with the baseline: train each with three seeds, as {command}"
     if num_repeated and not by_configuration:
         several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
         yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
-
-
-def _tie_note(rows: pd.DataFrame) -> Iterator[str]:
-    """Yield how many trained rows of one seed tie with a trained baseline, and the command for more seeds."""
-    is_single = (rows["kind"] != "baseline") & (rows["folders"].map(len) == 1)
-    num_ties = int((is_single & (rows["verdict"] == NO_DIFFERENCE)).sum())
-    for base in records(rows[is_single & (rows["verdict"] == BASELINE)] if num_ties else rows[:0]):
-        typed = [text for text in base["result"].overrides if override_key(text) != "seed"]
-        command = shlex.join(["twotower", "train", *typed, "seeds=3"])
-        yield f"{num_ties} rows tie with the baseline: train each with three seeds, as {command}"
 
 
 def window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:

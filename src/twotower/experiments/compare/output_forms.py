@@ -51,25 +51,33 @@ STYLES = {BETTER: "green", WORSE: "red", EQUIVALENT: "cyan", BASELINE: "bold"}
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A heading and a text per row; `is_text` is False for numbers, which are aligned to the right."""
+    """A heading and a text per row; `is_text` is False for numbers, which are aligned to the right.
+
+    `short` has heading and cells of a setting as labels abbreviate them.
+    """
 
     heading: str
     cells: list[str]
     is_text: bool = False
+    short: tuple[str, list[str]] | None = None
 
 
-def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextColumn]:
-    """Return the table as texts, in its order; `short` abbreviates settings as labels do.
+def text_columns(comparison: Comparison) -> dict[str, TextColumn]:
+    """Return the table as texts, in its order.
 
     Keys: number, built_in, settings and figures as in `comparison.rows`, spread, difference, interval,
     p_value, detectable, users_needed, verdict, name.
     """
     rows, metric = comparison.rows, comparison.metric
+
+    def texts(column: str, sign: bool = False) -> list[str]:
+        return [format_figure(metric, value, sign) for value in rows[column]]
+
     columns = {"number": TextColumn("#", [str(number) for number in range(1, len(rows) + 1)])}
     is_built_in = rows["kind"] == "baseline"
     if is_built_in.any():
         columns["built_in"] = TextColumn("built in", list(rows["name"].where(is_built_in, "")), True)
-    columns |= setting_columns(comparison, comparison.main_keys, short)
+    columns |= setting_columns(comparison, comparison.main_keys)
 
     figures = {
         key: TextColumn(heading(key), [format_figure(key, value) for value in rows[key]])
@@ -78,50 +86,40 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
     }
     columns |= {key: figures[key] for key in (validation_key(metric), metric) if key in figures}
     if rows["seed_mean"].notna().any():
-        spread = zip(rows["seed_mean"], rows["seed_sd"], rows["num_seeds"], strict=True)
-        texts = [
-            f"{format_figure(metric, mean)} ± {format_figure(metric, sd)} ({count})" if count else ""
-            for mean, sd, count in spread
-        ]
-        columns["spread"] = TextColumn("mean ± sd (seeds)", texts)
+        spread = zip(texts("seed_mean"), texts("seed_sd"), rows["num_seeds"], strict=True)
+        shown = [f"{mean} ± {sd} ({count})" if count else "" for mean, sd, count in spread]
+        columns["spread"] = TextColumn("mean ± sd (seeds)", shown)
     columns |= {key: column for key, column in figures.items() if key not in columns}
-    low, high, difference = (
-        [format_figure(metric, value, sign=True) for value in rows[column]]
-        for column in ("low", "high", "difference")
-    )
-    columns["difference"] = TextColumn("difference", difference)
-    if any(low):
-        intervals = [f"[{one}, {other}]" if one else "" for one, other in zip(low, high, strict=True)]
+    columns["difference"] = TextColumn("difference", texts("difference", sign=True))
+    if rows["low"].notna().any():
+        ends = zip(texts("low", sign=True), texts("high", sign=True), strict=True)
+        intervals = [f"[{low}, {high}]" if low else "" for low, high in ends]
         is_equivalent = rows["verdict"] == EQUIVALENT
         p_values = rows["corrected_p_value"].mask(is_equivalent, rows["equivalence_p_value"])
-        texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
+        p_texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns["interval"] = TextColumn("interval", intervals)
-        columns["p_value"] = TextColumn("p", texts)
+        columns["p_value"] = TextColumn("p", p_texts)
     if rows["detectable_difference"].notna().any():
-        detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
-        needed = [
-            "" if number is None else f"{float(f'{number:.2g}'):,.0f}" for number in rows["users_needed"]
-        ]
-        columns["detectable"] = TextColumn("detectable", detectable)
+        needed = ["" if each is None else f"{float(f'{each:.2g}'):,.0f}" for each in rows["users_needed"]]
+        columns["detectable"] = TextColumn("detectable", texts("detectable_difference"))
         columns["users_needed"] = TextColumn("users needed", needed)
-    texts = [
+    verdicts = [
         (": " if pair[0] in (NOT_COMPARABLE, NOT_TESTED) else ", ").join(filter(None, pair))
         for pair in verdict_pairs(rows)
     ]
-    columns["verdict"] = TextColumn("verdict", texts, True)
+    columns["verdict"] = TextColumn("verdict", verdicts, True)
     by_configuration = (rows["kind"] == "configuration").any()
     columns["name"] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
     return columns
 
 
-def setting_columns(comparison: Comparison, keys: Sequence[str], short: bool) -> dict[str, TextColumn]:
-    """Return a column per setting; short ones abbreviate headings and numbers as labels do."""
+def setting_columns(comparison: Comparison, keys: Sequence[str]) -> dict[str, TextColumn]:
+    """Return a column per setting."""
     columns = {}
     for key, short_key in zip(keys, short_keys(keys), strict=True):
         cells = setting_texts(comparison.rows, key)
         is_text = any(parse_number(cell) is None for cell in cells if cell not in ("", ABSENT))
-        shown = (short_key, list(map(rounded, cells))) if short else (key, cells)
-        columns[f"{SETTING}{key}"] = TextColumn(*shown, is_text)
+        columns[f"{SETTING}{key}"] = TextColumn(key, cells, is_text, (short_key, list(map(rounded, cells))))
     return columns
 
 
@@ -237,7 +235,7 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
 
     Left out are the names, then figures, the rightmost first; then settings share one column, which wraps.
     """
-    columns, metric = text_columns(comparison, short=True), comparison.metric
+    columns, metric = text_columns(comparison), comparison.metric
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     optional = [key for key in figures if key not in (metric, validation_key(metric))]
     optional = ["name", "interval", "p_value", "users_needed", "detectable", *reversed(optional)]
@@ -263,9 +261,11 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
 
 def _table(columns: Mapping[str, TextColumn]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    texts = []
     for key, column in columns.items():
-        longest = max(map(len, column.cells))
-        folded = column.heading
+        folded, cells = column.short or (column.heading, column.cells)
+        texts.append(cells)
+        longest = max(map(len, cells))
         if len(folded) > max(longest, LONG_HEADING):
             folded = folded.replace(" ", "\n").replace(".", ".\n")
         longest = max(longest, *map(len, folded.split("\n")))
@@ -279,9 +279,9 @@ def _table(columns: Mapping[str, TextColumn]) -> Table:
             max_width=MOST_VERDICT if key == "verdict" else None,
         )
     at = list(columns).index("verdict")
-    for cells in zip(*(column.cells for column in columns.values()), strict=True):
-        row = list(map(Text, cells))
-        row[at].style = next((style for word, style in STYLES.items() if cells[at].startswith(word)), "")
+    for line in zip(*texts, strict=True):
+        row = list(map(Text, line))
+        row[at].style = next((style for word, style in STYLES.items() if line[at].startswith(word)), "")
         table.add_row(*row)
     return table
 

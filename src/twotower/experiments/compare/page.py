@@ -131,14 +131,14 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[dict[str, Any]]:
     """Yield a column per setting in short words; the titles of its cells have the full text."""
-    short, full = (setting_columns(comparison, keys, short) for short in (True, False))
-    for column, whole in zip(short.values(), full.values(), strict=True):
+    for column in setting_columns(comparison, keys).values():
+        short_key, cells = column.short or ("", [])
         yield {
-            "heading": column.heading,
-            "title": whole.heading,
+            "heading": short_key,
+            "title": column.heading,
             "style": style if column.is_text else f"{style} number",
-            "cells": column.cells,
-            "titles": whole.cells,
+            "cells": cells,
+            "titles": column.cells,
         }
 
 

@@ -1,5 +1,6 @@
 """Base class of launchers, which run the jobs of a sweep."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -124,10 +125,13 @@ class Launcher(Component, ABC):
             for ended in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
                 yield running.pop(ended), ended.result()
 
-    def refuse_if_stopped(self) -> None:
-        """Raise JobError after `stop`."""
-        if self.stopped.is_set():
-            raise JobError(STOPPED)
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Let `stop` wait until a job has started. Raises JobError after it."""
+        with self.lock:
+            if self.stopped.is_set():
+                raise JobError(STOPPED)
+            yield
 
     def __enter__(self) -> Self:
         """Connect.

@@ -65,8 +65,7 @@ class Local(Launcher):
 
     def run(self, payload: Payload) -> int:
         """Run a job in an idle worker, or in a new one."""
-        with self.lock:
-            self.refuse_if_stopped()
+        with self.starting():
             number = min(self.free)  # workers start in this order, so it is an idle one if there is any
             self.free.remove(number)
             worker = self.workers.get(number)

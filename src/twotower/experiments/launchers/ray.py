@@ -133,8 +133,7 @@ class Ray(Launcher):
             options |= {"num_cpus": 0, "num_gpus": 0, "max_calls": 1}
             function, group = _run_group, (num_nodes, num_devices, self.needs)
         remote: Any = ray.remote(**options)(function)  # type: ignore[call-overload]
-        with self.lock:
-            self.refuse_if_stopped()
+        with self.starting():
             arguments = Path.cwd(), self.task, dict(payload), num_cpus, sys.path
             reference = remote.remote(*group, results if group else log, *arguments)
             self.running.add(reference)
@@ -241,20 +240,19 @@ def _run_group(
     try:
         answer: Answer = trainer.fit().return_value
     except WorkerGroupError as error:
-        failures = sorted(error.worker_failures.items())
-        return min(itertools.starmap(_rank_error, failures), key=lambda each: isinstance(each, LostJobError))
+        # A worker whose task raised, or whose process Ray has lost.
+        failures = [
+            type(failure)(f"rank {rank}: {failure}")
+            if isinstance(failure, JobError)
+            else LostJobError(f"rank {rank}: {type(failure).__name__}: {_first_line(failure)}")
+            for rank, failure in sorted(error.worker_failures.items())
+        ]
+        return min(failures, key=lambda each: isinstance(each, LostJobError))
     except TrainingFailedError as error:
         cause = getattr(error, "controller_failure", error)  # of a ControllerError, as while the group starts
         kind = LostJobError if isinstance(error, PreemptionError) or _is_lost(cause) else JobError
         return kind(f"{type(cause).__name__}: {_first_line(cause)}")
     return answer
-
-
-def _rank_error(rank: int, failure: Exception) -> JobError:
-    """Return the error of a rank whose task raised, or whose process Ray has lost."""
-    if isinstance(failure, JobError):
-        return type(failure)(f"rank {rank}: {failure}")
-    return LostJobError(f"rank {rank}: {type(failure).__name__}: {_first_line(failure)}")
 
 
 def _run_worker(num_devices: int, results: Path, arguments: tuple[Any, ...]) -> Answer:

@@ -103,8 +103,7 @@ class Slurm(Launcher):
             slurm_partition=config.partition,
             slurm_additional_parameters=dict(config.extra or {}),
         )
-        with self.lock:
-            self.refuse_if_stopped()
+        with self.starting():
             arguments = self.task, dict(payload), config.cpus_per_task, sys.path
             job = executor.submit(ResumableTask(), *arguments)
         while not job.done():

@@ -22,12 +22,10 @@ def flatten_with_choices(
     values; the name of its class if there is none.
     """
     typed = {override_key(text): text.partition("=")[2] for text in overrides}
-    choices = {
-        key: value for key, value in settings.items() if isinstance(value, Mapping) and TARGET in value
-    }
     names = {
         key: typed[key] if WORD.fullmatch(typed.get(key, "")) else _matching_file(key, value)
-        for key, value in choices.items()
+        for key, value in settings.items()
+        if isinstance(value, Mapping) and TARGET in value
     }
     return flatten(settings) | {key: name for key, name in names.items() if name}
 

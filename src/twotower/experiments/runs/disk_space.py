@@ -46,12 +46,15 @@ def removable(root: Path) -> list[Removable]:
     if not root.is_dir():
         raise InputError(f"output_root: {root}: no such folder; name the folder of your runs")
     results: dict[Path, Result | None] = {}
-    for run in runs_below(root):
+    runs = list(runs_below(root))
+    for run in runs:
         with contextlib.suppress(InputError):  # a damaged result.json may be of a good run, which stays
             results[run] = read_result(run)
     in_use = {run for run in results if is_locked(run, "run") or is_locked(run.parent, "sweep")}
     used = {source for run, result in results.items() if result for source in _used_runs(run, result)}
-    latest, found = _latest(root), list[Removable]()
+    latest, found = None, list[Removable]()
+    with contextlib.suppress(InputError):  # no run has a bundle
+        latest = Path(resolve_latest(LATEST, root, "bundle"))
     for run, result in results.items():
         status = result.status if result else "failed"
         if run in in_use:
@@ -63,7 +66,7 @@ def removable(root: Path) -> list[Removable]:
         else:
             path, category = run, "rejected" if status == "index_rejected" else "failed"
         found.append(Removable(category, path, _num_bytes(path), run))
-    if not in_use and len(results) == len(list(runs_below(root))):
+    if not in_use and len(results) == len(runs):
         found += _unused_caches(root, results)
     return found
 
@@ -94,20 +97,11 @@ def _used_runs(run: Path, result: Result) -> Iterator[Path]:
             yield from (path.resolve() for path in (Path(text), run.parent / Path(text).name))
 
 
-def _latest(root: Path) -> Path | None:
-    try:
-        return Path(resolve_latest(LATEST, root, "bundle"))
-    except InputError:  # no run has a bundle
-        return None
-
-
 def _unused_caches(root: Path, runs: Iterable[Path]) -> Iterator[Removable]:
     """Yield entries of `.cache` that belong to no run: data sets, lists of baselines, and trainings."""
     cache = root / ".cache"
-    names: set[str | None] = set()
-    for path in (path for run in runs for path in run.rglob(RESULT)):  # also of older windows
-        result = read_result_or_failure(path.parent)
-        names.add(result.data.fingerprint if result else None)
+    paths = (path.parent for run in runs for path in run.rglob(RESULT))  # also of older windows
+    names = {result.data.fingerprint for result in map(read_result_or_failure, paths) if result}
     for path in sorted(
         [*cache.glob("*/meta.json"), *cache.glob("baselines/*"), *cache.glob("trainings/*.json")]
     ):

@@ -112,7 +112,7 @@ class Run:
     def finished_result(self) -> Result | None:
         """Return the result of the run if it has finished, although an older window may have failed."""
         result = read_result_or_failure(self.folder)
-        return result if result is not None and result.finished else None
+        return result if result and result.finished else None
 
     @contextlib.contextmanager
     def record(self, screen: logging.Handler, remedy: str = RESUME_HINT) -> Iterator[None]:

@@ -309,8 +309,8 @@ class FirstLook(Sweep):
 
     def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
         outcome = self.outcome(best, stage)
-        value = outcome and outcome.figure(self.stages[stage].monitor)
         assert outcome is not None
+        value = outcome.figure(self.stages[stage].monitor)
         assert value is not None
         return {
             "recipe": best.name,

@@ -79,11 +79,9 @@ def hyperparameters(
     shown = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
     stated |= {key: values[key] for key in SOME_HAVE}
     for override in overrides:
-        key, _, text = override.partition("=")
-        key = key.lstrip("+~").partition("@")[0]
-        if key.partition(".")[0] in NEVER:
-            continue
-        shown[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
+        key, text = override_key(override).partition("@")[0], override.partition("=")[2]
+        if key.partition(".")[0] not in NEVER:
+            shown[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
     return shown
 
 

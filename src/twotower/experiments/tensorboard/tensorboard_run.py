@@ -219,10 +219,9 @@ def _end(outcome: str) -> Summary:
     status = STATUS.get(outcome, api_pb2.STATUS_UNKNOWN)
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
-    summary = Summary()
-    summary.value.add(
+    value = Summary.Value(
         tag=metadata.SESSION_END_INFO_TAG,
         metadata=metadata.create_summary_metadata(data),
         tensor=metadata.NULL_TENSOR,
     )
-    return summary
+    return Summary(value=[value])
