@@ -3,18 +3,18 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
-from pytorch_lightning import loggers
-from pytorch_lightning.loggers import Logger, WandbLogger
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
 LOG = logging.getLogger("twotower")
-LOGGERS = sorted({*loggers.__all__} - {"Logger"})
 SUCCESSES = ("ok", "index_rejected", "pruned")
 
 
@@ -22,7 +22,8 @@ class Tracker(Component):
     """One run in an experiment tracker, for all phases of a training; a context manager.
 
     A failure to open the run is an error. A later failure (network, disk) is logged once, and the training
-    continues without the tracker. A subclass that overrides `open` uses another logger.
+    continues without the tracker. A subclass that overrides `open` uses another logger. Its settings are
+    validated without Lightning, whose import takes as long as that of torch.
 
     Attributes:
         status: final status of the run, as in `result.json`, or "interrupted"; "failed" unless it is set.
@@ -41,8 +42,12 @@ class Tracker(Component):
 
         def problems(self) -> Iterable[tuple[str, str]]:
             """Refuse names that are no logger."""
-            if self.logger is not None and self.logger not in LOGGERS:
-                yield "logger", f"there is no {self.logger!r}; {nearest(self.logger, LOGGERS)}"
+            if self.logger is None:
+                return
+            from pytorch_lightning import loggers
+
+            if self.logger not in (valid := {*loggers.__all__} - {"Logger"}):
+                yield "logger", f"there is no {self.logger!r}; {nearest(self.logger, valid)}"
 
     config: Config
 
@@ -54,10 +59,12 @@ class Tracker(Component):
         self._logger: Logger | None = None
         self._has_failed = False
 
-    def open(self) -> Logger | None:
+    def open(self) -> "Logger | None":
         """Return the logger of a new run of the tracker; None: nothing is tracked."""
         if self.config.logger is None:
             return None
+        from pytorch_lightning import loggers
+
         names = {"folder": str(self.folder), "run": self.folder.name, "experiment": self.folder.parent.name}
         values = {
             key: value.format(**names) if isinstance(value, str) else value
@@ -84,9 +91,13 @@ class Tracker(Component):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"tracker: {self._name} cannot open a run: {reason:.300}") from error
 
-    def loggers(self, prefix: str) -> list[Logger]:
+    def loggers(self, prefix: str) -> "list[Logger]":
         """Return the loggers of a phase for Lightning; each name begins with `prefix`."""
-        return [] if self._logger is None else [PhaseLogger(self, prefix)]
+        if self._logger is None:
+            return []
+        from twotower.training.phase_logger import PhaseLogger
+
+        return [PhaseLogger(self, prefix)]
 
     def log(self, figures: Mapping[str, float], step: int | None = 0) -> None:
         """Log metrics by name."""
@@ -97,7 +108,7 @@ class Tracker(Component):
         """Write what the logger holds back."""
         self._attempt(lambda logger: logger.save())
 
-    def _attempt(self, action: Callable[[Logger], None]) -> None:
+    def _attempt(self, action: "Callable[[Logger], None]") -> None:
         """Call a function with the logger, unless one has failed before; the first failure is logged."""
         if self._logger is None or self._has_failed:
             return
@@ -118,33 +129,13 @@ class Tracker(Component):
         self._has_failed = False  # the status is set even if metrics were lost
         self._attempt(self._close)
 
-    def _close(self, logger: Logger) -> None:
+    def _close(self, logger: "Logger") -> None:
         """Log the final status and end the run."""
+        from pytorch_lightning.loggers import WandbLogger
+
         logger.log_hyperparams({"status": self.status})
         logger.save()
         is_success = self.status in SUCCESSES
         logger.finalize("success" if is_success else "failed")
         if isinstance(logger, WandbLogger):  # which has no status; its next run would continue an open one
             logger.experiment.finish(exit_code=0 if is_success else 1)
-
-
-class PhaseLogger(Logger):
-    """Passes the metrics of one phase, except `epoch`, to a tracker whose run stays open."""
-
-    name = version = None
-
-    def __init__(self, tracker: Tracker, prefix: str) -> None:
-        super().__init__()
-        self._tracker, self._prefix = tracker, prefix
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log all metrics except `epoch`."""
-        figures = {f"{self._prefix}{key}": value for key, value in metrics.items() if key != "epoch"}
-        self._tracker.log(figures, step)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: `Tracker.start` logged the settings."""
-
-    def save(self) -> None:
-        """Save the logger."""
-        self._tracker.save()
