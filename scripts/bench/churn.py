@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.index.check import (
     evenly_spaced,
     has_fixed_search,
@@ -163,7 +163,7 @@ def main() -> None:
     items, queries = Vectors(given.items, given.users, None, given.num_queries).read()
     vectors, made = steps(items, queries.reshape(-1, items.shape[1]), given.gather)
     for kind in given.kinds:
-        spec = checked("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
+        spec = load_settings("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
         at_start = vectors[: made[0].end]
         index = Index.Config.from_spec(spec, "index").for_vectors(at_start, made[0].fitted).build()
         index.build(at_start, np.arange(len(at_start)))

@@ -24,7 +24,7 @@ from scaling import log_of
 from scipy.optimize import nnls
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
@@ -204,7 +204,7 @@ class Watch:
 
 def train(folder: Path, overrides: Sequence[str], watch: Watch) -> None:
     """Train some steps, as `twotower train` does; every process calls it."""
-    config = RunConfig.composed(checked("train", [*overrides, f"output_root={folder}"]))
+    config = RunConfig.composed(load_settings("train", [*overrides, f"output_root={folder}"]))
     dataset = load_dataset(config, rebuild=False)
     module, batches = build_training(config, dataset, dataset.train, None, Random.Config().build())
     watch.attach(module, batches)
@@ -219,7 +219,9 @@ def train(folder: Path, overrides: Sequence[str], watch: Watch) -> None:
 def timed_training(folder: Path, overrides: Sequence[str], size: int, num_steps: int) -> Figures:
     """Return the figures of rank 0 of a training of several processes on this machine."""
     overrides = (*overrides, f"trainer.devices={size}", "trainer.max_epochs=50")
-    load_dataset(RunConfig.composed(checked("train", [*overrides, f"output_root={folder}"])), rebuild=False)
+    load_dataset(
+        RunConfig.composed(load_settings("train", [*overrides, f"output_root={folder}"])), rebuild=False
+    )
     watch = Watch(num_steps)
     with processes(size, 1, partial(train, folder, overrides, Watch(num_steps)), folder):
         train(folder, overrides, watch)
@@ -229,7 +231,9 @@ def timed_training(folder: Path, overrides: Sequence[str], size: int, num_steps:
 def profiled_training(folder: Path, overrides: Sequence[str], size: int, num_steps: int = 30) -> Figures:
     """Return where the time of a step of rank 0 goes, by torch.profiler, in seconds of a step."""
     overrides = (*overrides, f"trainer.devices={size}", "trainer.max_epochs=50")
-    load_dataset(RunConfig.composed(checked("train", [*overrides, f"output_root={folder}"])), rebuild=False)
+    load_dataset(
+        RunConfig.composed(load_settings("train", [*overrides, f"output_root={folder}"])), rebuild=False
+    )
     plan = schedule(wait=WARM_UP, warmup=2, active=num_steps, repeat=1)
     total = WARM_UP + num_steps + 4
     with profile(activities=[ProfilerActivity.CPU], schedule=plan) as profiler:
@@ -441,7 +445,7 @@ def id_bytes(number: int = 3_000_000) -> float:
 
 def embedding_costs(folder: Path) -> dict[str, float]:
     """Return the processor seconds of the embedding of an item and of a user, and of an exact score."""
-    config = RunConfig.composed(checked("train", [*RECIPE, f"output_root={folder}"]))
+    config = RunConfig.composed(load_settings("train", [*RECIPE, f"output_root={folder}"]))
     dataset = load_dataset(config, rebuild=False)
     module, _ = build_training(config, dataset, dataset.train, None, Random.Config().build())
     users = np.arange(1, 8193)

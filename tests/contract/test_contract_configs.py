@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from twotower.commands.command_keys import SWEEP_ONLY, settings_class
-from twotower.commands.compose import checked, compose, whole
+from twotower.commands.compose import compose, compose_with_defaults, load_settings
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.overrides import validate_overrides
 from twotower.config.reading import read
@@ -130,7 +130,7 @@ SELECTIONS = selections()
 @pytest.mark.parametrize("paths", SELECTIONS.values(), ids=SELECTIONS.keys())
 def test_every_choice_composes_and_is_checked(paths: list[Path], files: list[str]) -> None:
     overrides = [override for path in paths for override in overrides_for(path, files)]
-    settings = checked("train", overrides)
+    settings = load_settings("train", overrides)
     assert set(settings) | {"benchmark", "sweep"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     checked_run({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
     chosen = {path.parent.name: path.stem for path in paths}
@@ -142,12 +142,12 @@ def test_every_choice_composes_and_is_checked(paths: list[Path], files: list[str
 
 def assert_whole(command: str, overrides: list[str]) -> None:
     """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say."""
-    _, sound = validate_overrides(overrides)
-    printed = yaml.safe_load(OmegaConf.to_yaml(whole(command, sound), resolve=True))
+    _, valid_overrides = validate_overrides(overrides)
+    printed = yaml.safe_load(OmegaConf.to_yaml(compose_with_defaults(command, valid_overrides), resolve=True))
     kind = settings_class(command)
     settings, problems = read(kind, printed)
     assert problems == []
-    assert settings == read(kind, compose(command, sound))[0]
+    assert settings == read(kind, compose(command, valid_overrides))[0]
     assert printed.keys() == kind.model_fields.keys()
     for key, choice in settings.choices():
         given = functools.reduce(operator.getitem, key.split("."), printed)
@@ -161,7 +161,7 @@ def test_the_whole_configuration_of_every_command_has_every_key(command: str, tm
 
 def required(command: str, folder: Path) -> list[str]:
     """What a command must be told; of a run that has nothing but a configuration."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    (folder / "config.yaml").write_text(yaml.safe_dump(load_settings("train", [])))
     keys = shape(command)[1]
     overrides = [f"{key}={folder}" for key in ("run", "bundle", "bundles") if key in keys]
     return overrides + [f"{key}={value}" for key, value in REQUIRED.items() if key in keys]
@@ -169,7 +169,7 @@ def required(command: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_composes_and_checks(command: str, tmp_path: Path) -> None:
-    settings = checked(command, required(command, tmp_path))
+    settings = load_settings(command, required(command, tmp_path))
     assert set(settings) == set.union(*map(set, shape(command))) - {
         "benchmark",
         "sweep",

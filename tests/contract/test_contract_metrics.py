@@ -19,7 +19,7 @@ from scipy import sparse
 from variants import specs_of
 
 import twotower.evaluation.metrics
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import unit
 from twotower.evaluation.metrics.label_metric import LabelMetric, Scored
@@ -242,7 +242,7 @@ def test_yaml_builds_an_evaluator_that_names_its_keys(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# twotower ")
     assert len(text.splitlines()) <= 25
-    composed = checked("train", [f"metrics={path.stem}"])["metrics"]
+    composed = load_settings("train", [f"metrics={path.stem}"])["metrics"]
     config = Evaluator.Config.model_validate(composed)
     keys = config.keys()
     assert f"recall_at_{config.ks[0]}" in keys

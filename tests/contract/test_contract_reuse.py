@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import shape
 from twotower.experiments.runs.fingerprint import AFTER_TRAINING, IRRELEVANT_TRAINER_KEYS
 from twotower.jobs.run_config import RunConfig
@@ -59,7 +59,7 @@ NOT_TRIED = {"reuse", "output_root", "benchmark"}
 
 def measured(typed: list[str], root: Path) -> dict[str, Any]:
     """Run a job, and return its figures and the digests of what it serves."""
-    settings = checked("train", [*TYPED, *typed, f"output_root={root}"])
+    settings = load_settings("train", [*TYPED, *typed, f"output_root={root}"])
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     folder = root / "jobs" / hashlib.sha256(" ".join(typed).encode()).hexdigest()[:8]
     train(RunConfig.composed(settings, typed), folder)

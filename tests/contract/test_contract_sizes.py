@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twotower.commands import conf, size
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF, SIZE, choices, groups, read_yaml
 from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.config.errors import InputError
@@ -27,7 +27,7 @@ def _forget_lines() -> None:
 def changed(*overrides: str) -> dict[str, Any]:
     """Key -> value of the settings that `size=` changes."""
     others = [text for text in overrides if not text.startswith("size=")]
-    before, after = (flatten(checked("train", texts)) for texts in (others, overrides))
+    before, after = (flatten(load_settings("train", texts)) for texts in (others, overrides))
     assert after.keys() >= before.keys()
     return {key: value for key, value in after.items() if before.get(key) != value}
 
@@ -36,8 +36,8 @@ def test_medium_is_the_default_and_sets_nothing() -> None:
     assert conf.groups_of("train")[SIZE] == "medium"
     assert read_yaml(choices(SIZE)["medium"]) == {}
     assert CHANGING == ["large", "small"]
-    assert checked("train", ["size=medium"]) == checked("train", [])
-    assert SIZE not in checked("train", ["size=small"])
+    assert load_settings("train", ["size=medium"]) == load_settings("train", [])
+    assert SIZE not in load_settings("train", ["size=small"])
     assert SIZE not in groups()
 
 
@@ -59,7 +59,7 @@ def test_every_size_suits_every_history_encoder(
 def test_factors_multiply_the_value_of_the_choice() -> None:
     for choice in ("objective=sequence history=sasrec", "optimizer=adagrad", "trainer=smoke"):
         texts = choice.split()
-        before, after = (flatten(checked("train", [*texts, *more])) for more in ([], ["size=small"]))
+        before, after = (flatten(load_settings("train", [*texts, *more])) for more in ([], ["size=small"]))
         assert after["objective.batch_size"] == before["objective.batch_size"] // 2
         assert after["optimizer.learning_rate"] == pytest.approx(1.5 * before["optimizer.learning_rate"])
         assert after["trainer.max_epochs"] == max(1, before["trainer.max_epochs"] // 4)
@@ -92,16 +92,16 @@ def test_a_size_of_the_user_and_one_in_the_defaults(tmp_path: Path, monkeypatch:
     mine.write_text("# @package _global_\n# twotower train size=mine\nloss: {temperature: x3}\n")
     assert changed("size=mine") == {"loss.temperature": 3.0}
     default.write_text("# @package _global_\ndefaults: [{override /size: mine}]\n")
-    assert checked("train", [])["loss"]["temperature"] == 3.0
-    assert checked("train", ["size=medium"])["loss"]["temperature"] == 1.0
+    assert load_settings("train", [])["loss"]["temperature"] == 3.0
+    assert load_settings("train", ["size=medium"])["loss"]["temperature"] == 1.0
     mine.write_text(
         "# @package _global_\ndefaults: [{override /loss: bce}, {override /negatives: uniform}]\n"
     )
     with pytest.raises(InputError, match="size=mine: a size sets keys and selects no choices"):
-        checked("train", [])
+        load_settings("train", [])
     mine.write_text("loss: {temperature: x3}\n")
     with pytest.raises(InputError, match="its first line must be # @package _global_"):
-        checked("train", ["size=mine"])
+        load_settings("train", ["size=mine"])
 
 
 def test_sizes_can_be_swept() -> None:

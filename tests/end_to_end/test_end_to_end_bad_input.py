@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.jobs import open_run
 from twotower.jobs import train_run as assemble
@@ -93,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(folder)
     paths = [f"data.{table}_path={folder}/{file}.csv" for table, file in TABLES.items()]
     run = folder / "outputs" / "default" / "run"
-    settings = checked("train", [*OWN_DATA, *paths, f"output_root={folder / 'outputs'}"])
+    settings = load_settings("train", [*OWN_DATA, *paths, f"output_root={folder / 'outputs'}"])
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     assert assemble.train(RunConfig.composed(settings), run) == 0
     return run

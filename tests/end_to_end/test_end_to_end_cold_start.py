@@ -12,7 +12,7 @@ from quick import QUICK
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.jobs.evaluate import reevaluate, reindex
@@ -42,7 +42,7 @@ SMALL = [
 
 
 def settings_of(root: Path, *overrides: str) -> dict[str, Any]:
-    settings = checked("train", [*SMALL, f"output_root={root}", *overrides])
+    settings = load_settings("train", [*SMALL, f"output_root={root}", *overrides])
     return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
 
 
@@ -93,7 +93,7 @@ def test_it_is_what_the_whole_evaluation_found_of_the_same_items(run: Path) -> N
 
 def test_another_index_and_other_metrics_measure_it_again(run: Path) -> None:
     before = set(run.parent.iterdir())
-    assert reindex(run, {"index": checked("train", [*SMALL, "index=ivf_flat"])["index"]}) == 0
+    assert reindex(run, {"index": load_settings("train", [*SMALL, "index=ivf_flat"])["index"]}) == 0
     folder = newest(run, before)
     again, first = result_of(folder)["cold_start"], result_of(run)["cold_start"]
     assert again["content"] == first["content"]
@@ -101,7 +101,7 @@ def test_another_index_and_other_metrics_measure_it_again(run: Path) -> None:
         first["model"]["cold"]["recall_at_100"], abs=0.1
     )
     before = set(run.parent.iterdir())
-    asked = checked("train", [*SMALL, "metrics.ks=[5,20]"])
+    asked = load_settings("train", [*SMALL, "metrics.ks=[5,20]"])
     assert reevaluate(run, {key: asked[key] for key in ("metrics", "baselines")}) == 0
     found = result_of(newest(run, before))["cold_start"]
     assert list(found["model"]["cold"]) == ["recall_at_5", "recall_at_20"]

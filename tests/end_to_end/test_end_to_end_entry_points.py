@@ -17,7 +17,7 @@ from in_process import run_script
 
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked, checked_with_config, compose
+from twotower.commands.compose import compose, load_settings, load_settings_and_config
 from twotower.commands.conf import CONF, OVERLAYS, groups
 from twotower.config.run_keys import RunKeys
 from twotower.experiments.runs.run import Run
@@ -105,7 +105,7 @@ def test_cfg_job_prints_the_whole_configuration(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(load_settings("train", [])))
     required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items", "store": "s"}
     required |= {"bundles": "runs"}
     run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
@@ -128,10 +128,10 @@ def test_what_cfg_job_prints_can_be_trained_from(
     assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
-    again = checked_with_config(
+    again = load_settings_and_config(
         "train", [*groups_of_it, "loss=bce", "baselines=all_time", "experiment=again"]
     )[1]
-    assert again.plain() == checked_with_config("train", words)[1].plain()
+    assert again.plain() == load_settings_and_config("train", words)[1].plain()
 
 
 def results(root: Path) -> list[dict[str, Any]]:

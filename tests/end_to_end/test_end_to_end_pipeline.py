@@ -15,7 +15,7 @@ from in_process import run_script
 from quick import QUICK
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.experiments.console.rich import Rich
@@ -56,7 +56,7 @@ TINY = [
 
 
 def settings_of(root: Path, *overrides: str) -> dict[str, Any]:
-    settings = checked("train", [*SMALL, f"output_root={root}", *overrides])
+    settings = load_settings("train", [*SMALL, f"output_root={root}", *overrides])
     return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
 
 
@@ -123,14 +123,14 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
 
 
 def advice(name: str) -> str:
-    return RunConfig.from_settings(checked("train", SMALL)).baselines.by_name[name].suggestion
+    return RunConfig.from_settings(load_settings("train", SMALL)).baselines.by_name[name].suggestion
 
 
 @pytest.mark.parametrize(
     "name", ["popularity", "recent_popularity", "bought_before", "trend_ease", "content_knn"]
 )
 def test_what_is_to_be_tried_can_be_typed(name: str) -> None:
-    checked("train", [*SMALL, *advice(name).split()])
+    load_settings("train", [*SMALL, *advice(name).split()])
 
 
 def test_a_run_is_repeated_to_the_bit_and_never_overwritten(run: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_run_is_repeated_to_the_bit_and_never_overwritten(run: Path) -> None:
 
 
 def test_reindex_reuses_the_towers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = {"index": checked("train", [*SMALL, "index=flat_ip"])["index"]}
+    index = {"index": load_settings("train", [*SMALL, "index=flat_ip"])["index"]}
     before = set(run.parent.iterdir())
     assert reindex(run, index) == 0
     folder, result = derived(run, before)
@@ -164,7 +164,7 @@ def test_reindex_reuses_the_towers(run: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_an_index_is_chosen_by_measurement_and_by_targets(run: Path) -> None:
     limits = ("index.max_label_loss=0.9", "index.target_recall=0.9", "index.candidates=[flat_ip,ivf_sq]")
     before = set(run.parent.iterdir())
-    assert reindex(run, {"index": checked("train", [*SMALL, "index=auto", *limits])["index"]}) == 0
+    assert reindex(run, {"index": load_settings("train", [*SMALL, "index=auto", *limits])["index"]}) == 0
     folder, result = derived(run, before)
     index, choice = result["index"], result["index"]["choice"]
     best = choice["candidates"][0]
@@ -180,7 +180,7 @@ def test_an_index_is_chosen_by_measurement_and_by_targets(run: Path) -> None:
 
 
 def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
-    index = checked("train", [*SMALL, "index=ivf_pq", "index.num_subquantizers=2", "index.num_bits=4"])
+    index = load_settings("train", [*SMALL, "index=ivf_pq", "index.num_subquantizers=2", "index.num_bits=4"])
     before = set(run.parent.iterdir())
     assert reindex(run, {"index": index["index"] | {"target_recall": 1.0, "min_recall": 0.999}}) == 3
     folder, result = derived(run, before)
@@ -200,7 +200,7 @@ def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
 
 def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_time(run: Path) -> None:
     limits = ["baselines.minutes=1e-9", "baselines.item_knn.max_items=1"]
-    asked = checked("train", [*SMALL, "metrics.ks=[5,20]", *limits])
+    asked = load_settings("train", [*SMALL, "metrics.ks=[5,20]", *limits])
     before = set(run.parent.iterdir())
     assert reevaluate(run, {key: asked[key] for key in ("metrics", "baselines")}) == 0
     folder, again = derived(run, before)
@@ -235,7 +235,7 @@ def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -
         for name, each in tuned.items()
         for setting, value in each["chosen"].items()
     ]
-    asked = checked("train", [*SMALL, "baselines=fixed", *chosen])
+    asked = load_settings("train", [*SMALL, "baselines=fixed", *chosen])
     before = set(run.parent.iterdir())
     assert reevaluate(run, {"baselines": asked["baselines"]}) == 0
     _, again = derived(run, before)

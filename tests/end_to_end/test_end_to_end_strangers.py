@@ -17,7 +17,7 @@ from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.experiments.compare.figure_names import format_figure
@@ -50,7 +50,9 @@ class Careless(CosineContrastive):
 
 def settings_of(root: Path, loss: str, *overrides: str) -> dict[str, Any]:
     own = [f"loss._target_={loss}", "~loss.temperature", f"output_root={root}", *overrides]
-    return {key: value for key, value in checked("train", [*TINY, *own]).items() if key not in SWEEP_ONLY}
+    return {
+        key: value for key, value in load_settings("train", [*TINY, *own]).items() if key not in SWEEP_ONLY
+    }
 
 
 @pytest.mark.parametrize("refit", [False, True])

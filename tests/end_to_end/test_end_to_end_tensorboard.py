@@ -15,7 +15,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.jobs.run_config import RunConfig
 from twotower.jobs.train_run import train
@@ -40,7 +40,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def job_settings(overrides: list[str]) -> dict[str, Any]:
-    return {key: value for key, value in checked("train", overrides).items() if key not in SWEEP_ONLY}
+    return {key: value for key, value in load_settings("train", overrides).items() if key not in SWEEP_ONLY}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from quick import QUICK
 from twotower.bundle.manifest import render
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.jobs import train_run as assemble
@@ -88,7 +88,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     """A finished run whose loss and user tower were typed: nothing else had to be said."""
-    settings = checked("train", [*TINY, f"output_root={place / 'outputs'}"])
+    settings = load_settings("train", [*TINY, f"output_root={place / 'outputs'}"])
     folder = place / "outputs" / "default" / "run"
     of_run = {key: each for key, each in settings.items() if key not in SWEEP_ONLY}
     assert assemble.train(RunConfig.composed(of_run), folder) == 0

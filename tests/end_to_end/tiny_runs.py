@@ -7,7 +7,7 @@ from typing import Any
 from quick import QUICK
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.jobs.run_config import RunConfig
 from twotower.jobs.train_run import train
 
@@ -28,7 +28,7 @@ TINY = [
 
 def result_of(root: Path, name: str, *overrides: str) -> dict[str, Any]:
     """Train in `root/default/name` and return what result.json has."""
-    settings = checked("train", [*TINY, f"output_root={root}", *overrides])
+    settings = load_settings("train", [*TINY, f"output_root={root}", *overrides])
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     assert train(RunConfig.composed(settings), root / "default" / name) == 0
     return dict(json.loads((root / "default" / name / "result.json").read_text()))

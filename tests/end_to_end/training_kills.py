@@ -101,10 +101,10 @@ class Attack:
 
     def __init__(self, root: Path) -> None:
         from twotower.commands.command_keys import SWEEP_ONLY
-        from twotower.commands.compose import checked
+        from twotower.commands.compose import load_settings
 
         self.root, self.number = root, 0
-        settings = checked("train", [*SMALL, *SHORT, f"output_root={root}"])
+        settings = load_settings("train", [*SMALL, *SHORT, f"output_root={root}"])
         self.settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
         self.log = root / "log"
         self.violations: list[str] = []

@@ -227,12 +227,12 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
-    """Compose and check; returns the plain values alone, see `checked_with_config`."""
-    return checked_with_config(config_name, overrides)[0]
+def load_settings(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """Compose and check; returns the plain values alone, see `load_settings_and_config`."""
+    return load_settings_and_config(config_name, overrides)[0]
 
 
-def checked_with_config(
+def load_settings_and_config(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> tuple[dict[str, Any], Config]:
     """Compose and check a command's settings; returns the plain values, and the settings read from them.
@@ -247,12 +247,12 @@ def checked_with_config(
     Raises:
         InputError: lists all mistakes.
     """
-    problems, sound = validate_overrides(overrides)
-    foreign = foreign_groups(config_name, sound)
-    sound = [text for text in sound if override_key(text) not in foreign]
+    problems, valid_overrides = validate_overrides(overrides)
+    foreign = foreign_groups(config_name, valid_overrides)
+    valid_overrides = [text for text in valid_overrides if override_key(text) not in foreign]
     problems = [*found_before, *problems, *foreign.values()]
     try:
-        composed, unresolved = compose_resolvable(config_name, sound)
+        composed, unresolved = compose_resolvable(config_name, valid_overrides)
         settings = plain(composed)
     except InputError as error:
         own = error.problems if isinstance(error, Mistakes) else [Problem("overrides", str(error))]
@@ -263,7 +263,7 @@ def checked_with_config(
     if from_run and "run" not in reported:
         check_trust(settings)
     reported |= from_run if "run" in reported else set()
-    is_target_typed = any(override_key(text).endswith("._target_") for text in sound)
+    is_target_typed = any(override_key(text).endswith("._target_") for text in valid_overrides)
     chosen, keys = shape(config_name)
     typed = {key: value for key, value in settings.items() if key in keys}
     early = list(_unknown_root_keys(settings, chosen | keys))
@@ -272,7 +272,7 @@ def checked_with_config(
     early += contract_problems(settings)
     found = [*problems, *unresolved, *(each for each in early if each.key not in reported)]
     wrong = {problem.key for problem in found} | reported
-    if not found or not {override_key(text) for text in sound} <= wrong | groups():
+    if not found or not {override_key(text) for text in valid_overrides} <= wrong | groups():
         config, others = read(settings_class(config_name), settings)
         found += [each for each in others if not any(_is_within(each.key, key) for key in wrong)]
         if config_name == "train" and not found:  # others check these settings together with those of the run
@@ -280,7 +280,9 @@ def checked_with_config(
 
             assert isinstance(config, RunConfig)
             found += config.between()
-    raise_problems(_with_hints(found, composed, sound) if config_name == "train" else found, NOTHING_DONE)
+    raise_problems(
+        _with_hints(found, composed, valid_overrides) if config_name == "train" else found, NOTHING_DONE
+    )
     return settings, config
 
 
@@ -338,7 +340,7 @@ def foreign_groups(config_name: str, overrides: Iterable[str]) -> dict[str, Prob
     return {group: Problem(group, message) for group in sorted(named - {*groups_of(config_name)})}
 
 
-def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_with_defaults(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose for `--cfg job`: with the defaults of Python that no YAML sets; interpolations stay as typed.
 
     Choices and keys with a wrong value get no defaults.
@@ -367,7 +369,7 @@ def load_run_config(overrides: Sequence[str]) -> "RunConfig":
     if isinstance(overrides, str):
         raise InputError(f"expected a list of overrides; write [{overrides!r}]")
     overrides = list(overrides)
-    settings, config = checked_with_config("train", overrides)
+    settings, config = load_settings_and_config("train", overrides)
     if settings.get("sweep") or settings.get("seeds", 1) > 1:
         raise InputError("sweep, seeds: these start several runs; use twotower train, or call this in a loop")
     return as_run_config(config, settings, overrides)

@@ -8,7 +8,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config, whole
+from twotower.commands.compose import (
+    NOTHING_DONE,
+    as_run_config,
+    compose_with_defaults,
+    load_settings,
+    load_settings_and_config,
+)
 from twotower.commands.conf import OVERLAYS, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.named_runs import (
@@ -89,12 +95,12 @@ def _answer(command: str, task: Task, description: str, overrides: list[str], fl
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         for text in filter(is_swept, overrides):
             raise InputError(f"{text}: several values, but {others[0]} shows one job; give one value")
-        problems, sound = validate_overrides(overrides)
+        problems, valid_overrides = validate_overrides(overrides)
         raise_problems(problems, NOTHING_DONE)
         if others not in (["--cfg", "job"], ["-c", "job"]):
             raise InputError(f"{others[0]}: expected --cfg job, or --info choices")
-        print(OmegaConf.to_yaml(whole(config_name, sound)), end="")
-        checked(config_name, overrides)
+        print(OmegaConf.to_yaml(compose_with_defaults(config_name, valid_overrides)), end="")
+        load_settings(config_name, overrides)
         return DONE
     return _run(command, config_name, task, overrides, multirun=bool(flags))
 
@@ -147,7 +153,7 @@ def _reopen_run(mode: str, folders: list[str], overrides: list[str]) -> int:
         require_run(folder)
     except InputError as error:
         raise InputError(f"{mode}={error}") from error
-    settings = checked("train", taken)
+    settings = load_settings("train", taken)
     values = flatten(settings)
     changes = {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)}
     if mode == "resume":
@@ -168,7 +174,7 @@ def _run(command: str, config_name: str, task: Task, overrides: list[str], multi
         swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
     fixed = [text for text in overrides if text not in swept]
     problems, _ = validate_overrides(swept, sweep=True)
-    settings, config = checked_with_config(config_name, fixed, problems)
+    settings, config = load_settings_and_config(config_name, fixed, problems)
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
@@ -62,7 +62,9 @@ def run_sweep(
         axes=axes,
         fixed=shared,
         compose=lambda overrides: {
-            key: value for key, value in checked(config_name, overrides).items() if key not in SWEEP_ONLY
+            key: value
+            for key, value in load_settings(config_name, overrides).items()
+            if key not in SWEEP_ONLY
         },
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 
 Refusal = Callable[..., str]
@@ -14,7 +14,7 @@ def refusal() -> Refusal:
 
     def of(*overrides: str, command: str = "train") -> str:
         with pytest.raises(InputError) as caught:
-            checked(command, list(overrides))
+            load_settings(command, list(overrides))
         return str(caught.value)
 
     return of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import is_swept, parse_axis, validate_overrides
 from twotower.config.errors import InputError
@@ -90,14 +90,14 @@ def test_unreadable_values_are_refused_with_their_key(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["embedding_dim=32,,64", "embedding_dim=32,", "embedding_dim=,32"])
 def test_an_empty_choice_on_the_command_line_is_named(text: str) -> None:
-    (problem,), sound = validate_overrides([text], sweep=True)
-    assert (problem.key, sound) == (text, [])
+    (problem,), valid_overrides = validate_overrides([text], sweep=True)
+    assert (problem.key, valid_overrides) == (text, [])
     assert problem.message.startswith("an empty choice between or after the commas")
 
 
 def test_no_value_at_all_is_refused_by_its_key() -> None:
     with pytest.raises(InputError, match=r"\n  embedding_dim: expected a valid integer, got ''"):
-        checked("train", ["embedding_dim="])
+        load_settings("train", ["embedding_dim="])
 
 
 def test_a_group_varies_over_its_choices() -> None:

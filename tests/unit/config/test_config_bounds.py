@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config import memory
 from twotower.config.errors import InputError
 from twotower.config.memory import memory_problem, usable_bytes
@@ -20,7 +20,7 @@ Refusal = Callable[..., str]
 def test_bounds_are_inclusive() -> None:
     choices = "embedding_dim=4096 history.length=10000 split.valid=1e6 optimizer.learning_rate=1e30"
     others = "metrics.num_bootstrap=100000 objective.batch_size=1000000 seed=4294967295"
-    settings = checked("train", ["data=synthetic", *choices.split(), *others.split()])
+    settings = load_settings("train", ["data=synthetic", *choices.split(), *others.split()])
     assert settings["history"]["length"] == 10_000
 
 
@@ -33,7 +33,7 @@ def test_a_name_stays_below_the_output_root(only_line: Refusal, name: str) -> No
 
 @pytest.mark.parametrize("name", ["a/b", "it s", "a..b", "é" * 127])
 def test_other_names_are_accepted(name: str) -> None:
-    assert checked("train", [f"name='{name}'"])["name"] == name
+    assert load_settings("train", [f"name='{name}'"])["name"] == name
 
 
 def test_names_that_the_file_system_cannot_store_are_refused(only_line: Refusal, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_names_that_the_file_system_cannot_store_are_refused(only_line: Refusal,
     assert "output_root: yyy" in only_line(f"output_root={tmp_path}/{'y' * 300}")
     assert "4096 are allowed, of which files of runs need" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
     assert "is not UTF-8 text" in only_line("name=\udcff")
-    settings = {key: value for key, value in checked("train", []).items() if key not in SWEEP_ONLY}
+    settings = {key: value for key, value in load_settings("train", []).items() if key not in SWEEP_ONLY}
     settings |= {"output_root": "a\0b"}
     with pytest.raises(InputError, match="output_root: "):
         checked_run(settings)

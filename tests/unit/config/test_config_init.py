@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from twotower.commands import conf
-from twotower.commands.compose import checked, compose
+from twotower.commands.compose import compose, load_settings
 from twotower.commands.entry_points.init import answer
 from twotower.commands.init import sample
 from twotower.config.errors import InputError
@@ -151,7 +151,7 @@ def test_unusual_files_are_handled(case: str, here: Path, capsys: pytest.Capture
     for name, content in files.items():
         (here / name).write_bytes(content)
     assert answer([*files, "--name", "shop", *flags]) == 0
-    settings = checked("train", next_of(capsys.readouterr().out))
+    settings = load_settings("train", next_of(capsys.readouterr().out))
     assert {key: settings["data"].get(key) for key in expected} == expected
     for group in ("data", "features"):
         assert len((here / "conf" / group / "shop.yaml").read_text().splitlines()) <= 30
@@ -331,7 +331,7 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFix
             "forward_": "Numeric forward",
         },
     }
-    assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
+    assert load_settings("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
 def test_a_separator_applies_to_csv_tables_of_a_parquet_log(here: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_separator_applies_to_csv_tables_of_a_parquet_log(here: Path) -> None:
     with pytest.raises(InputError, match="',' and ';' both fit; add --separator ';'"):
         answer(["log.parquet", "users.csv", "--name", "shop"])
     assert answer(["log.parquet", "users.csv", "--name", "shop", "--separator", ";"]) == 0
-    assert checked("train", ["data=shop"])["data"]["separator"] == ";"
+    assert load_settings("train", ["data=shop"])["data"]["separator"] == ";"
 
 
 def test_an_index_of_pandas_is_no_column_and_a_name_may_have_two_lines(here: Path) -> None:
@@ -349,7 +349,7 @@ def test_an_index_of_pandas_is_no_column_and_a_name_may_have_two_lines(here: Pat
     pd.DataFrame({"item": range(1, 40), "colour": ["red", "blue", "green"] * 13}).to_csv(here / "items.csv")
     assert answer(["log.csv", "items.csv", "--name", "shop"]) == 0
     assert features_of(here)["item"] == {"item_id": "Id item_id", "colour": "Categorical colour"}
-    assert checked("train", ["data=shop"])["data"]["item_column"] == "item"
+    assert load_settings("train", ["data=shop"])["data"]["item_column"] == "item"
 
 
 def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,7 +366,7 @@ def test_dates_are_features(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     }
     pd.DataFrame({"item": range(1, 40), **items}).to_parquet(here / "items.parquet")
     assert answer(["log.csv", "items.parquet", "--name", "shop"]) == 0
-    written = checked("train", ["data=shop"])["features"]["item"]
+    written = load_settings("train", ["data=shop"])["features"]["item"]
     formats = {name: feature.get("format") for name, feature in written.items() if name != "item_id"}
     iso = dict.fromkeys(("released", "listed", "packed", "seen"))
     assert formats == iso | {"checked": "%d.%m.%Y", "sold": "%m/%d/%Y"}
@@ -385,7 +385,7 @@ def test_files_of_two_formats(log_name: str, here: Path) -> None:
     assert answer([log_name, other, "--name", "shop"]) == 0
     assert features_of(here)["item"] == {"item_id": "Id item_id", "colour": "Categorical colour"}
     expected = ";" if other == "items.csv" else ","
-    assert checked("train", ["data=shop"])["data"].get("separator", ",") == expected
+    assert load_settings("train", ["data=shop"])["data"].get("separator", ",") == expected
 
 
 def test_kinds_of_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -621,7 +621,7 @@ def test_what_comes_after_the_sample(
     init({"log.csv": log("user", "item", **columns)}, "--events", "buy=positive,view=history,wish=history")
     printed = capsys.readouterr().out
     assert "column 'part' is left out: it holds nothing but 'a' in the first 300 rows" in printed
-    assert checked("train", ["data=own"])["data"]["events"]["wish"] == {"role": "history"}
+    assert load_settings("train", ["data=own"])["data"]["events"]["wish"] == {"role": "history"}
 
 
 def test_an_index_that_pandas_saves_as_a_range_is_a_column(here: Path) -> None:
@@ -645,7 +645,7 @@ def test_a_column_named_like_ids_is_left_out_with_a_warning(
     kinds = {"item_id": "Id item_id", "size": "Numeric size"}
     assert features_of(here)["item"] == kinds | {"price": "Numeric price", "new": "Categorical new"}
     with pytest.raises(InputError, match="'user_id' is the internal name of another column; rename it"):
-        checked("train", ["data=shop", "data.item_features=[user_id,size]"])
+        load_settings("train", ["data=shop", "data.item_features=[user_id,size]"])
 
 
 def test_a_label_that_is_constant_in_the_sample_is_a_question(
@@ -658,9 +658,9 @@ def test_a_label_that_is_constant_in_the_sample_is_a_question(
     ):
         init(files)
     init(files, "--label", "clicked", "--threshold", "1")
-    assert checked("train", ["data=own"])["data"]["label_threshold"] == 1
+    assert load_settings("train", ["data=own"])["data"]["label_threshold"] == 1
     init(files, "--label", "none", "--overwrite")
-    assert checked("train", ["data=own"])["data"].get("label_column") is None
+    assert load_settings("train", ["data=own"])["data"].get("label_column") is None
 
 
 def test_flags_without_a_column_are_questions(here: Path) -> None:
@@ -690,7 +690,7 @@ def test_init_on_a_log(name: str, here: Path, capsys: pytest.CaptureFixture[str]
     typed = next_of(printed)
     for group in ("data", "features"):
         assert shlex.split(yaml_of(group).splitlines()[0]) == ["#", "twotower", "train", *typed]
-    settings = checked("train", typed)
+    settings = load_settings("train", typed)
     assert ("experiment=sessions" in typed) == (log.split == "sessions")
     assert {key: settings["data"].get(key) for key in log.data} == log.data
     alone = compose("train", ["data=own"])["split"]  # the YAML of the data chooses the split
@@ -798,7 +798,7 @@ def test_of_several_columns_the_clear_one_is_taken(case: str, here: Path) -> Non
     columns, key, expected = CLEAR[case]
     time = {} if "click_time" in columns else {"ts": SECONDS}
     init({"log.csv": pd.DataFrame({"user": USERS, "item": ITEMS, **time, **columns})})
-    assert str(checked("train", ["data=own"])["data"].get(key)) == expected
+    assert str(load_settings("train", ["data=own"])["data"].get(key)) == expected
 
 
 @pytest.mark.parametrize(
@@ -817,7 +817,7 @@ def test_a_key_of_sessions_is_the_user_if_no_column_names_users(
     columns: dict[str, Any], expected: str, here: Path
 ) -> None:
     init({"log.csv": pd.DataFrame({"item": ITEMS, "ts": SECONDS, **columns})})
-    assert checked("train", ["data=own"])["data"]["user_column"] == expected
+    assert load_settings("train", ["data=own"])["data"]["user_column"] == expected
 
 
 @pytest.mark.parametrize(
@@ -862,7 +862,7 @@ def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.Captur
     users = pd.DataFrame({"user": range(1, NUM_USERS + 1), "country": np.arange(NUM_USERS) % 3 + 1})
     init({"log.csv": log, "users.csv": users})
     printed = capsys.readouterr().out
-    assert checked("train", ["data=own"])["data"]["context_columns"] == ["country", "region"]
+    assert load_settings("train", ["data=own"])["data"]["context_columns"] == ["country", "region"]
     features = yaml.safe_load(yaml_of("features"))
     assert list(features["user"]) == ["country"]
     assert list(features["context"]) == ["country_", "region"]  # names of user features and context differ

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 import pytest
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.component import Config
 from twotower.config.reading import read
 
@@ -254,7 +254,7 @@ def test_files_and_columns_of_the_user_s_own_data(only_line: Refusal, tmp_path: 
     assert column.startswith("data.timestamp_column: ")
     assert "'timestamp'" in column
     mine.append("data.timestamp_column=when")
-    checked("train", mine)
+    load_settings("train", mine)
     feature = only_line(
         *mine,
         "features.item.hue={_target_:twotower.model.features.categorical.Categorical,column:color,dim:4}",
@@ -281,11 +281,11 @@ def test_settings_that_need_times_name_the_alternative(refusal: Refusal, tmp_pat
     ):
         assert f"\n  {key}: needs times, which this data does not have; {remedy}" in message
     assert "\n  split: needs times" in refusal("experiment=no_times", *pairs, "split=item_cold")
-    checked("train", ["experiment=no_times", *pairs])
+    load_settings("train", ["experiment=no_times", *pairs])
     table = tmp_path / "log.csv"
     pd.DataFrame({"user_id": [1], "item_id": [2]}).to_csv(table, index=False)
     mine = ("data=table_files", f"data.interactions_path={table}", "data.timestamp_column=null")
-    checked("train", ["experiment=no_times", *mine])
+    load_settings("train", ["experiment=no_times", *mine])
     assert refusal(*mine).count("needs times") == 6
 
 

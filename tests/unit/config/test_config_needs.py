@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from torch import Tensor
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import plain_file
 from twotower.model.losses.sampled_softmax import SampledSoftmax
 from twotower.model.negatives.in_batch import InBatch
@@ -64,7 +64,7 @@ def test_all_unmet_needs_of_a_loss_are_reported_with_a_remedy(refusal: Refusal) 
 
 
 def test_a_loss_with_its_needs_met_is_accepted() -> None:
-    checked("train", [*COSINE, *UNIT])
+    load_settings("train", [*COSINE, *UNIT])
 
 
 def test_needs_of_towers_and_negatives_are_reported_together(refusal: Refusal) -> None:
@@ -83,7 +83,7 @@ def test_a_third_party_tower_declares_what_it_provides(only_line: Refusal) -> No
     own = ["user_tower._target_=test_config_needs.{}", *taken]
     silent = [text.format("OwnTower") for text in own]
     assert only_line(*COSINE, *UNIT[1:], *silent).endswith("choose a user_tower of unit vectors")
-    checked("train", [*COSINE, *UNIT[1:], *(text.format("OwnUnitTower") for text in own)])
+    load_settings("train", [*COSINE, *UNIT[1:], *(text.format("OwnUnitTower") for text in own)])
 
 
 SEVERAL = "user_tower=multi_interest"
@@ -104,12 +104,12 @@ def test_what_several_interests_cannot_do_is_refused_with_a_remedy(
     )
     of_items = refusal("item_tower._target_=twotower.model.towers.multi_interest.MultiInterest")
     assert "item_tower.interests: only users have interests; set item_tower=mlp" in of_items
-    checked("train", [SEVERAL, "user_tower.interests=1", "loss=direct_au", *UNIT])
+    load_settings("train", [SEVERAL, "user_tower.interests=1", "loss=direct_au", *UNIT])
 
 
 @pytest.mark.parametrize("monitor", ["valid/gini_at_20", "valid/first_place_at_20"])
 def test_metrics_with_a_direction_can_choose_the_epoch(monitor: str) -> None:
-    checked("train", [FIRST, f"trainer.monitor={monitor}"])
+    load_settings("train", [FIRST, f"trainer.monitor={monitor}"])
 
 
 def test_metrics_without_a_direction_cannot_choose_the_epoch(only_line: Refusal) -> None:
@@ -130,7 +130,7 @@ def mine(tmp_path: Path) -> list[str]:
 
 def test_context_features_can_be_of_any_kind(mine: list[str]) -> None:
     when = "+features.context.when={_target_:twotower.model.features.request_time.RequestTime,day:2}"
-    settings = checked("train", [*mine, DEVICE, when])
+    settings = load_settings("train", [*mine, DEVICE, when])
     assert settings["features"]["context"].keys() == {"device", "when"}
 
 
@@ -156,13 +156,13 @@ def test_feature_names_are_unique(only_line: Refusal, mine: list[str]) -> None:
 def test_the_item_tower_sees_no_context(only_line: Refusal, mine: list[str]) -> None:
     residual = only_line(*mine, DEVICE, "item_tower.residual=device")
     assert residual.startswith("item_tower.residual: 'device' is no input of this tower")
-    checked("train", [*mine, DEVICE, "user_tower.residual=device"])
+    load_settings("train", [*mine, DEVICE, "user_tower.residual=device"])
 
 
 def test_events_of_histories_require_an_event_column(only_line: Refusal, mine: list[str]) -> None:
     none = only_line(*mine, "+history.events=true")
     assert none.startswith("history.events: this data has no events")
-    checked("train", [*mine, "+history.events=true", "data.event_column=act"])
+    load_settings("train", [*mine, "+history.events=true", "data.event_column=act"])
     unread = "history.events: history.length is 0; set history.events=false"
     alone = ("history=none", "user_tower.residual=null", "user_tower.widths=[]")
     assert only_line(*mine, DEVICE, *alone, "+history.events=true") == unread
@@ -172,7 +172,7 @@ ENSEMBLE = ("history=sasrec", "objective=sequence", "history.members=2", "embedd
 
 
 def test_what_an_ensemble_cannot_do_is_refused_with_a_remedy(only_line: Refusal) -> None:
-    checked("train", [*ENSEMBLE])
+    load_settings("train", [*ENSEMBLE])
     assert only_line(*ENSEMBLE[:-1]) == (
         "history.members: does not divide the 63 columns of the towers; set embedding_dim=65"
     )

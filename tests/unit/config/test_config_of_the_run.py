@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
@@ -21,7 +21,9 @@ OWN_KIND = "+metrics.kinds.own={_target_:twotower.evaluation.metrics.ndcg.Ndcg}"
 
 @pytest.fixture(scope="module")
 def own() -> dict[str, Any]:
-    settings = checked("train", ["data=synthetic", *IVF, "~metrics.kinds.ndcg", OWN_KIND, "metrics.ks=[20]"])
+    settings = load_settings(
+        "train", ["data=synthetic", *IVF, "~metrics.kinds.ndcg", OWN_KIND, "metrics.ks=[20]"]
+    )
     return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
 
 
@@ -37,38 +39,40 @@ def run(own: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def test_without_overrides_the_settings_are_those_of_the_run(own: dict[str, Any], run: Path) -> None:
-    assert checked("reindex", [f"run={run}"]) == {
+    assert load_settings("reindex", [f"run={run}"]) == {
         "index": own["index"],
         "console": "brief",
         "run": str(run),
         "debug": False,
         "trusted_packages": [],
     }
-    found = checked("evaluate", [f"run={run}"])
+    found = load_settings("evaluate", [f"run={run}"])
     assert (found["metrics"], found["baselines"]) == (own["metrics"], own["baselines"])
 
 
 def test_a_key_changes_one_value_of_the_run_s_choice(own: dict[str, Any], run: Path) -> None:
-    assert checked("reindex", [f"run={run}", "index.nprobe=4"])["index"] == own["index"] | {"nprobe": 4}
-    found = checked("evaluate", [f"run={run}", "~metrics.kinds.own", "metrics.ks=[5]"])["metrics"]
+    assert load_settings("reindex", [f"run={run}", "index.nprobe=4"])["index"] == own["index"] | {"nprobe": 4}
+    found = load_settings("evaluate", [f"run={run}", "~metrics.kinds.own", "metrics.ks=[5]"])["metrics"]
     kinds = copy.deepcopy(own["metrics"]["kinds"])
     del kinds["own"]
     assert found == own["metrics"] | {"kinds": kinds, "ks": [5]}
-    assert checked("reindex", [f"run={run}", "console=jsonl"])["console"] == "jsonl"
+    assert load_settings("reindex", [f"run={run}", "console=jsonl"])["console"] == "jsonl"
 
 
 def test_an_entry_is_added_to_the_settings_of_the_run(own: dict[str, Any], run: Path) -> None:
     added = "+metrics.kinds.more={_target_:twotower.evaluation.metrics.mrr.Mrr}"
-    found = checked("evaluate", [f"run={run}", "~metrics.kinds.mrr", added])["metrics"]["kinds"]
+    found = load_settings("evaluate", [f"run={run}", "~metrics.kinds.mrr", added])["metrics"]["kinds"]
     assert list(found) == [*(name for name in own["metrics"]["kinds"] if name != "mrr"), "more"]
 
 
 def test_a_choice_replaces_that_of_the_run(run: Path) -> None:
-    assert checked("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
+    assert load_settings("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
         "_target_": "twotower.index.kinds.flat_ip.FlatIP"
     }
-    found = checked("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=100"])["metrics"]
-    assert found == checked("train", [])["metrics"] | {"num_bootstrap": 100}
+    found = load_settings("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=100"])[
+        "metrics"
+    ]
+    assert found == load_settings("train", [])["metrics"] | {"num_bootstrap": 100}
 
 
 def test_mistakes_in_the_choice_of_a_run_are_reported_together(run: Path, refusal: Refusal) -> None:
@@ -100,7 +104,7 @@ def test_text_in_the_settings_of_a_run_is_not_interpolated(
 ) -> None:
     run = write(tmp_path / "then", own | {"index": own["index"] | {"min_recall": text}})
     with pytest.raises(InputError) as refused:  # the mistake shows what arrived
-        checked("reindex", [f"run={run}"])
+        load_settings("reindex", [f"run={run}"])
     assert str(refused.value).split("\n")[1].startswith("  index.min_recall: expected a valid number")
     assert str(refused.value).endswith(f", got {text!r}")
 
@@ -111,14 +115,14 @@ def test_a_run_without_valid_settings_is_reported_with_its_file(
 ) -> None:
     run = write(tmp_path / "then", own | {"index": index})
     with pytest.raises(InputError, match=f"{run}/config.yaml: (not readable as YAML|names '3' as _target_)"):
-        checked("reindex", [f"run={run}"])
+        load_settings("reindex", [f"run={run}"])
 
 
 @pytest.mark.parametrize("index", [None, "flat_ip", {}])
 def test_a_damaged_run_is_reported_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
     run = write(tmp_path / "then", own | {"index": index})
     with pytest.raises(InputError, match=r"\n  index(\._target_)?: "):
-        checked("reindex", [f"run={run}"])
+        load_settings("reindex", [f"run={run}"])
 
 
 ODD = ["it's", "a,b=c d", "a\\", "${seed}"]

@@ -13,7 +13,7 @@ import pytest
 
 from twotower.commands import compose, overrides
 from twotower.commands import conf as files
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF, choices
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
@@ -66,7 +66,7 @@ class Conf:
 
     def of(self, *overrides: str) -> dict[str, Any]:
         """As a command composes them."""
-        return checked("train", overrides)
+        return load_settings("train", overrides)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
 def test_a_valid_file_is_read(own: Path, name: str, typed: list[str]) -> None:
     (own / f"{name}.yaml").write_text(SOUND)
-    settings = checked("train", ["data=synthetic", *typed])
+    settings = load_settings("train", ["data=synthetic", *typed])
     assert settings["seed"] == 3
     assert settings["loss"]["_target_"] == "twotower.model.losses.bce.Bce"
 
@@ -240,7 +240,7 @@ def test_varied_settings_are_written_as_on_the_command_line(own: Path, values: s
     file = own / "sweep" / "mine.yaml"
     file.write_text(f"_target_: twotower.experiments.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
     with pytest.raises(InputError) as refused:
-        checked("train", ["data=synthetic", "sweep=mine"])
+        load_settings("train", ["data=synthetic", "sweep=mine"])
     assert told in str(refused.value)
 
 
@@ -250,5 +250,5 @@ def test_a_mistake_in_an_experiment_names_the_file_and_what_to_write(own: Path, 
     (own / "loss").mkdir()
     (own / "loss" / "empty.yaml").write_text("temperature: 0.1\n")
     with pytest.raises(InputError, match=r"^1 mistake in the configuration") as refused:
-        checked("train", ["data=synthetic", "experiment=mine"])
+        load_settings("train", ["data=synthetic", "experiment=mine"])
     assert FILES[text].format(file=own / "experiment" / "mine.yaml") in str(refused.value)

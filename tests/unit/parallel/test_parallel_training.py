@@ -16,7 +16,7 @@ import torch
 from forks import ForkedWorker, ranks_are_forks
 from torch import Tensor
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.evaluation.feature_importance import feature_importance
 from twotower.evaluation.item_content import metric_data
@@ -79,7 +79,7 @@ CASES = {
 
 def train(folder: Path, cases: Sequence[str]) -> None:
     for name, overrides in ((name, CASES[name]) for name in cases):
-        settings = checked("train", [*COMMON, *overrides, f"output_root={folder}"])
+        settings = load_settings("train", [*COMMON, *overrides, f"output_root={folder}"])
         settings["features"]["item"]["item_id"]["dropout"] = 0.0  # each process draws its own
         config = RunConfig.composed(settings)
         dataset = load_dataset(config, rebuild=False)
@@ -135,7 +135,7 @@ def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_other
 ) -> None:
     """Otherwise the others would wait for them without end."""
     config = RunConfig.composed(
-        checked(
+        load_settings(
             "train",
             [*COMMON, "negatives=in_batch", "item_bias=popularity", loss, f"output_root={tmp_path}"],
         )
@@ -151,7 +151,9 @@ def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_other
 
 
 def measure(folder: Path) -> tuple[dict[str, Any], Tensor, list[list[int]]]:
-    settings = checked("train", [*COMMON, "initialization=svd", "negatives=mined", f"output_root={folder}"])
+    settings = load_settings(
+        "train", [*COMMON, "initialization=svd", "negatives=mined", f"output_root={folder}"]
+    )
     config = RunConfig.composed(settings)
     dataset = load_dataset(config, rebuild=False)
     evaluator = config.metrics.build(metric_data(dataset, config.features.item))
@@ -180,7 +182,7 @@ def test_two_processes_compute_what_one_computes_before_and_between_epochs(tmp_p
 
 def rehearse_overflow(folder: Path) -> None:
     """Train with a loss that is not finite on the share of rank 1."""
-    settings = checked(
+    settings = load_settings(
         "train",
         [*COMMON, "negatives=in_batch", "trainer.precision=bf16-mixed", f"output_root={folder}"],
     )

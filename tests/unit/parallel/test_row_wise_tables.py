@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig
@@ -41,7 +41,7 @@ def after_two_epochs(epoch: int, value: float | None) -> bool:
 
 
 def train(folder: Path, stops: Callable[[int, float | None], bool] = never) -> None:
-    config = RunConfig.composed(checked("train", [*SETTINGS, f"output_root={folder}"]))
+    config = RunConfig.composed(load_settings("train", [*SETTINGS, f"output_root={folder}"]))
     dataset = load_dataset(config, rebuild=False)
     module, batches = build_training(config, dataset, dataset.train, None, Svd.Config().build())
     divided = [each for each in module.model.modules() if isinstance(each, RowWiseTable)]
@@ -110,4 +110,4 @@ def test_the_message_without_torchrec_names_the_command() -> None:
 
 
 def checked_run(overrides: list[str]) -> None:
-    checked("train", [*SETTINGS, *overrides])
+    load_settings("train", [*SETTINGS, *overrides])

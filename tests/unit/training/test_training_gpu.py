@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig
 from twotower.training.callbacks.curves import EPOCH_LOSS
@@ -25,7 +25,7 @@ COMMON = (
 def losses(folder: Path, accelerator: str, precision: str, words: tuple[str, ...]) -> list[float]:
     """Return the loss of each epoch."""
     device = (f"trainer.accelerator={accelerator}", f"trainer.precision={precision}")
-    settings = checked("train", [*COMMON, *words, *device, f"output_root={folder}"])
+    settings = load_settings("train", [*COMMON, *words, *device, f"output_root={folder}"])
     settings["features"]["item"]["item_id"]["dropout"] = 0.0  # devices draw differently
     config = RunConfig.composed(settings)
     dataset = load_dataset(config, rebuild=False)

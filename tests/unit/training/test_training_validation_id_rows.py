@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.evaluation.item_content import metric_data
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig
@@ -19,7 +19,7 @@ SETTINGS = (
 
 
 def test_new_items_are_fitted_before_the_validation_if_an_id_has_no_row(tmp_path: Path) -> None:
-    config = RunConfig.composed(checked("train", [*SETTINGS, f"output_root={tmp_path}"]))
+    config = RunConfig.composed(load_settings("train", [*SETTINGS, f"output_root={tmp_path}"]))
     dataset = load_dataset(config, rebuild=False)
     evaluator = config.metrics.build(metric_data(dataset, config.features.item))
     module, _ = build_training(config, dataset, dataset.train, evaluator, Random.Config().build())

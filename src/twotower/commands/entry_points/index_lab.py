@@ -19,7 +19,7 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Measure every case and write the report."""
-    from twotower.commands.compose import checked
+    from twotower.commands.compose import load_settings
     from twotower.commands.conf import choices
     from twotower.config.errors import InputError
     from twotower.config.exits import stoppable
@@ -38,7 +38,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         if name not in choices("index"):
             name, keys = "factory", [f"factory='{case}'"]
         try:
-            composed = checked(
+            composed = load_settings(
                 "build_index", ["parts=.", "out=.", f"index={name}", *(f"index.{key}" for key in keys)]
             )
         except InputError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from twotower.commands import conf
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.data.sources.online_retail import OnlineRetail
@@ -18,7 +18,7 @@ CHOICE = f"benchmark={NAME}"
 
 
 def benchmark(*overrides: str) -> Benchmark:
-    return Benchmark.from_spec(checked("train", [CHOICE, *overrides])["benchmark"], "")
+    return Benchmark.from_spec(load_settings("train", [CHOICE, *overrides])["benchmark"], "")
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def benchmark(*overrides: str) -> Benchmark:
 )
 def test_what_a_benchmark_fixes_cannot_be_changed(typed: str, key: str, fixed: str) -> None:
     with pytest.raises(Mistakes, match=rf"\b{key}: .*{CHOICE} fixes it to {fixed};|{key}.*expected") as error:
-        checked("train", [CHOICE, typed])
+        load_settings("train", [CHOICE, typed])
     assert key in {problem.key for problem in error.value.problems}
 
 
 def test_its_own_keys_are_refused_too() -> None:
     with pytest.raises(InputError, match=r"benchmark\.files: a benchmark cannot be changed"):
-        checked("train", [CHOICE, "benchmark.files=[]"])
+        load_settings("train", [CHOICE, "benchmark.files=[]"])
 
 
 def test_what_equals_the_contract_and_the_recipe_are_free() -> None:
@@ -54,7 +54,7 @@ def test_what_equals_the_contract_and_the_recipe_are_free() -> None:
         "experiment=online_retail_mlp",
     ]
     assert benchmark(*free) == benchmark()
-    assert checked("train", [CHOICE, *free])["name"] == "online_retail_mlp"
+    assert load_settings("train", [CHOICE, *free])["name"] == "online_retail_mlp"
 
 
 def test_an_experiment_and_own_defaults_cannot_change_it(
@@ -72,7 +72,7 @@ def test_an_experiment_and_own_defaults_cannot_change_it(
     with pytest.raises(
         InputError, match=r"(?s)split.test: .* 28;.*split.valid.*split.unit.*split.user_share"
     ):
-        checked("train", ["experiment=mine"])
+        load_settings("train", ["experiment=mine"])
     with pytest.raises(InputError, match=r"split\.user_share"):
         benchmark()
     (tmp_path / "local" / "default.yaml").unlink()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.commands.conf import shape
 from twotower.experiments.runs.fingerprint import (
     DEFAULT_MONITOR,
@@ -58,7 +58,7 @@ Settings = dict[str, Any]
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     """A run's, of every key that train.yaml has."""
-    found = checked("train", ["data=founding_model"])
+    found = load_settings("train", ["data=founding_model"])
     found["benchmark"] = {"name": "mine"}  # one would fix the data
     return {key: value for key, value in found.items() if key not in SWEEP_ONLY}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.experiments.sweeps.axis import Axis
 from twotower.experiments.sweeps.feature_ablation import FeatureAblation
@@ -19,7 +19,7 @@ READ_NONE = ("user_tower.widths=null", "item_tower.widths=null")
 
 def plan_of(folder: Path, *fixed: str, cases: list[str] | None = None, seeds: Sequence[str] = ()) -> Grid:
     def compose(texts: Sequence[str]) -> dict[str, Any]:
-        return checked("train", texts)
+        return load_settings("train", texts)
 
     axes = (Axis("seed", tuple(seeds)),) if seeds else ()
     context = SweepContext(folder, axes, ("data=synthetic", *fixed), compose, False, "valid/recall_at_20")
@@ -67,5 +67,5 @@ def test_seeds_and_cases(tmp_path: Path) -> None:
 
 
 def test_the_yaml() -> None:
-    sweep = Sweep.Config.model_validate(checked("train", ["sweep=features"])["sweep"])
+    sweep = Sweep.Config.model_validate(load_settings("train", ["sweep=features"])["sweep"])
     assert sweep.owner is FeatureAblation

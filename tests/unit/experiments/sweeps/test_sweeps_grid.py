@@ -9,7 +9,7 @@ from fake_search import request_of, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.experiments.runs.result import Result, Status, write_result
@@ -248,7 +248,7 @@ def test_a_varied_key_that_a_choice_lacks_is_reported_once_with_its_removal() ->
     axes = (Axis("item_bias.half_life_days", ("1", "2")), Axis("embedding_dim", ("16", "32")))
     fixed = ("data=synthetic", "item_bias=none")
     request = SweepContext(
-        Path("x"), axes, fixed, lambda texts: checked("train", texts), False, "valid/recall_at_20"
+        Path("x"), axes, fixed, lambda texts: load_settings("train", texts), False, "valid/recall_at_20"
     )
     with pytest.raises(InputError) as refused:
         Grid.Config().build(request)

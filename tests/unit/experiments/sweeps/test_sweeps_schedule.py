@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
@@ -59,7 +59,7 @@ def test_the_result_of_a_job_stands_even_if_damaged(tmp_path: Path) -> None:
 def done(tmp_path: Path) -> Job:
     rows = [f"u{user},i{day},2024-01-0{day}" for user in (1, 2) for day in (1, 2, 3, 4)]
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
-    settings = checked(
+    settings = load_settings(
         "train",
         [
             "data=table_files",
