@@ -106,15 +106,13 @@ def _check(outputs: Mapping[str, str]) -> None:
     to_stdout = [f"{name}={STDOUT}" for name, path in outputs.items() if path == STDOUT]
     if len(to_stdout) > 1:
         raise InputError(f"{' and '.join(to_stdout)}: only one of them can go to standard output")
-    paths = [Path(path).resolve() for path in outputs.values() if path != STDOUT]
-    if len(set(paths)) < len(paths):
+    if outputs.get("html") == STDOUT:
+        raise InputError("html=-: name a file, as in html=report.html")
+    paths = {name: Path(path).resolve() for name, path in outputs.items() if path != STDOUT}
+    if len(set(paths.values())) < len(paths):
         raise InputError("two outputs have the same file name; give each its own")
-    for name, text in outputs.items():
-        if text == STDOUT and name == "html":
-            raise InputError("html=-: name a file, as in html=report.html")
-        if text != STDOUT and is_run(Path(text).parent):
-            raise InputError(
-                f"{name}={text}: a run folder holds only what the run wrote; name a file elsewhere"
-            )
+    for name in (name for name, path in paths.items() if is_run(path.parent)):
+        text = f"{name}={outputs[name]}"
+        raise InputError(f"{text}: a run folder holds only what the run wrote; name a file elsewhere")
     if "html" in outputs and importlib.util.find_spec("plotly") is None:
         raise InputError("html= needs plotly, which is not installed; pip install 'twotower[report]'")

@@ -3,7 +3,7 @@
 import json
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -154,46 +154,41 @@ def verdict_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows["verdict"], reasons, strict=True))
 
 
-def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
-    """Return the lines to read with the table: baseline, tests, seeds and notes."""
-    lines = []
+def summary(comparison: Comparison, with_user_notes: bool = True) -> Iterator[str]:
+    """Yield the lines to read with the table: baseline, tests, seeds and notes."""
     rows, metric = comparison.rows, comparison.metric
     if comparison.baseline is not None:
-        lines.append(f"baseline: {rows['name'][comparison.baseline]} ({comparison.baseline_reason})")
+        yield f"baseline: {rows['name'][comparison.baseline]} ({comparison.baseline_reason})"
     key = validation_key(metric)
     if key in rows and rows[key].notna().any():
-        lines.append(f"rows: sorted by {heading(key)}")
+        yield f"rows: sorted by {heading(key)}"
     if comparison.num_tests:
-        lines.append(
+        yield (
             f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
             "the number of tests (Holm); an interval has the level of its row's test, 95 % or more, and "
             "excludes 0 if and only if p is at most .05"
         )
     if len(sizes := rows["detectable_difference"].dropna()):
         shown = " to ".join(dict.fromkeys(format_figure(metric, each) for each in (sizes.min(), sizes.max())))
-        lines.append(
-            f"power: 80 % for true differences of {shown} (detectable); users needed: for the observed"
-        )
+        yield f"power: 80 % for true differences of {shown} (detectable); users needed: for the observed"
     if comparison.num_tests and comparison.min_effect is not None:
         inside = f"±{comparison.min_effect:g} (min_effect)"
-        lines.append(
-            f"{EQUIVALENT}: two one-sided tests, whose p is shown, find the difference inside {inside}"
-        )
+        yield f"{EQUIVALENT}: two one-sided tests, whose p is shown, find the difference inside {inside}"
     if comparison.noise is not None:
         sd, num_seeds = comparison.noise
         reach = format_figure(metric, seed_reach(sd))
-        lines.append(
+        yield (
             f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
             f"{reach} because of the seed alone"
         )
-    lines += [f"effect on {heading(key)}: {line}" for line in comparison.effects]
-    user_notes = []
+    yield from (f"effect on {heading(key)}: {line}" for line in comparison.effects)
+    yield from (f"note: {note}" for note in comparison.notes)
     if note := shared_note(rows):
-        user_notes = [f"on all these runs: {note}"]
+        yield f"note: on all these runs: {note}"
     elif with_user_notes:
         noted = rows[rows["note"] != ""]
-        user_notes = each_once(zip(noted["note"], noted["name"], strict=True))
-    return [*lines, *(f"note: {note}" for note in [*comparison.notes, *user_notes])]
+        notes = each_once(zip(noted["note"], noted["name"], strict=True))
+        yield from (f"note: {note}" for note in notes)
 
 
 def shared_note(rows: pd.DataFrame) -> str:

@@ -77,7 +77,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
     named = zip(records(rows), labels(comparison), strict=True)
     return {
         # Notes on single runs are in their rows.
-        "summary": summary(comparison, with_user_notes=False),
+        "summary": list(summary(comparison, with_user_notes=False)),
         "rows": [
             {
                 "name": row["name"],

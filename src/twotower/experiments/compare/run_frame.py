@@ -92,25 +92,23 @@ def _read_run(folder: Path) -> dict[str, Any]:
         loaded = load_yaml(folder / CONFIG)
         if not isinstance(loaded, dict):
             raise ValueError("it holds no mapping of settings")
+        try:
+            if (ended := read_result(folder)) is not None:
+                if ended.finished and not ended.metrics:
+                    raise InputError(f"{RESULT}: damaged (it has no metrics)")
+                result, state, problem = ended, ended.status, _problem(ended)
+        except InputError as error:
+            state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
         benchmark = loaded.get("benchmark")
         name = {"benchmark": benchmark.get("name")} if isinstance(benchmark, dict) else {}
+        flat = flatten_with_choices(loaded | name, result.overrides)
+        settings = {key: _finite(value) for key, value in flat.items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = configuration_fingerprint(configuration_settings(folder, loaded, result), "")
-        ended = read_result(folder)
-        typed = () if ended is None else ended.overrides
-        flat = flatten_with_choices(loaded | name, typed)
-        settings = {key: _finite(value) for key, value in flat.items()}
-        if ended is not None and ended.finished and not ended.metrics:
-            raise InputError(f"{RESULT}: damaged (it has no metrics)")
-        if ended is not None:
-            result, state, problem = ended, ended.status, _problem(ended)
-            configuration = configuration_fingerprint(configuration_settings(folder, loaded, ended), "")
-            if ended.finished and ended.fingerprint and not ended.is_of(loaded):
-                problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
-    except InputError as error:
-        state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
+        if result.finished and result.fingerprint and not result.is_of(loaded):
+            problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except (ValueError, TypeError) as error:
-        state, problem = UNREADABLE, f"{CONFIG} is damaged: {error}"
+        result, state, problem = Result(status="failed"), UNREADABLE, f"{CONFIG} is damaged: {error}"
     seed = settings.get("seed") if result.seed is None else result.seed
     note = settings.get("note")
     data, seen_filter = result.data.fingerprint, result.data.audit.get("seen_filter")

@@ -1,6 +1,7 @@
 """First look: recipes on a sample of users, the best ones on all users and windows, within a time limit."""
 
 import dataclasses
+import itertools
 import math
 import re
 import shlex
@@ -107,7 +108,8 @@ class FirstLook(Sweep):
             left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
             raise InputError(f"sweep.recipes: no recipe fits: {left_out or 'name one'}")
         self.outcomes: dict[str, Outcome] = {}
-        for job in (job for recipe in self.recipes for job in recipe.jobs.values()):
+        self.jobs = [job for recipe in self.recipes for job in recipe.jobs.values()]
+        for job in self.jobs:
             result = read_result_or_failure(job.folder)
             if result is not None and not context.is_retried(result):
                 self.ended(job, result)
@@ -175,7 +177,7 @@ class FirstLook(Sweep):
 
     def done_before(self) -> list[Job]:
         """Return the jobs that finished in an earlier process."""
-        return [job for recipe in self.recipes for job in recipe.jobs.values() if job.name in self.started]
+        return [job for job in self.jobs if job.name in self.started]
 
     @property
     def num_jobs(self) -> int:
@@ -242,13 +244,13 @@ class FirstLook(Sweep):
         better there.
         """
         best: tuple[Recipe, str] | None = None
-        for stage, following in zip(self.stages, [*self.stages, ""][1:], strict=True):
+        for stage, following in itertools.pairwise([*self.stages, ""]):
             ranked = self.ranked(stage)
             if best is not None and best[0] not in ranked:
                 return best
-            later = ((recipe, self.outcome(recipe, following)) for recipe in ranked)
-            usable = (recipe for recipe, outcome in later if not (outcome and outcome.status in UNUSABLE))
-            best = next(((recipe, stage) for recipe in usable), None)
+            later = {recipe.name: self.outcome(recipe, following) for recipe in ranked}
+            failed = {name for name, outcome in later.items() if outcome and outcome.status in UNUSABLE}
+            best = next(((recipe, stage) for recipe in ranked if recipe.name not in failed), None)
         return best
 
     def summary(self) -> dict[str, Any]:

@@ -130,6 +130,13 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     assert found.main_keys == ["embedding_dim", "nlist"]
 
 
+def test_settings_of_a_run_with_a_damaged_result_are_read(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / loss, result_of(0.5), loss=loss, dim=8) for loss in "ab"]
+    found = compare([*runs, make_run(tmp_path / "damaged", [], loss="a", dim=8)], tests=False)
+    assert found.keys == ["loss"]
+    assert list(found.rows["state"]) == ["ok", "ok", "unreadable"]
+
+
 @pytest.mark.parametrize(
     ("key", "column", "valid", "title"),
     [
