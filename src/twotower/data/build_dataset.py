@@ -59,7 +59,12 @@ def build_dataset(
     final = cache_root / cache_key(source, split, content)
     stored = None if rebuild else _open_dataset(final, source)
     if stored is not None:
-        _check_needs(stored, needs)
+        errors, paths = ErrorCollector("the data"), stored.source_paths
+        frames = {"users": stored.user_table, "items": stored.item_table, "context": stored.context_table}
+        for table, frame in frames.items():
+            if frame is not None and needs is not None:
+                errors.messages += needs(table, frame, paths.get(table, paths["interactions"]))
+        errors.raise_if_any()
         return stored
     replaces = final.exists()
     if replaces and not rebuild:
@@ -85,16 +90,6 @@ def build_dataset(
             dataset = _open_dataset(final, source)
     assert dataset is not None
     return dataset
-
-
-def _check_needs(dataset: RetrievalDataset, needs: Needs | None) -> None:
-    """Raise InputError if a stored data set lacks columns or has wrong values for the features."""
-    errors, paths = ErrorCollector("the data"), dataset.source_paths
-    frames = {"users": dataset.user_table, "items": dataset.item_table, "context": dataset.context_table}
-    for table, frame in frames.items():
-        if frame is not None and needs is not None:
-            errors.messages += needs(table, frame, paths.get(table, paths["interactions"]))
-    errors.raise_if_any()
 
 
 def cache_key(source: Source, split: Split, content: str | None = None) -> str:

@@ -23,7 +23,7 @@ from twotower.evaluation.item_content import content_scores, item_content
 from twotower.evaluation.metrics.metric import Ranking
 from twotower.evaluation.metrics.recall import Recall
 from twotower.evaluation.ranking import item_popularity, num_targets, part_values, rank
-from twotower.evaluation.top_k import ExcludedPairs, top_k_by
+from twotower.evaluation.top_k import top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
 from twotower.model.towers.two_tower import ROWS_AT_ONCE, TwoTower, score
@@ -80,8 +80,10 @@ def cold_start(
     values["random"] = {}
     for name, each in counts.items():
         candidates = masks[name] if name.endswith(ALONE) else every
-        unseen = count_unseen(candidates, len(holdout.users), excluded)
-        values["random"][name] = expected_recalls(unseen, each, evaluator.ks)
+        left = np.full(len(holdout.users), candidates.sum())
+        if excluded is not None:
+            left -= np.bincount(excluded[0][candidates[excluded[1]]], minlength=len(left))
+        values["random"][name] = expected_recalls(left, each, evaluator.ks)
     return {
         **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},
         "intervals": {
@@ -146,14 +148,3 @@ def expected_recalls(candidates: NDArray[np.int64], targets: NDArray[np.int64], 
         metric_key(RECALL, k): targets * (np.minimum(k, candidates) / candidates) / np.minimum(targets, k)
         for k in ks
     }
-
-
-def count_unseen(
-    candidates: NDArray[np.bool_], num_users: int, excluded: ExcludedPairs | None
-) -> NDArray[np.int64]:
-    """Count the candidates, a mask [N + 1], that are not excluded for a user, [Q]."""
-    left = np.full(num_users, candidates.sum())
-    if excluded is not None:
-        users, items = excluded
-        left -= np.bincount(users[candidates[items]], minlength=num_users)
-    return left

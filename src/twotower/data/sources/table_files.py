@@ -251,7 +251,7 @@ class TableFiles(Source):
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Read keys (name in `Tables` -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
-        ids = (config.user_column, config.item_column)
+        ids, shown = (config.user_column, config.item_column), _display_path(list(map(str, paths)))
         frame, starts = read_table(paths, columns, config.separator, ids)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
@@ -259,23 +259,18 @@ class TableFiles(Source):
                 frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
             elif name in (config.text_columns or []):
                 if pd.api.types.is_numeric_dtype(frame[name]):
-                    shown = _display_path(list(map(str, paths)))
                     raise InputError(
                         f"data.text_columns: {shown}: column {name!r} holds numbers; save it as text"
                     )
             elif not is_parquet(paths[0]) and name != config.item_label:
-                frame[name] = self._typed(frame[name], paths)
+                texts, frame[name] = frame[name], typed(frame[name])
+                if pd.api.types.is_float_dtype(frame[name].dtype) and (codes := texts_of_one_number(texts)):
+                    LOG.info(
+                        "%s: %r and %r of column %r are one number; if they are codes, add it to "
+                        "data.text_columns",
+                        *(shown, *codes, name),
+                    )
         return frame, starts
-
-    def _typed(self, values: pd.Series, paths: Sequence[Path]) -> pd.Series:
-        """Return a feature of CSV as numbers if each value is one; names texts that become one number."""
-        numbers = typed(values)
-        if pd.api.types.is_float_dtype(numbers.dtype) and (texts := texts_of_one_number(values)):
-            LOG.info(
-                "%s: %r and %r of column %r are one number; if they are codes, add it to data.text_columns",
-                *(_display_path(list(map(str, paths))), *texts, values.name),
-            )
-        return numbers
 
     def _split_tags(self, value: Any) -> Any:
         """Return the tags of a text; lists and missing values stay as they are."""

@@ -37,12 +37,14 @@ class UserHoldout(Split):
 
     def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, by its user and its position among those of the user."""
-        valid_users, test_users = self._held_out(interactions)
         counts = interactions.counts()
         num_history = history_lengths(counts, self.config.fold_in)
+        users = np.flatnonzero(counts >= MIN_INTERACTIONS)
+        shuffled = np.random.default_rng(self.config.seed).permutation(users)
+        half = round(len(shuffled) * self.config.share / 2)
         codes = np.full((2, interactions.num_users + 1), TRAIN, dtype=np.int8)  # of history and targets
-        codes[:, valid_users] = [[VALID_HISTORY], [VALID]]
-        codes[:, test_users] = [[TEST_HISTORY], [TEST]]
+        codes[:, shuffled[:half]] = [[VALID_HISTORY], [VALID]]
+        codes[:, shuffled[half : 2 * half]] = [[TEST_HISTORY], [TEST]]
         lengths = np.stack([num_history, counts - num_history])
         return np.repeat(codes.T.ravel(), lengths.T.ravel())
 
@@ -53,13 +55,6 @@ class UserHoldout(Split):
             f"{num_users} users have {MIN_INTERACTIONS} interactions or more, and split.share = "
             f"{self.config.share} of them are held out, half for valid and half for test; change split.share"
         )
-
-    def _held_out(self, interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-        """Return the held-out users of valid and of test."""
-        users = np.flatnonzero(interactions.counts() >= MIN_INTERACTIONS)
-        shuffled = np.random.default_rng(self.config.seed).permutation(users)
-        half = round(len(shuffled) * self.config.share / 2)
-        return shuffled[:half], shuffled[half : 2 * half]
 
 
 def history_lengths(counts: NDArray[np.int64], fold_in: float) -> NDArray[np.int64]:
