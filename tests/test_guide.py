@@ -125,7 +125,7 @@ def refusal_of(script: str, *words: str) -> str:
     if not OWN & {
         text.partition("=")[2] for text in words
     }:  # the reader's data, or features, change the rest
-        problems += [each for each in config.between() if not ABSENT.search(each.message)]
+        problems += [each for each in config.cross_choice_problems() if not ABSENT.search(each.message)]
     return "; ".join(f"{problem.key}: {problem.message}" for problem in problems)
 
 

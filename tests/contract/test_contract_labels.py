@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from variants import specs_of
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.data.interactions import Interactions
 from twotower.model.losses.loss import Loss
 from twotower.model.negatives.sampler import NegativeSampler
@@ -64,7 +65,7 @@ class Tables(nn.Module):
 
 
 def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
-    return not [*negatives.problems(impressions_as=loss.impressions)] and loss.needs <= {
+    return not [*negatives.problems(ChoiceContext({"loss": loss}))] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
         "one_interest",

@@ -1,5 +1,6 @@
 """What every tower promises, for each entry of `conf/user_tower/` and `conf/item_tower/` and its settings."""
 
+from collections.abc import Set
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from variants import specs_of
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.spec import TARGET
 from twotower.model.towers.mlp import Mlp
 from twotower.model.towers.tower import Tower
@@ -28,6 +30,11 @@ def cases() -> dict[str, dict[str, Any]]:
 
 
 CASES = cases()
+
+
+def reading(names: Set[str]) -> ChoiceContext:
+    """Return the context of a user tower with these inputs."""
+    return ChoiceContext({"block_names": {"user_tower": names}}, "user_tower")
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
@@ -90,8 +97,8 @@ def test_blocks_of_zeros_are_finite(tower: Tower) -> None:
 
 
 def test_its_problems_name_its_own_parameters(tower: Tower) -> None:
-    assert list(tower.config.problems(DIMS.keys())) == []
-    for name, _ in tower.config.problems(set()):
+    assert list(tower.config.problems(reading(DIMS.keys()))) == []
+    for name, _ in tower.config.problems(reading(set())):
         assert name in type(tower.config).model_fields
 
 

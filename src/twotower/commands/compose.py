@@ -279,7 +279,7 @@ def load_settings_and_config(
             from twotower.jobs.run_config import RunConfig
 
             assert isinstance(config, RunConfig)
-            found += config.between()
+            found += config.cross_choice_problems()
     raise_problems(
         _with_hints(found, composed, valid_overrides) if config_name == "train" else found, NOTHING_DONE
     )

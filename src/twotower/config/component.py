@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate_class
 
@@ -94,11 +95,10 @@ class Config(BaseModel):
         """Return the plain values of this choice with its `_target_`, from which it can be read."""
         return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **self.plain()}
 
-    def problems(self) -> Iterable[tuple[str, str]]:
+    def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
         """Yield (field, message) of mistakes beyond the check of each field; field "" is the whole choice.
 
-        A base class adds arguments for other choices and sizes that its checks need; None, the default, means
-        not known. It is called before data is read, and again when the size of the catalogue is known.
+        It is called before data is read, and again when the size of the catalogue is known.
         """
         return ()
 

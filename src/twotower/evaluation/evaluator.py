@@ -10,6 +10,7 @@ import pandas as pd
 from annotated_types import Le, MinLen
 from pydantic import field_validator, model_validator
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
@@ -123,8 +124,9 @@ class Evaluator(Component):
             order = {key: [name not in (key, metric_name(key)) for name in wanted] for key in keys}
             return min(keys, key=order.__getitem__, default=None)
 
-        def problems(self, num_items: int | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse lists longer than the catalogue."""
+            num_items = context.num_items
             if num_items is not None and max(self.ks) > num_items:
                 above = f"{max(self.ks)} is above the {num_items} items of the catalogue"
                 yield "ks", f"{above}; use k <= {num_items}"

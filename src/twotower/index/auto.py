@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
 from twotower.index.candidates import Budgets, kinds_to_try, measure_candidates
@@ -40,10 +41,8 @@ class Auto(Index):
         """Items that candidates are built from."""
         min_recall: RecallTarget = 0.8
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            yield from super().problems(embedding_dim, num_items)
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            yield from super().problems(context)
             known = kinds_to_try(1)
             unknown = [name for name in self.candidates if name not in known]
             if unknown or not self.candidates:

@@ -192,9 +192,9 @@ def measure_candidates(
         InputError: no settings fit.
     """
     started, (num_items, dim) = time.perf_counter(), vectors.shape
-    fitting = [config for config in configs if not list(config.problems(dim, num_items))]
+    fitting = [config for config in configs if not config.size_problems(dim, num_items)]
     if not fitting:
-        first = next(configs[0].problems(dim, num_items))[1]
+        first = configs[0].size_problems(dim, num_items)[0][1]
         raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
     numbers = numbers_of_cells(num_items)
     sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * numbers[-1]), labels)

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Gt, Le
 from faiss.contrib.factory_tools import reverse_index_factory
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
@@ -64,19 +65,18 @@ class Index(Component, ABC):
         min_recall: RecallTarget = 0.95
         """recall@100 below which the index is rejected."""
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            """Yield settings that do not fit the sizes; see `Component.Config.problems`."""
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             if self.min_recall > self.target_recall:
-                above = f"{self.min_recall} is above target_recall {self.target_recall}"
-                yield "min_recall", f"{above}: lower it, or aim higher"
+                yield "min_recall", f"{self.min_recall} is above target_recall {self.target_recall}: lower it"
+
+        def size_problems(self, dim: int, num_items: int) -> list[tuple[str, str]]:
+            """Return the `problems` with a number of vectors of a width."""
+            return [*self.problems(ChoiceContext({"embedding_dim": dim}, num_items=num_items))]
 
         def check_sizes(self, dim: int, num_items: int) -> None:
-            """Raise InputError with all `problems`."""
-            if found := list(self.problems(dim, num_items)):
-                lines = (f"{f'index.{name}'.strip('.')}: {message}" for name, message in found)
-                raise InputError("\n".join(lines))
+            """Raise InputError with all `size_problems`."""
+            if found := self.size_problems(dim, num_items):
+                raise InputError("\n".join(f"{f'index.{key}'.strip('.')}: {text}" for key, text in found))
 
         def for_size(self, num_items: int) -> "Index.Config":
             """Return the settings for a catalogue of this size, with automatic values filled in."""

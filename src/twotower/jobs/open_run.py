@@ -116,7 +116,7 @@ def open_run(
             sizes.append(len(np.unique(dataset.train_and_valid.items)))
         for num_items in sizes:
             # Without training, the metrics need not contain the monitored one.
-            problems = config.between(num_items)
+            problems = config.cross_choice_problems(num_items)
             raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
         metrics = config.evaluated_metrics()
         evaluator = metrics.build(metric_data(dataset, config.features.item))

@@ -1,37 +1,31 @@
 """All settings of a run, typed, and their validation."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from pydantic import PrivateAttr
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.reading import read
 from twotower.config.run_keys import MEAN_VALID, WARM_START, RunKeys, WarmStartKey
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.evaluation.baselines.baseline import Baseline, Baselines
+from twotower.evaluation.baselines.baseline import Baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import has_content
-from twotower.evaluation.metrics.similarity_metric import SimilarityMetric
 from twotower.evaluation.user_values import metric_name
 from twotower.experiments.runs.benchmark import Benchmark, contract_problems
 from twotower.experiments.runs.folder_name import output_folder_problems
 from twotower.index.index import Index
-from twotower.model.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.model.features.row_wise_table import INSTALL, is_torchrec_installed
 from twotower.model.losses.loss import Loss
-from twotower.model.negatives.sampler import NegativeSampler
-from twotower.model.towers.history.history_encoder import HistoryEncoder
-from twotower.model.towers.item_bias.item_bias import ItemBias
-from twotower.model.towers.new_items.new_items import NewItems
-from twotower.model.towers.tower import Tower
 from twotower.model.towers.two_tower import TwoTowerConfig
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
-from twotower.training.training_config import FeaturesConfig, TrainingConfig
+from twotower.training.training_config import TrainingConfig
 
 
 class RunConfig(RunKeys, TrainingConfig):
@@ -81,69 +75,31 @@ class RunConfig(RunKeys, TrainingConfig):
         """Whether nothing may be computed on the test split."""
         return self.test == "hidden"
 
-    def between(self, num_items: int | None = None) -> Iterator[Problem]:
+    def cross_choice_problems(self, num_items: int | None = None) -> Iterator[Problem]:
         """Yield the problems between choices; fields that could not be read count as unknown.
 
         The size of the catalogue is None before the data is read.
         """
-        data: Source.Config | None = getattr(self, "data", None)
-        history: HistoryEncoder.Config | None = getattr(self, "history", None)
-        item_bias: ItemBias.Config | None = getattr(self, "item_bias", None)
-        negatives: NegativeSampler.Config | None = getattr(self, "negatives", None)
-        loss: Loss.Config | None = getattr(self, "loss", None)
-        objective: Objective.Config | None = getattr(self, "objective", None)
-        embedding_dim: int | None = getattr(self, "embedding_dim", None)
-        features: FeaturesConfig | None = getattr(self, "features", None)
-        towers = self if all(hasattr(self, name) for name in TwoTowerConfig.model_fields) else None
-        if num_items is None and data is not None:
-            num_items = data.catalogue_size()
-        columns = None if data is None else data.columns()
+        known = {name: getattr(self, name) for name in RunConfig.model_fields if hasattr(self, name)}
+        if num_items is None and "data" in known:
+            num_items = self.data.catalogue_size()
         yield from contract_problems(self.settings)
-        blocks = self.block_names() if history is not None and features is not None else {}
-        is_sparse = history is not None and features is not None and item_bias is not None
-        sparse = self.sparse_keys() if is_sparse else ()
-        if embedding_dim is not None and is_sparse:
-            yield from (Problem(key, message) for key, message in self.input_problems())
-        yield from self._process_problems(loss, objective)
+        if known.keys() >= TwoTowerConfig.model_fields.keys():
+            known["towers"] = self
+        if "features" in known:
+            known["has_content"] = has_content(self.features.item)
+        if known.keys() >= {"history", "features"}:
+            known["block_names"] = self.block_names()
+        if known.keys() >= {"history", "features", "item_bias"}:
+            known["sparse_keys"] = self.sparse_keys()
+            if "embedding_dim" in known:
+                yield from (Problem(key, message) for key, message in self.input_problems())
+        known["monitored"] = self._monitored()
+        yield from self._process_problems(known.get("loss"), known.get("objective"))
         for key, choice in self.choices():
             if key.partition(".")[0] not in RunConfig.model_fields:  # of a sweep, which checks its own
                 continue
-            match choice:
-                case Split.Config() | HistoryEncoder.Config():
-                    problems = choice.problems(data)
-                case Feature.Config():
-                    _, side, name = key.split(".", 2)
-                    table = None if columns is None else columns.get(TABLES[side], set())
-                    problems = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
-                case Tower.Config():
-                    problems = choice.problems(blocks.get(key))
-                case ItemBias.Config():
-                    problems = choice.problems(
-                        data, None if loss is None else loss.scoring().learns_temperature
-                    )
-                case NewItems.Config():
-                    problems = choice.problems(item_bias)
-                case NegativeSampler.Config():
-                    problems = choice.problems(data, num_items, None if loss is None else loss.impressions)
-                case Loss.Config():
-                    problems = choice.problems(towers, negatives)
-                case Objective.Config():
-                    problems = choice.problems(data, history, negatives)
-                case OptimizerChoice.Config():
-                    problems = choice.problems(sparse)
-                case TrainerChoice.Config():
-                    problems = choice.problems(data, self._monitored(), sparse)
-                case Index.Config():
-                    problems = choice.problems(embedding_dim, num_items)
-                case Evaluator.Config():
-                    problems = choice.problems(num_items)
-                case SimilarityMetric.Config():
-                    problems = choice.problems(None if features is None else has_content(features.item))
-                case Baseline.Config():
-                    problems = choice.problems(key, data)
-                case _:
-                    problems = choice.problems()
-            for field, message in problems:
+            for field, message in choice.problems(ChoiceContext(known, key, num_items)):
                 yield Problem(f"{key}.{field}" if field else key, message)
 
     def _process_problems(
@@ -213,6 +169,6 @@ def checked_run(
     Conflicts of the keys in `unused` with other choices do not matter, because the job does not read them.
     """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
-    between = [problem for problem in config.between() if problem.key not in unused]
+    between = [problem for problem in config.cross_choice_problems() if problem.key not in unused]
     raise_problems([*found, *output_folder_problems(settings), *between], what)
     return config.with_origin(settings, overrides)

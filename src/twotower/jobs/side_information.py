@@ -38,7 +38,7 @@ def side_information(config: RunConfig) -> dict[str, list[str]]:
 
 def _keys_with_times(config: RunConfig) -> list[str]:
     """Return the settings of the training that are refused for data without times."""
-    problems = config.model_copy(update={"data": WITHOUT_TIMES}).between()
+    problems = config.model_copy(update={"data": WITHOUT_TIMES}).cross_choice_problems()
     return [
         problem.key
         for problem in problems

@@ -203,7 +203,7 @@ def fresh_index(
     so few items, search is exact. Search arguments are limited to the new size.
     """
     config = Index.Config.model_validate(spec)
-    if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
+    if len(rows) < config.min_items or config.size_problems(vectors.shape[1], len(rows)):
         config = FlatIP.Config()
     elif isinstance(before, IVF):
         return before.balanced(vectors, rows)

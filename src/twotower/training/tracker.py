@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
@@ -40,7 +41,7 @@ class Tracker(Component):
             """Build the tracker of the run in a folder."""
             return self.make(Tracker, folder)
 
-        def problems(self) -> Iterable[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
             """Refuse names that are no logger."""
             if self.logger is None:
                 return

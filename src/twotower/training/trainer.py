@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.problems import nearest
 from twotower.config.run_keys import MEAN_VALID
@@ -85,13 +86,11 @@ class TrainerChoice(Component):
             """Return the patience in epochs."""
             return max(self.patience, math.ceil(self.patience_steps / max(1, epoch_batches)))
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            logged: Mapping[str, bool | None] | None = None,
-            sparse: Sequence[str] = (),
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Yield an unusable monitor, and what the machine does not support."""
+            data: Source.Config | None = context.get("data")
+            logged: Mapping[str, bool | None] | None = context.get("monitored")
+            sparse: Sequence[str] = context.get("sparse_keys") or ()
             if self.accelerator != "cpu":
                 import torch
 

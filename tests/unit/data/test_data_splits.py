@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE
 from twotower.data.sources.item_lists import ItemLists
@@ -54,7 +55,9 @@ def test_temporal_shares(log):
     assert parts.tolist() == [TRAIN] * 7 + [VALID] + [TEST] * 2
     ties = log([(1, item, 1000 + item // 8) for item in range(1, 11)])
     assert (Temporal(Temporal.Config(test=0.1, valid=0.1, unit="share")).assign(ties) != VALID).all()
-    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Synthetic.Config())
+    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(
+        ChoiceContext({"data": Synthetic.Config()})
+    )
     assert said.startswith("test + valid must be below 1")
     assert said.endswith("got 0.5 + 0.5")
 
@@ -181,11 +184,11 @@ def test_given(log):
     assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
         split_interactions(log([(1, 1, 5)]), Given(Given.Config()))
-    assert "data.split_column" in Given.Config().problems(Synthetic.Config())[0][1]
+    assert "data.split_column" in Given.Config().problems(ChoiceContext({"data": Synthetic.Config()}))[0][1]
     assert TableFiles.Config(interactions_path="a.csv", split_column="part").gives_split()
     two_files = ItemLists.Config(train_path="train.txt", test_path="test.txt")
-    assert Given.Config().problems(two_files) == []
-    assert Temporal.Config().problems(Synthetic.Config()) == []
+    assert Given.Config().problems(ChoiceContext({"data": two_files})) == []
+    assert Temporal.Config().problems(ChoiceContext({"data": Synthetic.Config()})) == []
 
 
 def test_repeats_are_no_targets(log):

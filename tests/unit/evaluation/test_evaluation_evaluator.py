@@ -7,6 +7,7 @@ import pytest
 from evaluation_logs import make_history, make_holdout
 from pydantic import ValidationError
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import has_content, metric_data
@@ -58,10 +59,10 @@ def test_report_by_hand() -> None:
 def test_keys_and_max_k_are_known_before_anything_runs() -> None:
     assert make().max_k == 2
     assert make().config.keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]
-    assert list(make().config.problems(num_items=1)) == [
+    assert list(make().config.problems(ChoiceContext(num_items=1))) == [
         ("ks", "2 is above the 1 items of the catalogue; use k <= 1")
     ]
-    assert list(make().config.problems(num_items=2)) == list(make().config.problems()) == []
+    assert list(make().config.problems(ChoiceContext(num_items=2))) == list(make().config.problems()) == []
 
 
 def test_seen_filter_is_a_setting() -> None:

@@ -44,7 +44,7 @@ PROBLEMS: list[tuple[Index.Config, int | None, str, str]] = [
     (IVFSQ.Config(nprobe=61), 3659, "nprobe", "61 is above the number of cells 60: choose at most that"),
     (
         *(FlatIP.Config(target_recall=0.9, min_recall=0.95), None, "min_recall"),
-        "0.95 is above target_recall 0.9: lower it, or aim higher",
+        "0.95 is above target_recall 0.9: lower it",
     ),
     (
         *(Auto.Config(candidates=["flat_ip", "lsh"]), None, "candidates"),
@@ -58,7 +58,7 @@ PROBLEMS: list[tuple[Index.Config, int | None, str, str]] = [
 def test_problems_name_parameter_and_remedy(
     config: Index.Config, num_items: int | None, key: str, message: str
 ) -> None:
-    assert list(config.problems(embedding_dim=64, num_items=num_items)) == [(key, message)]
+    assert config.size_problems(64, num_items) == [(key, message)]
 
 
 def test_without_sizes_there_are_no_problems() -> None:

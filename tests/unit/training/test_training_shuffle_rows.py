@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.model.negatives.impressions import Impressions
@@ -121,7 +122,7 @@ def test_what_a_buffer_does_not_shuffle_is_refused() -> None:
         with pytest.raises(InputError, match=r"^objective.shuffle_rows: shuffles a first training"):
             batches_of(refused, 4, 2, **more)
     config = NextItem.Config(shuffle_rows=9, recency="sample", recency_half_life_days=3.0, max_age_days=9.0)
-    found = dict(config.problems(negatives=Impressions.Config()))
+    found = dict(config.problems(ChoiceContext({"negatives": Impressions.Config()})))
     assert found["shuffle_rows"] == "impressions without a click are not shuffled in it; set it to null"
     (message,) = (text for key, text in config.problems() if key == "shuffle_rows")
     assert message.endswith("recency_half_life_days, objective.max_age_days, objective.recency=sample")

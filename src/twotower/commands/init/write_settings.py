@@ -17,6 +17,7 @@ from twotower.commands.init.roles import SET_BY_FLAG, Roles
 from twotower.commands.init.sample import Column, Sample, read_sample
 from twotower.commands.init.words import WORDS
 from twotower.commands.run_settings import literal
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.spec import TARGET
@@ -246,7 +247,7 @@ def _overrides(split: str, num_items: int) -> list[str]:
         if not any(monitor.endswith(f"_at_{k}") for k in ks):
             overrides.append(f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}")
     negatives = NegativeSampler.Config.from_spec(settings["negatives"], "negatives")
-    if [*negatives.problems(num_items=num_items)]:
+    if [*negatives.problems(ChoiceContext(num_items=num_items))]:
         overrides.append("negatives=mixed")
     return overrides
 

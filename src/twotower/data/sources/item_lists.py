@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.data.sources.source import Source
 from twotower.data.table_reader import open_text_file
@@ -35,9 +36,9 @@ class ItemLists(Source):
         """Whether lines, and the items of a line, are in the order of time; if not, a fixed random order is
         used."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require one file or two, which exist."""
-            problems, given = list(super().problems()), self.paths()
+            problems, given = list(super().problems(context)), self.paths()
             if set(given) not in ({"path"}, {"train_path", "test_path"}):
                 keys = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"
                 problems.append(("path", f"name one file, or train_path and test_path; set is {keys}"))

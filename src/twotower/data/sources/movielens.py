@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.data.download import Archive, data_folder_problem, fetch
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
@@ -73,7 +74,7 @@ class MovieLens(Source):
         min_rating: Annotated[int, Ge(1), Le(5)] = 1
         """Minimum rating; 1 keeps all."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require that `TWOTOWER_DATA_DIR`, if set, is a folder."""
             problem = data_folder_problem()
             return [("variant", problem)] if problem else []

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.memory import memory_problem
 from twotower.config.spec import Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.sources.source import Source
@@ -65,7 +66,7 @@ class Synthetic(Source):
             if "label_noise" in self.model_fields_set and self.labels == "none":
                 yield "label_noise", "only data.labels=clicks has labels"
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Report data beyond the memory, and too many interactions."""
             entries = (self.num_users + self.num_items) * (self.latent_dim + ENTRIES_PER_ROW)
             num_bytes = 8 * (entries + 20 * self.num_interactions)

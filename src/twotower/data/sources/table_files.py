@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
@@ -85,14 +86,14 @@ class TableFiles(Source):
         separator: Separator = ","
         """Separator of CSV fields."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Report missing files and columns; reads headers only."""
-            roles, context, problems = self.roles(), self.context_columns or [], []
-            for name, number in Counter([*roles.values(), *context]).items():
+            roles, columns, problems = self.roles(), self.context_columns or [], []
+            for name, number in Counter([*roles.values(), *columns]).items():
                 if number > 1:
                     message = f"column {name!r} has two roles; name another column for each role"
                     problems.append(("user_column", message))
-                elif name in context and name in ROLES:
+                elif name in columns and name in ROLES:
                     message = f"{name!r} is the internal name of another column; rename it in the file"
                     problems.append(("context_columns", message))
             for key, own in (("user_features", self.user_column), ("item_features", self.item_column)):
@@ -104,7 +105,7 @@ class TableFiles(Source):
                 problems.append(("ordered", message))
             log: dict[str, list[str] | None] = {SETTINGS[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
-                "interactions": log | {"context_columns": context},
+                "interactions": log | {"context_columns": columns},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
                 "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import ProperFraction
 from twotower.data.dataset import Audit
@@ -27,8 +28,9 @@ class Given(Split):
         """Share of a user's training interactions, the last ones, that become validation targets; at least
         one of a user with two. Used only if no row is marked valid."""
 
-        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require a source with a split."""
+            data: Source.Config | None = context.get("data")
             return [("", NO_SPLIT)] if data is not None and not data.gives_split() else []
 
     config: Config

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.splits.temporal import NEVER, Temporal
 from twotower.data.times import date
@@ -37,11 +37,11 @@ class Rolling(Temporal):
         history_length: PositiveFloat | None = None
         """Training interactions are those of this length before the windows; null: all earlier ones."""
 
-        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require that the window exists."""
             is_missing = self.window is not None and self.window > self.num_windows
             missing = [("window", f"expected at most num_windows={self.num_windows}")] if is_missing else []
-            return [*super().problems(data), *missing]
+            return [*super().problems(context), *missing]
 
         def windows(self) -> Sequence[int]:
             """Return all windows, unless one is chosen."""

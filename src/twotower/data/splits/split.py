@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveFraction
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; `VALID` targets are part of later histories, `VALID_ONLY` of none.
@@ -37,8 +37,8 @@ class Split(Component, ABC):
         others are dropped, the catalogue stays complete. A larger share contains all users of a smaller
         one."""
 
-        def problems(self, data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`; `data` are settings of the source, None if not known."""
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
             return ()
 
         def size_settings(self, part: str) -> list[str]:

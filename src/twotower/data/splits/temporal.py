@@ -6,11 +6,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveFloat
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source, needs_times
+from twotower.data.sources.source import needs_times
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
@@ -39,9 +40,9 @@ class Temporal(Split):
             """Return `user_share`, or the length of the window."""
             return super().size_settings(part) or [part]
 
-        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require times, and windows that leave training interactions."""
-            problems = needs_times(data, "use split=leave_one_out or split=user_holdout")
+            problems = needs_times(context.get("data"), "use split=leave_one_out or split=user_holdout")
             if self.unit == "share" and self.test + self.valid >= 1:
                 message = (
                     "test + valid must be below 1 with unit=share, so that interactions are left to train"

@@ -13,11 +13,12 @@ from pydantic import ConfigDict
 from scipy import sparse
 
 from twotower.config import component
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source, needs_times
+from twotower.data.sources.source import needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import interaction_matrix, item_popularity
@@ -152,9 +153,10 @@ class Baseline(Component, ABC):
             """Return the settings that tuning chooses on the validation split, in order."""
             return {}
 
-        def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`; `key` is that of this baseline, for messages."""
-            return needs_times(data, f"leave it out: '~{key}'") if self.reads_times else ()
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
+            remedy = f"leave it out: '~{context.key}'"
+            return needs_times(context.get("data"), remedy) if self.reads_times else ()
 
         def build(self) -> "Baseline":
             """Build the baseline; call `fit` next."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.evaluation.metrics.metric import Floats, Ranking, UserMetric
 from twotower.evaluation.metrics.metric_data import MetricData
 
@@ -30,9 +31,9 @@ class SimilarityMetric(UserMetric):
         """Vectors of items: `content` = their features except ids, with equal weights; `embeddings` = the
         first 64 singular vectors of the training interactions, which need no features."""
 
-        def problems(self, has_content: bool | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse content of items without features."""
-            if self.by == "content" and has_content is False:
+            if self.by == "content" and context.get("has_content") is False:
                 yield "by", "the items have no features besides ids; use embeddings"
 
     config: Config

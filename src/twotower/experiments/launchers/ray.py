@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.experiments.launchers.launcher import (
@@ -57,7 +58,7 @@ class Ray(Launcher):
         max_jobs: PositiveInt | None = None
         """Jobs at once; None: as many as fit into the cluster with one process each. The others wait."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Return requirements that this machine lacks."""
             if importlib.util.find_spec("ray") is None:
                 return [("_target_", "needs Ray: pip install 'twotower[ray]'")]

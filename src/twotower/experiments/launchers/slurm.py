@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any, Literal
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
 from twotower.experiments.launchers.launcher import (
     STOPPED,
@@ -66,7 +67,7 @@ class Slurm(Launcher):
         cluster: Literal["slurm", "local"] = "slurm"
         """`local` runs processes on this machine, to try the settings."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Return requirements that this machine lacks."""
             if importlib.util.find_spec("submitit") is None:
                 return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]

@@ -9,6 +9,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
 from twotower.index.centroids import set_clustering
 from twotower.index.faiss_index import innermost, parts_of, transforms
@@ -36,11 +37,10 @@ class Factory(Index):
         """Items that `Refine` scores again, per result (k_factor); None = 8."""
         min_recall: RecallTarget = 0.8
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """See `Index.Config.problems`; checks the text once the dimension is known."""
-            yield from super().problems(embedding_dim, num_items)
+            embedding_dim, num_items = context.get("embedding_dim"), context.num_items
+            yield from super().problems(context)
             if embedding_dim is not None and (problem := self._factory_problem(embedding_dim)):
                 yield "factory", f"{self.factory}: {problem}"
             elif num_items is not None and num_items < self.min_items:

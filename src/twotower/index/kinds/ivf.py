@@ -11,6 +11,7 @@ from typing import Any, Self
 import faiss
 import numpy as np
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.index.cell_split import balance_cells, nearest
@@ -45,10 +46,9 @@ class IVF(Index):
         fit_queries: bool = True
         """Place more cells among the items that users' queries find; false = cells fit the items alone."""
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            yield from super().problems(embedding_dim, num_items)
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            num_items = context.num_items
+            yield from super().problems(context)
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
                 advice = f"choose at most {num_items}, or null for about its square root"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 import faiss
 from annotated_types import Ge, Le
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
 from twotower.index.centroids import set_clustering
 from twotower.index.index import RecallTarget
@@ -27,11 +28,10 @@ class IVFPQ(IVF):
         """See `Index.Config`; if it cannot be reached, tuning chooses the best recall."""
         min_recall: RecallTarget = 0.8
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            yield from super().problems(embedding_dim, num_items)
-            parts, dim = self.num_subquantizers, embedding_dim
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            yield from super().problems(context)
+            parts, dim = self.num_subquantizers, context.get("embedding_dim")
+            num_items = context.num_items
             if dim is not None and dim % parts:
                 yield "num_subquantizers", indivisible(dim, parts)
             if num_items is not None and 2**self.num_bits > num_items:

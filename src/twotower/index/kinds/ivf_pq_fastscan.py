@@ -5,6 +5,7 @@ from typing import Any
 
 import faiss
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
 from twotower.index.centroids import set_clustering
 from twotower.index.kinds.ivf_pq import indivisible
@@ -26,10 +27,9 @@ class IVFPQFastScan(RefinedIVF):
         num_subquantizers: PositiveInt | None = None
         """Number of subvectors (m), which must divide the embedding dimension; None = one per dimension."""
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            yield from super().problems(embedding_dim, num_items)
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            embedding_dim, num_items = context.get("embedding_dim"), context.num_items
+            yield from super().problems(context)
             if embedding_dim and self.num_subquantizers and embedding_dim % self.num_subquantizers:
                 yield "num_subquantizers", indivisible(embedding_dim, self.num_subquantizers)
             if num_items is not None and num_items < 2**NUM_BITS:

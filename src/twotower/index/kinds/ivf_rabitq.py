@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import faiss
 from annotated_types import Ge, Le
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.index.kinds.refined_ivf import RefinedIVF
 
 ONE_BIT_FROM = 256
@@ -24,10 +25,9 @@ class IVFRaBitQ(RefinedIVF):
         num_bits: Annotated[int, Ge(1), Le(9)] = 4
         """Bits per dimension; fewer than 4 from 256 dimensions only."""
 
-        def problems(
-            self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> Iterator[tuple[str, str]]:
-            yield from super().problems(embedding_dim, num_items)
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            embedding_dim = context.get("embedding_dim")
+            yield from super().problems(context)
             if embedding_dim is not None and self.num_bits < MANY_BITS and embedding_dim < ONE_BIT_FROM:
                 message = f"{self.num_bits} bits per dimension are too few for {embedding_dim} dimensions"
                 yield "num_bits", f"{message}: choose at least {MANY_BITS}, or use {ONE_BIT_FROM} dimensions"

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pandas as pd
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.data.download import cache_folder
 from twotower.model.features.dense import Dense, FloatMatrix
-from twotower.model.features.feature import FeaturePlace
 from twotower.model.features.pretrained.embedders import model_digest, model_folder, open_embedder
 from twotower.model.features.pretrained.vector_cache import cached_vectors, content_key
 
@@ -28,9 +28,9 @@ class Encoded(Dense):
         """Folder of the model (an ONNX file with its tokenizer or preprocessor, or a sentence-transformers
         model), or its name on the hub."""
 
-        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Require the folder of a model."""
-            yield from super().problems(place)
+            yield from super().problems(context)
             means_folder = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
             if means_folder and not Path(self.model).expanduser().is_dir():
                 yield "model", f"there is no folder {self.model}; name the folder of a model"

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector, nearest
@@ -37,6 +38,16 @@ class FeaturePlace:
     data: Source.Config | None = None
     columns: Set[str] | None = None
     """Columns of the table that the feature reads."""
+
+    @classmethod
+    def of(cls, context: ChoiceContext) -> "FeaturePlace | None":
+        """Return the place of the feature `features.<side>.<name>`; None for another context."""
+        _, *place = context.key.split(".", 2)
+        if len(place) != 2:
+            return None
+        side, data = cast("Side", place[0]), context.get("data")
+        columns = None if data is None else data.columns()
+        return cls(side, place[1], data, None if columns is None else columns.get(TABLES[side], set()))
 
 
 class Activity(NamedTuple):
@@ -77,8 +88,9 @@ class Feature(Component, ABC):
             """Build the feature for a tower whose output has this width."""
             return self.make(Feature)
 
-        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Yield mistakes in the name and the column."""
+            place = FeaturePlace.of(context)
             if place is None:
                 return
             try:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import DropoutRate, PositiveFloat, PositiveInt, WidthOrZero
 from twotower.data.sources.source import needs_times
 from twotower.model.features.categorical import Categorical
@@ -44,12 +45,13 @@ class Id(Categorical):
         """Whether each of several processes holds a share of the rows and of their optimizer state, with
         TorchRec; needs `sparse` and `optimizer=rowwise_adagrad`."""
 
-        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse contexts, which have no id."""
+            place = FeaturePlace.of(context)
             if place is not None and place.side == "context":
                 yield "", "a context has no id; choose a Categorical for a column of the interactions"
             else:
-                yield from super().problems(place)
+                yield from super().problems(context)
             if self.max_age_days is not None and place is not None:
                 yield from needs_times(place.data, "set it to null", "max_age_days")
             if self.row_wise and not self.sparse:

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import NonNegativeInt
 from twotower.data.sources.source import needs_times
 from twotower.data.times import SECONDS_A_DAY
@@ -31,9 +32,10 @@ class RequestTime(TimeFeature):
         day: Harmonics = 0
         """Harmonics of the day, in UTC."""
 
-        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Require harmonics, and data with times."""
-            yield from super().problems(place)
+            place = FeaturePlace.of(context)
+            yield from super().problems(context)
             if place is not None:
                 yield from needs_times(place.data, f"leave it out: '~features.{place.side}.{place.name}'")
             if not self.year + self.week + self.day:

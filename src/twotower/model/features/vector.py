@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.files.atomic import file_sha256
 from twotower.model.features.dense import Dense, FloatMatrix
-from twotower.model.features.feature import FeaturePlace
 
 
 class Vector(Dense):
@@ -27,9 +27,9 @@ class Vector(Dense):
         path: str | None = None
         """A `.npy` file with a matrix; new entities may also give their vector."""
 
-        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Require a matrix at `path`."""
-            yield from super().problems(place)
+            yield from super().problems(context)
             try:
                 if self.path is not None:
                     self.matrix  # noqa: B018  reads the header

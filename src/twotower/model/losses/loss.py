@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.model.negatives.sampler import ImpressionsAs, NegativeSampler
@@ -55,10 +56,10 @@ class Loss(Component, nn.Module, ABC):
             """Return how the logits are computed."""
             return ScoringConfig()
 
-        def problems(
-            self, towers: TwoTowerConfig | None = None, negatives: NegativeSampler.Config | None = None
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not meet the needs."""
+            towers: TwoTowerConfig | None = context.get("towers")
+            negatives: NegativeSampler.Config | None = context.get("negatives")
             if towers is None or negatives is None:
                 return
             name, sampler = self.owner.__name__, negatives.owner.__name__

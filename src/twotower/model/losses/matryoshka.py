@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Le
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.model.losses.loss import Loss
-from twotower.model.negatives.sampler import ImpressionsAs, NegativeSampler
+from twotower.model.negatives.sampler import ImpressionsAs
 from twotower.model.scoring.logits import Logits
 from twotower.model.scoring.scorer import ScoringConfig
 from twotower.model.towers.two_tower import TwoTowerConfig
@@ -50,11 +51,10 @@ class Matryoshka(Loss):
                 self.inner.scoring(), num_halvings=self.num_halvings, normalizes_truncations=normalizes
             )
 
-        def problems(
-            self, towers: TwoTowerConfig | None = None, negatives: NegativeSampler.Config | None = None
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse too many halvings, and those of another loss of this class."""
-            yield from super().problems(towers, negatives)
+            towers: TwoTowerConfig | None = context.get("towers")
+            yield from super().problems(context)
             if isinstance(self.inner, Matryoshka.Config):
                 yield "inner", "is another Matryoshka; name another loss, and set loss.num_halvings"
             if towers is not None and (dim := towers.embedding_dim) >> self.num_halvings < 1:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
-from twotower.data.sources.source import Source
-from twotower.model.negatives.sampler import ImpressionsAs, NegativeSampler
+from twotower.model.negatives.sampler import NegativeSampler
 
 
 class Catalogue(NegativeSampler):
@@ -17,13 +17,9 @@ class Catalogue(NegativeSampler):
         max_items: PositiveInt = 50_000
         """Larger catalogues are refused, since every step embeds and scores all items."""
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse a larger catalogue."""
+            num_items = context.num_items
             if num_items is not None and num_items > self.max_items:
                 message = (
                     f"scores all {num_items:,} items at every step, more than max_items = {self.max_items:,};"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from twotower.data.sources.source import Source
-from twotower.model.negatives.sampler import ImpressionsAs, Negatives, NegativeSampler
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
+from twotower.model.negatives.sampler import Negatives, NegativeSampler
 
 
 class CompositeSampler(NegativeSampler, ABC):
@@ -30,12 +30,7 @@ class CompositeSampler(NegativeSampler, ABC):
             """Return the draws of the shared sampler, 0 without one."""
             return 0 if self.shared is None else self.shared.num_draws(num_positives)
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse a shared sampler that has query negatives too."""
             if self.shared is not None and (self.shared.max_impressions() or self.shared.refreshed_every()):
                 yield "shared", "already gives query negatives; name another sampler, or null"

@@ -9,11 +9,11 @@ from annotated_types import Le
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions, user_offsets
 from twotower.data.sources.source import Source
 from twotower.model.negatives.composite import CompositeSampler
-from twotower.model.negatives.sampler import ImpressionsAs
 
 
 class Impressions(CompositeSampler):
@@ -36,26 +36,23 @@ class Impressions(CompositeSampler):
             """Return `num_impressions`."""
             return self.num_impressions
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse data without impressions and a loss that does not use them."""
+            data: Source.Config | None = context.get("data")
             if data is not None and data.gives_negatives() is False:
                 message = (
                     "the data has no impressions without a click; set labels or events of the role negative "
                     "(data.label_threshold, data.label_column, data.events) or use negatives=uniform"
                 )
                 yield "", message
-            if impressions_as == "nothing":
+            loss = context.get("loss")
+            if loss is not None and loss.impressions == "nothing":
                 message = (
                     "the loss does not learn from impressions without a click; use loss=bce or "
                     "loss=in_batch_softmax, or other negatives"
                 )
                 yield "", message
-            yield from super().problems(data, num_items, impressions_as)
+            yield from super().problems(context)
 
     config: Config
 

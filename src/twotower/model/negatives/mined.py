@@ -8,10 +8,10 @@ from annotated_types import Le
 from pydantic import Field
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import Fraction, PositiveInt
-from twotower.data.sources.source import Source
 from twotower.model.negatives.composite import CompositeSampler
-from twotower.model.negatives.sampler import ImpressionsAs, NegativeSampler
+from twotower.model.negatives.sampler import NegativeSampler
 from twotower.model.negatives.uniform import Uniform
 
 
@@ -50,17 +50,13 @@ class Mined(CompositeSampler):
             """Return `last`."""
             return self.last
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse an empty window, and a loss without query negatives."""
-            yield from super().problems(data, num_items, impressions_as)
+            yield from super().problems(context)
             if self.last < self.first:
                 yield "last", f"is {self.last}, before first = {self.first}; set it higher"
-            if impressions_as not in (None, "query_negatives"):
+            loss = context.get("loss")
+            if loss is not None and loss.impressions != "query_negatives":
                 text = "the loss as set takes no query negatives; use loss=in_batch_softmax or "
                 yield "", f"{text}loss=bpr, or other negatives"
 

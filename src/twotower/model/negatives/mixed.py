@@ -8,9 +8,9 @@ from annotated_types import MinLen
 from pydantic import Field
 from torch import Tensor, nn
 
-from twotower.data.sources.source import Source
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.model.negatives.in_batch import InBatch
-from twotower.model.negatives.sampler import RAREST, ImpressionsAs, NegativeSampler
+from twotower.model.negatives.sampler import RAREST, NegativeSampler
 from twotower.model.negatives.uniform import Uniform
 
 
@@ -40,12 +40,7 @@ class Mixed(NegativeSampler):
             """Return the draws of all parts."""
             return sum(part.num_draws(num_positives) or 0 for part in self.parts.values())
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse parts without a fixed number of draws."""
             for name, part in self.parts.items():
                 if part.num_draws(1) is None or part.max_impressions() or part.refreshed_every():

@@ -9,10 +9,10 @@ import torch
 from annotated_types import Le
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
 from twotower.parallel.ranks import share
 
 ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
@@ -95,18 +95,8 @@ class NegativeSampler(Component, nn.Module, ABC):
             """Return the number of first ranks per user that `take` receives."""
             return 0
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            num_items: int | None = None,
-            impressions_as: ImpressionsAs | None = None,
-        ) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                num_items: of the catalogue.
-                impressions_as: how the loss uses impressions.
-            """
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
             return ()
 
         def build(self, frequencies: Tensor) -> "NegativeSampler":

@@ -7,6 +7,7 @@ import torch
 from annotated_types import MaxLen
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import DropoutRate, PositiveFloat, Width
 from twotower.model.towers.dropout import Dropout
 from twotower.model.towers.tower import ScaledTower
@@ -70,8 +71,9 @@ class Mlp(ScaledTower):
             if "layer_scale" in self.model_fields_set and (self.widths is None or self.residual is None):
                 yield "layer_scale", "it needs layers and a residual; set `widths` and `residual`"
 
-        def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
             """Refuse an unknown residual, and null widths without a residual."""
+            blocks = self.blocks_of(context)
             if self.residual is None and self.widths is None:
                 yield "widths", "null requires a residual; set residual, or widths=[128]"
             if self.residual is not None and blocks is not None and self.residual not in blocks:

@@ -1,12 +1,13 @@
 """A tower with several embeddings of a user, one for each interest in the history."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
 from annotated_types import Le
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveInt
 from twotower.model.towers.mlp import Mlp
 
@@ -35,9 +36,10 @@ class MultiInterest(Mlp):
             """K."""
             return self.interests
 
-        def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
             """Refuse several interests without a history."""
-            yield from super().problems(blocks)
+            blocks = self.blocks_of(context)
+            yield from super().problems(context)
             if self.interests > 1 and blocks is not None and "history" not in self.reads(blocks):
                 text = f"{self.interests} interests divide a history, and this tower reads none"
                 yield "interests", f"{text}; choose a history with residual=history, or set interests=1"

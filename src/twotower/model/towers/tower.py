@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 
 MIN_NORM = 1e-12
@@ -46,9 +47,15 @@ class Tower(Component, nn.Module, ABC):
             """Whether a tower with these inputs has layers that it may do without."""
             return False
 
-        def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`; `blocks` are the names of the inputs."""
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
             return ()
+
+        @staticmethod
+        def blocks_of(context: ChoiceContext) -> Set[str] | None:
+            """Return the names of the inputs of the tower of a context; None if they are not known."""
+            names: dict[str, Set[str]] = context.get("block_names") or {}
+            return names.get(context.key)
 
         def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":
             """Build the tower, untrained."""

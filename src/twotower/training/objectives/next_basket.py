@@ -14,13 +14,13 @@ import torch
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions, ages_within_user, expand_ranges
 from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
 from twotower.model.negatives.sampler import NegativeSampler
 from twotower.model.scoring.batch import Batch
-from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.model.towers.item_bias.decayed_shares import fit_mixture
 from twotower.parallel.ranks import Share
 from twotower.training.batches import LazyColumn, TrainBatches, first_since
@@ -70,13 +70,10 @@ class NextBasket(Objective):
                 half_life = days if isfinite(days) else None
             return self.model_copy(update={"horizon_days": horizon, "recency_half_life_days": half_life})
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            history: HistoryEncoder.Config | None = None,
-            negatives: NegativeSampler.Config | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse data without times, and impressions as negatives."""
+            data: Source.Config | None = context.get("data")
+            negatives: NegativeSampler.Config | None = context.get("negatives")
             for key in ("recency_half_life_days", "horizon_days"):
                 if getattr(self, key):
                     yield from needs_times(data, "use objective=next_item", key)

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Le
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions, ages, newer_share_within_user
 from twotower.data.sources.source import Source, needs_times
 from twotower.model.negatives.sampler import NegativeSampler
-from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.objective import Objective, halved
 
@@ -41,13 +41,10 @@ class NextItem(Objective):
             if self.epoch_examples is not None and self.recency == "loss":
                 yield "epoch_examples", "only objective.recency=sample draws examples"
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            history: HistoryEncoder.Config | None = None,
-            negatives: NegativeSampler.Config | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse ages for data without times, and weights in a buffer."""
+            data: Source.Config | None = context.get("data")
+            negatives: NegativeSampler.Config | None = context.get("negatives")
             if self.shuffle_rows is not None:
                 keys = ("recency_half_life_days", "recency_half_life_share", "max_age_days")
                 weighted = [f"objective.{key}" for key in keys if getattr(self, key) is not None]

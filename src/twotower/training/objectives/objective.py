@@ -10,15 +10,13 @@ from annotated_types import Le
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.data.blocks import blocks
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
 from twotower.data.times import MAX_HORIZON_DAYS
-from twotower.model.negatives.sampler import NegativeSampler
-from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, time_order
 
 
@@ -31,12 +29,7 @@ class Objective(Component, ABC):
         reads_every_position: ClassVar[bool] = False
         """Whether examples share a history and read its summary at their positions."""
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            history: HistoryEncoder.Config | None = None,
-            negatives: NegativeSampler.Config | None = None,
-        ) -> Iterable[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`."""
             return ()
 

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.data.interactions import Interactions, expand_ranges, history_mask
-from twotower.data.sources.source import Source
-from twotower.model.negatives.sampler import NegativeSampler
 from twotower.model.scoring.batch import Batch
 from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.parallel.ranks import Share
@@ -47,14 +46,10 @@ class Sequence(NextItem):
         """Mask all items of the user, earlier and later, as negatives; false: only the positive is masked."""
         reads_every_position: ClassVar[bool] = True
 
-        def problems(
-            self,
-            data: Source.Config | None = None,
-            history: HistoryEncoder.Config | None = None,
-            negatives: NegativeSampler.Config | None = None,
-        ) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse an encoder that summarizes histories at the end only."""
-            yield from super().problems(data, history, negatives)
+            history: HistoryEncoder.Config | None = context.get("history")
+            yield from super().problems(context)
             if history is not None and not history.gives_every_position:
                 text = "needs a summary at every position of a history, and this encoder has one at the end"
                 yield "", f"{text} only; use history=sasrec, or objective=next_item"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat, PositiveInt, ProperFraction
 
@@ -58,8 +59,9 @@ class OptimizerChoice(Component, ABC):
             if "max_reductions" in self.model_fields_set and self.schedule != "plateau":
                 yield "max_reductions", "only optimizer.schedule=plateau reduces the learning rate"
 
-        def problems(self, sparse: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse sparse tables where the optimizer does not support sparse gradients."""
+            sparse: Sequence[str] = context.get("sparse_keys") or ()
             if sparse and not self.takes_sparse:
                 remedy = "optimizer.weight_decay=0" if getattr(self, "weight_decay", 0) else "optimizer=adam"
                 message = (

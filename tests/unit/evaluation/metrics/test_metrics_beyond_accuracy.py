@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.evaluation.metrics import similarity_metric
 from twotower.evaluation.metrics.exposure_gap import ExposureGap
@@ -133,9 +134,9 @@ def test_data_without_what_a_metric_reads(config: Any, message: str) -> None:
 
 def test_items_without_features_have_no_content() -> None:
     expected = [("by", "the items have no features besides ids; use embeddings")]
-    assert list(Serendipity.Config().problems(has_content=False)) == expected
-    assert not list(Serendipity.Config(by="embeddings").problems(has_content=False))
-    assert not list(Serendipity.Config().problems(has_content=True))
+    assert list(Serendipity.Config().problems(ChoiceContext({"has_content": False}))) == expected
+    assert not list(Serendipity.Config(by="embeddings").problems(ChoiceContext({"has_content": False})))
+    assert not list(Serendipity.Config().problems(ChoiceContext({"has_content": True})))
 
 
 def test_a_column_of_many_values_makes_no_groups() -> None:

@@ -12,11 +12,12 @@ import pytest
 import torch
 from tiny_models import HAS_TOKENIZERS, write_image_model, write_text_model
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.model.features.encoded import Encoded
 from twotower.model.features.encoded_image import EncodedImage
 from twotower.model.features.encoded_text import EncodedText
-from twotower.model.features.feature import FeaturePlace, feature_from_json
+from twotower.model.features.feature import feature_from_json
 from twotower.model.features.pretrained import vector_cache
 from twotower.model.features.pretrained.vector_cache import cached_vectors, content_key
 
@@ -116,7 +117,7 @@ def test_only_the_model_of_the_training_embeds_new_items(tmp_path: Path) -> None
 
 def test_a_missing_model_folder_is_reported_before_reading(tmp_path: Path) -> None:
     config = EncodedText.Config(column="c", model=str(tmp_path / "absent"))
-    assert [key for key, _ in config.problems(FeaturePlace("item", "title"))] == ["model"]
+    assert [key for key, _ in config.problems(ChoiceContext(key="features.item.title"))] == ["model"]
 
 
 def test_folders_without_an_onnx_file_are_read_by_sentence_transformers(

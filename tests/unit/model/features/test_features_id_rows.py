@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.data.interactions import Interactions
 from twotower.data.sources.item_lists import ItemLists
-from twotower.model.features.feature import Activity, FeaturePlace
+from twotower.model.features.feature import Activity
 from twotower.model.features.id import Id
 
 DAY = 86_400
@@ -69,7 +70,7 @@ def test_activity_counts_interactions_and_the_days_since_the_last_one() -> None:
 
 
 def test_data_without_times_has_no_ages() -> None:
-    place = FeaturePlace("item", "item_id", ItemLists.Config(path="lists"))
+    context = ChoiceContext({"data": ItemLists.Config(path="lists")}, "features.item.item_id")
     config = Id.Config(column="item_id", max_age_days=3.0)
-    messages = dict(config.problems(place))
+    messages = dict(config.problems(context))
     assert "needs times, which this data does not have; set it to null" in messages["max_age_days"]

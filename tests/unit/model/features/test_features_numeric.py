@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
 from twotower.data.times import SECONDS_A_DAY
-from twotower.model.features.feature import FeaturePlace, feature_from_json
+from twotower.model.features.feature import feature_from_json
 from twotower.model.features.numeric import Numeric
 from twotower.model.features.request_time import YEAR_SECONDS, RequestTime
 from twotower.model.features.vector import Vector
 
-HERE = FeaturePlace("user", "when")
+HERE = ChoiceContext(key="features.user.when")
 
 
 def test_numbers_are_standardized_with_train_moments() -> None:

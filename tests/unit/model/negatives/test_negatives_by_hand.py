@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from twotower.config.choice_context import ChoiceContext
+from twotower.model.losses.bce import Bce
+from twotower.model.losses.sampled_softmax import SampledSoftmax
 from twotower.model.negatives.catalogue import Catalogue
 from twotower.model.negatives.impressions import Impressions
 from twotower.model.negatives.in_batch import InBatch
@@ -118,8 +121,8 @@ def test_what_was_mined_is_part_of_a_checkpoint() -> None:
 
 
 def test_what_cannot_be_mined_is_refused() -> None:
-    assert not [*Mined.Config().problems(impressions_as="query_negatives")]
+    assert not [*Mined.Config().problems(ChoiceContext({"loss": SampledSoftmax.Config()}))]
     assert [key for key, _ in Mined.Config(first=9, last=8).problems()] == ["last"]
-    ((_, message),) = Mined.Config().problems(impressions_as="examples")
+    ((_, message),) = Mined.Config().problems(ChoiceContext({"loss": Bce.Config()}))
     assert "takes no query negatives" in message
     assert [key for key, _ in Mined.Config(shared=Mined.Config()).problems()] == ["shared"]

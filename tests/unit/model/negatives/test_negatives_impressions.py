@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.data.interactions import Interactions
 from twotower.data.sources.synthetic import Synthetic
+from twotower.model.losses.bce import Bce
+from twotower.model.losses.direct_au import DirectAu
+from twotower.model.losses.loss import Loss
 from twotower.model.negatives.impressions import Impressions
 from twotower.model.negatives.in_batch import InBatch
 from twotower.model.negatives.uniform import Uniform
@@ -35,15 +39,19 @@ def test_alone_nothing_is_drawn_and_nothing_corrected() -> None:
     assert candidates.query_log_q.tolist() == [[0], [0]]
 
 
+def context(data: Synthetic.Config, loss: type[Loss]) -> ChoiceContext:
+    return ChoiceContext({"data": data, "loss": loss.Config()})
+
+
 def test_what_is_refused() -> None:
     config = Impressions.Config(shared=Uniform.Config())
-    assert list(config.problems(Synthetic.Config(labels="clicks"), impressions_as="examples")) == []
+    assert list(config.problems(context(Synthetic.Config(labels="clicks"), Bce))) == []
     assert list(config.problems()) == []
-    ((field, message),) = config.problems(Synthetic.Config(), impressions_as="examples")
+    ((field, message),) = config.problems(context(Synthetic.Config(), Bce))
     assert field == ""
     assert "has no impressions without a click" in message
     assert "negatives=uniform" in message
-    ((field, message),) = config.problems(Synthetic.Config(labels="clicks"), impressions_as="nothing")
+    ((field, message),) = config.problems(context(Synthetic.Config(labels="clicks"), DirectAu))
     assert "does not learn from impressions" in message
     ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems()
     assert field == "shared"

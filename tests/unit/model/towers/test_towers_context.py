@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.data.actions import Event
 from twotower.data.sources.synthetic import Synthetic
 from twotower.model.features.categorical import Categorical
@@ -117,6 +118,6 @@ def test_events_need_data_that_have_some(events: dict[str, Event.Config] | None,
         {"_target_": f"{HISTORY}.mean_pooling.MeanPooling", "events": True}, "h"
     )
     data = None if events is None else Synthetic.Config(events=events)
-    found = list(config.problems(data))
+    found = list(config.problems(ChoiceContext({"data": data})))
     assert [field for field, _ in found] == ["events"] * wrong
     assert all("data.events" in message for _, message in found)

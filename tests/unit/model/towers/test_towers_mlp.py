@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.model.towers.mlp import Mlp
 
 BLOCKS = {"item_id": torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "price": torch.tensor([[1.0], [-1.0]])}
@@ -36,10 +37,10 @@ def test_a_residual_of_another_width_is_projected() -> None:
 
 
 def test_a_residual_that_is_no_block_is_a_problem() -> None:
-    blocks = {"a", "b"}
-    assert list(Mlp.Config(widths=[]).problems(blocks)) == []
-    assert list(Mlp.Config(widths=[], residual="b").problems(blocks)) == []
-    ((field, message),) = Mlp.Config(widths=[], residual="c").problems(blocks)
+    context = ChoiceContext({"block_names": {"user_tower": {"a", "b"}}}, "user_tower")
+    assert list(Mlp.Config(widths=[]).problems(context)) == []
+    assert list(Mlp.Config(widths=[], residual="b").problems(context)) == []
+    ((field, message),) = Mlp.Config(widths=[], residual="c").problems(context)
     assert field == "residual"
     assert "'c'" in message
     assert "a or b or null" in message

@@ -1,6 +1,7 @@
 """Several interests of a user, on numbers computed by hand and against the tower with one."""
 
 import math
+from collections.abc import Set
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.model.features.categorical import Categorical
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.id import Id
@@ -30,6 +32,11 @@ def of_interests(interests: int, **settings: object) -> MultiInterest:
     tower = config.model_copy(update={"interests": interests}).build({"history": 1}, 1)
     assert isinstance(tower, MultiInterest)
     return tower
+
+
+def reading(names: Set[str]) -> ChoiceContext:
+    """Return the context of a user tower with these inputs."""
+    return ChoiceContext({"block_names": {"user_tower": names}}, "user_tower")
 
 
 def test_weights_of_items_are_a_softmax_times_the_number_of_items() -> None:
@@ -130,8 +137,10 @@ def test_interests_without_weights_are_the_embedding_of_mlp() -> None:
 
 def test_interests_need_a_history() -> None:
     config = MultiInterest.Config(widths=[8], interests=3)
-    assert [key for key, _ in config.problems({"country"})] == ["interests"]
-    assert [key for key, _ in MultiInterest.Config(widths=[8], interests=1).problems({"country"})] == []
+    assert [key for key, _ in config.problems(reading({"country"}))] == ["interests"]
+    assert [
+        key for key, _ in MultiInterest.Config(widths=[8], interests=1).problems(reading({"country"}))
+    ] == []
     unread = MultiInterest.Config(widths=None, residual="country", interests=3)
-    assert [key for key, _ in unread.problems({"country", "history"})] == ["interests"]
-    assert not list(config.problems({"country", "history"}))
+    assert [key for key, _ in unread.problems(reading({"country", "history"}))] == ["interests"]
+    assert not list(config.problems(reading({"country", "history"})))

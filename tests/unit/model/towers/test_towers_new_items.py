@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from twotower.config.choice_context import ChoiceContext
 from twotower.model.features.categorical import Categorical
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.id import Id
@@ -171,6 +172,8 @@ def test_without_content_the_tower_says_it() -> None:
 
 
 def test_a_boost_needs_a_bias() -> None:
-    assert not list(ByContent.Config(boost=0.5).problems(Popularity.Config()))
-    assert [key for key, _ in ByContent.Config(boost=0.5).problems(NoBias.Config())] == ["boost"]
-    assert not list(ByContent.Config().problems(NoBias.Config()))
+    assert not list(ByContent.Config(boost=0.5).problems(ChoiceContext({"item_bias": Popularity.Config()})))
+    assert [
+        key for key, _ in ByContent.Config(boost=0.5).problems(ChoiceContext({"item_bias": NoBias.Config()}))
+    ] == ["boost"]
+    assert not list(ByContent.Config().problems(ChoiceContext({"item_bias": NoBias.Config()})))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import DropoutRate, Length
 from twotower.data.sources.source import Source
@@ -48,8 +49,9 @@ class HistoryEncoder(Component, nn.Module, ABC):
         sparse: bool = False
         """Sparse gradients of the table, for large catalogues; the optimizer must support them."""
 
-        def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse events without event types, and sparse gradients without a table."""
+            data: Source.Config | None = context.get("data")
             if self.sparse and not self.reads_table:
                 yield "sparse", "this history has no embedding table; set history.sparse=false"
             if self.events and not self.length:

@@ -9,8 +9,9 @@ from annotated_types import Le
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import DropoutRate, PositiveInt
-from twotower.data.sources.source import Source, needs_times
+from twotower.data.sources.source import needs_times
 from twotower.model.towers.dropout import Dropout
 from twotower.model.towers.history.causal_encoder import CausalEncoder
 
@@ -46,11 +47,11 @@ class Hstu(CausalEncoder):
             """Whether times are used."""
             return self.time_bias
 
-        def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse `time_bias` for data without times."""
-            yield from super().problems(data)
+            yield from super().problems(context)
             if self.time_bias:
-                yield from needs_times(data, "set history.time_bias=false", "time_bias")
+                yield from needs_times(context.get("data"), "set history.time_bias=false", "time_bias")
 
     config: Config
 

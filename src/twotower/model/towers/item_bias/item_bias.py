@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
 
 
 class LogPriorOdds(NamedTuple):
@@ -51,10 +51,8 @@ class ItemBias(Component, nn.Module, ABC):
             """Whether the gradients are sparse, which the optimizer must support."""
             return False
 
-        def problems(
-            self, data: Source.Config | None = None, learns_temperature: bool | None = None
-        ) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`; `learns_temperature`: whether that of the loss is trained."""
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
             return ()
 
         def resolve(self, horizon_days: int) -> Self:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import PositiveFloat
 from twotower.data.interactions import Interactions, ages
-from twotower.data.sources.source import Source, needs_times
+from twotower.data.sources.source import needs_times
 from twotower.model.towers.item_bias.popularity import Popularity
 
 
@@ -15,11 +16,9 @@ class RecentPopularity(Popularity):
         half_life_days: PositiveFloat = 7.0
         """Half-life of the weights, in days before the newest interaction."""
 
-        def problems(
-            self, data: Source.Config | None = None, learns_temperature: bool | None = None
-        ) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Refuse data without times."""
-            return needs_times(data, "use item_bias=popularity")
+            return needs_times(context.get("data"), "use item_bias=popularity")
 
     config: Config
 

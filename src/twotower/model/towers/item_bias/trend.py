@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source, needs_times
+from twotower.data.sources.source import needs_times
 from twotower.data.times import MAX_HORIZON_DAYS
 from twotower.model.towers.item_bias.decayed_shares import fit_mixture
 from twotower.model.towers.item_bias.item_bias import ItemBias, LogPriorOdds
@@ -38,13 +39,12 @@ class Trend(ItemBias):
             """Return the settings with the days; see `ItemBias.Config.resolve`."""
             return self.model_copy(update={"ahead_days": horizon_days}) if self.ahead_days == "auto" else self
 
-        def problems(
-            self, data: Source.Config | None = None, learns_temperature: bool | None = None
-        ) -> list[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Refuse data without times, and a learned temperature."""
             remedy = "use item_bias=popularity"
-            problems = needs_times(data, remedy)
-            if learns_temperature:
+            problems = needs_times(context.get("data"), remedy)
+            loss = context.get("loss")
+            if loss is not None and loss.scoring().learns_temperature:
                 text = "multiplies by the temperature of the loss before training, so it must not be learned"
                 problems.append(("", f"{text}; set loss.learned_temperature=false, or {remedy}"))
             return problems

@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import Fraction, PositiveFloat
 from twotower.model.features.dense import Dense
 from twotower.model.features.encoders import BagEncoder, LookupEncoder
@@ -61,8 +62,9 @@ class ByContent(NewItems):
             """Return `max_known_loss`; see `NewItems.Config.max_loss`."""
             return self.max_known_loss
 
-        def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse a boost without an item bias, and two ways to set it."""
+            item_bias: ItemBias.Config | None = context.get("item_bias")
             without_bias = item_bias is not None and not item_bias.width
             if self.boost and without_bias:
                 yield "boost", "requires an item bias; set new_items.boost=0, or choose an item_bias"

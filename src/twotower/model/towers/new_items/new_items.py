@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Set
 import torch
 from torch import Tensor, nn
 
+from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.model.features.feature import Feature
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.id import Id
 from twotower.model.towers.embedding_layout import EmbeddingLayout
-from twotower.model.towers.item_bias.item_bias import ItemBias
 
 
 class NewItems(Component, nn.Module, ABC):
@@ -33,8 +33,8 @@ class NewItems(Component, nn.Module, ABC):
             """Return the features, besides those of the item tower, that the embeddings depend on."""
             return features.keys()
 
-        def problems(self, item_bias: ItemBias.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`; `item_bias` is that of the towers."""
+        def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`."""
             return ()
 
         def max_loss(self) -> float | None:
