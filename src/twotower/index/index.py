@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from twotower.index.label_lists import LabelLists
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
-MANY_VECTORS = 2**20
-"""Number of vectors above which training gets a sample."""
+MANY_VECTORS = 2**20  # above which training gets a sample
 PER_CENTROID = 256  # of the vectors, from which k-means of Faiss samples
 SAMPLE_SEED = 1234
 
@@ -66,6 +65,7 @@ class Index(Component, ABC):
         """recall@100 below which the index is rejected."""
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
+            """See `Component.Config.problems`; the width of the vectors is `embedding_dim`."""
             if self.min_recall > self.target_recall:
                 yield "min_recall", f"{self.min_recall} is above target_recall {self.target_recall}: lower it"
 
