@@ -1,7 +1,7 @@
-"""Indexes of 1, 10 and 100 million vectors: seconds, memory, bytes, recall and latency of the real commands.
+"""Indexes of 1 and 10 million vectors: seconds, memory, bytes, recall and latency of the real commands.
 
-    python scripts/bench/index_sizes.py make --items 1000000 --folder sizes      (100 million: 13 GB)
-    python scripts/bench/index_sizes.py build --folder sizes --way disk --keys index=ivf_pq
+    python scripts/bench/index_sizes.py make --items 1000000 --folder sizes
+    python scripts/bench/index_sizes.py build --folder sizes --keys index=ivf_pq
 
 `make` writes what `twotower embed` would write: item vectors of 64 dimensions in parts, and users. They are
 drawn by a formula, in blocks: items lie around centres and have log-normal lengths; users are mixtures of
@@ -109,23 +109,23 @@ def measured(words: Sequence[str]) -> dict[str, float]:
     return figures | {f"{name}_mb": kb / 1024 for name, kb in most.items()}
 
 
-def build(folder: Path, way: str, keys: list[str]) -> Iterator[dict[str, object]]:
-    """Build an index in memory or on disk; yields the figures of each command and of searches."""
+def build(folder: Path, keys: list[str]) -> Iterator[dict[str, object]]:
+    """Build an index; yields the figures of each command and of searches."""
     command = [sys.executable, "-m", "twotower", "build_index", f"parts={folder}/item_parts", *keys]
-    out = folder / f"index_{way}"
+    out = folder / "index"
     shutil.rmtree(out, ignore_errors=True)
-    final = [f"queries={folder}/users.parquet", f"out={out}", f"on_disk={str(way != 'memory').lower()}"]
+    final = [f"queries={folder}/users.parquet", f"out={out}"]
     yield {"step": "build", **measured([*command, *final])}
     report = json.loads((out / "report.json").read_text())["report"]
     names = ("num_vectors", "factory", "search_args", "recall_at_100", "bytes_per_item", "build_seconds")
     yield {"step": "report", **{name: report[name] for name in names}}
-    words = [sys.executable, __file__, "search", "--folder", str(folder), "--way", way]
+    words = [sys.executable, __file__, "search", "--folder", str(folder)]
     yield json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
-def search(folder: Path, way: str) -> dict[str, object]:
+def search(folder: Path) -> dict[str, object]:
     """Time single queries after the files of the index were dropped from the page cache, and once more."""
-    out = folder / f"index_{way}"
+    out = folder / "index"
     config = Index.Config.from_spec(json.loads((out / "report.json").read_text())["spec"], "index")
     for path in out.glob("index.*"):
         with path.open("rb") as file:
@@ -154,16 +154,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--parts", type=int, default=16, help="parts of the vectors")
-    parser.add_argument("--way", choices=["memory", "disk"], default="memory")
     parser.add_argument("--keys", nargs="*", default=["index=ivf_sq"], help="settings of the index")
     given = parser.parse_args()
     if given.what == "make":
         make(given.folder, given.items, given.parts)
     elif given.what == "search":
-        print(json.dumps(search(given.folder, given.way)))
+        print(json.dumps(search(given.folder)))
     else:
-        for figures in build(given.folder, given.way, given.keys):
-            line = json.dumps({"way": given.way, "keys": " ".join(given.keys), **figures})
+        for figures in build(given.folder, given.keys):
+            line = json.dumps({"keys": " ".join(given.keys), **figures})
             print(line, flush=True)
             with (RESULTS / "index_sizes.jsonl").open("a") as file:
                 file.write(line + "\n")

@@ -104,7 +104,6 @@ class BuildIndexKeys(Config):
     parts: Text
     out: Text
     queries: Text | None
-    on_disk: bool
     debug: bool
 
 

@@ -8,7 +8,6 @@ includes ids and tombstones.
 import math
 import platform
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import faiss
@@ -48,12 +47,11 @@ class FaissIndex:
         outer: the object that is searched and saved: `inner`, or an IndexIDMap around it.
         inner: the object that `Index.create` returned.
         num_tombstones: number of removed vectors that the object still stores.
-        lists: the inverted lists if they are in a file, which cannot change; else None.
+        rows: of the vectors that are not removed, int64 [N] ascending.
     """
 
-    def __init__(self, outer: Any, lists: Any = None) -> None:
-        self.outer, self.lists = outer, lists
-        self._read_rows: Callable[[], np.ndarray] = lambda: np.empty(0, dtype=np.int64)
+    def __init__(self, outer: Any) -> None:
+        self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
         self.dim, self.num_tombstones = int(outer.d), 0
         self._cells: Cells | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
@@ -72,13 +70,6 @@ class FaissIndex:
             return cls(faiss.IndexIDMap(trained))
         return cls(trained)
 
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """Rows of the vectors that are not removed, int64 [N] ascending; read when first needed."""
-        rows = self._read_rows()
-        rows.sort()
-        return rows
-
     @property
     def num_rows(self) -> int:
         """Number of vectors that are not removed."""
@@ -86,9 +77,6 @@ class FaissIndex:
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
         """Set `rows` after loading, by `stored_rows` without an IndexIDMap; returns whether counts agree."""
-        if self.lists is not None:
-            self._read_rows = lambda: stored_rows(self.inner)
-            return bool(self.lists.compute_ntotal() == self.outer.ntotal)
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:
@@ -100,7 +88,6 @@ class FaissIndex:
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add vectors [n, D] in blocks, under rows [n]; raises InputError if a row is already present."""
-        self._check_can_change()
         present = contains(self.rows, rows)
         if present.any():
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
@@ -113,7 +100,6 @@ class FaissIndex:
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
-        self._check_can_change()
         present = np.unique(rows[contains(self.rows, rows)])
         if not len(present):
             return 0
@@ -135,12 +121,6 @@ class FaissIndex:
         assert table is not None
         table[np.isin(table, rows)] = TOMBSTONE
         self.num_tombstones += len(rows)
-
-    def _check_can_change(self) -> None:
-        if self.lists is not None:
-            raise InputError(
-                f"{self.lists.filename}: an index that is searched from a file cannot change; build it again"
-            )
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
         """Return the top k (of allowed rows [n]); positions without a vector have row -1 and score -inf."""

@@ -19,7 +19,6 @@ from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
 from twotower.index.faiss_index import FAISS, FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
-from twotower.index.list_files import lists_path, read_index, write_index
 from twotower.index.matrix_products import matrix_products
 from twotower.index.read_write_lock import ReadWriteLock
 
@@ -51,7 +50,6 @@ class Index(Component, ABC):
         search_arg: attribute of the Faiss object that trades speed for recall, such as `nprobe` or
             `hnsw.efSearch`, at least 1; empty if there is none. Tuning sets it, unless `Config` has a value
             for a key of that name.
-        is_mergeable: whether indexes of one training can be merged, and their lists searched from a file.
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
         centroids: [nlist, D] of the cells of `build`, if there are cells; None: k-means finds them.
@@ -117,7 +115,6 @@ class Index(Component, ABC):
     faiss_type: ClassVar[type]
     score_tolerance: ClassVar[float] = 1e-5
     search_arg: ClassVar[str] = ""
-    is_mergeable: ClassVar[bool] = False
     training_iterations: int | None = None
     centroids: np.ndarray | None = None
     queries: np.ndarray | None = None
@@ -126,7 +123,6 @@ class Index(Component, ABC):
         super().__init__(config)
         self.build_seconds = 0.0
         self._faiss_index: FaissIndex  # once `build` or `load` was called
-        self._path: Path  # once `load` was called
         self._lock = ReadWriteLock()
 
     @abstractmethod
@@ -169,44 +165,29 @@ class Index(Component, ABC):
         never in memory as a whole.
         """
         started = time.perf_counter()
+        num_vectors = len(vectors)
         for _, block in vector_blocks(vectors, "item vectors"):
             self.check_range(block)
-        rows = as_rows(rows, len(vectors))
-        sample = vectors[self.config.training_positions(len(vectors))]
-        built = self._built(sample, len(vectors), lambda index: index.add(vectors, rows))
-        with self._lock.writing():
-            self._faiss_index, self.build_seconds = built, time.perf_counter() - started
-
-    def train_empty(self, sample: np.ndarray, num_vectors: int) -> None:
-        """Train for a number of vectors on those at `Config.training_positions`, without adding them.
-
-        Raises InputError as `build`.
-        """
-        sample = as_vectors(sample, "item vectors for training")
-        self.check_range(sample)
-        built = self._built(sample, num_vectors, lambda index: None)
-        with self._lock.writing():
-            self._faiss_index = built
-
-    def _built(self, sample: np.ndarray, num_vectors: int, add: Callable[[FaissIndex], object]) -> FaissIndex:
-        """Create an index, train it on a sample [S, D] and add the vectors."""
+        rows = as_rows(rows, num_vectors)
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
-        sample, dim = as_vectors(sample, "item vectors"), sample.shape[1]
+        sample = as_vectors(vectors[self.config.training_positions(num_vectors)], "item vectors")
+        dim = sample.shape[1]
         self.config.check_sizes(dim, num_vectors)
         try:
             inner = self.create(dim, num_vectors)
             with self.taking_in(inner):
                 self.train(inner, sample)
                 built = FaissIndex.wrap(inner)
-                add(built)
-                return built
+                built.add(vectors, rows)
         except RuntimeError as error:  # of Faiss, for a class whose `problems` does not check the sizes
             reason = str(error).strip().rpartition(": ")[2]
             raise InputError(
                 f"index: Faiss cannot build {self.kind} from {num_vectors:,} vectors of dimension {dim} "
                 f"({reason}); change its settings, or choose index=flat_ip"
             ) from error
+        with self._lock.writing():
+            self._faiss_index, self.build_seconds = built, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> SearchResult:
         """Return the top-k items of queries [Q, D] by dot product, padded beyond the number of items.
@@ -249,24 +230,20 @@ class Index(Component, ABC):
         raise InputError(f"{self.kind}: has no cells that could be split; build the index again")
 
     def save(self, path: Path) -> None:
-        """Write the index to a file, atomically. That of lists in a file is written next to them only."""
+        """Write the index to a file, atomically."""
         with self._lock.reading():
-            outer, lists = self._faiss_index.outer, self._faiss_index.lists
-            if lists is not None and Path(lists.filename) != lists_path(path).absolute():
-                raise InputError(f"{path}: is not next to {lists.filename}, its lists; copy the folder")
-            write_atomically(path, lambda temporary: write_index(outer, lists, temporary))
+            outer = self._faiss_index.outer
+            write_atomically(path, lambda temporary: faiss.write_index(outer, str(temporary)))
 
     def load(self, path: Path) -> None:
         """Read a file of `save`. Raises InputError if it is missing, unreadable or of another kind.
-
-        Lists in a file next to it (`.ivfdata`) stay there, memory-mapped: such an index cannot change.
 
         A damaged file can load with wrong content: verify its checksum first.
         """
         if not path.is_file():
             raise InputError(f"{path}: there is no such index file")
         try:
-            loaded = FaissIndex(*read_index(path))
+            loaded = FaissIndex(faiss.read_index(str(path)))
             is_valid = (
                 self.faiss_type in (type(loaded.inner), faiss.Index)
                 and self.fits(loaded.inner)
@@ -281,7 +258,7 @@ class Index(Component, ABC):
             message = f"holds a {found}, which is not an index of kind {self.kind} with these settings"
             raise InputError(f"{path}: {message}")
         with self._lock.writing():
-            self._faiss_index, self._path, self.build_seconds = loaded, path, 0.0
+            self._faiss_index, self.build_seconds = loaded, 0.0
 
     @property
     def search_args(self) -> dict[str, int]:
@@ -354,16 +331,8 @@ class Index(Component, ABC):
         return self._faiss_index.num_rows
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The index file and that of its lists, if these are searched from their file; otherwise empty."""
-        lists = self._faiss_index.lists
-        return () if lists is None else (self._path, Path(lists.filename))
-
-    @property
     def num_bytes(self) -> int:
-        """Size of the file that `save` writes, or of `files`."""
-        if self.files:
-            return sum(file.stat().st_size for file in self.files)
+        """Size of the file that `save` writes."""
         sizes: list[int] = []
         counter = FAISS.PyCallbackIOWriter(lambda block: sizes.append(len(block)))
         faiss.write_index(self._faiss_index.outer, counter)

@@ -21,18 +21,14 @@ from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.evaluation.indexing import tuned_index
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
-from twotower.index.auto import Auto
-from twotower.index.check import IndexReport, check, evenly_spaced, halves, tune
-from twotower.index.ground_truth import RECALL_K, GroundTruth, vector_blocks
+from twotower.index.check import IndexReport, check, evenly_spaced
+from twotower.index.ground_truth import RECALL_K
 from twotower.index.index import Index
-from twotower.index.list_files import merge_files
 
 LOG = logging.getLogger("twotower")
 REPORT = "report.json"
 NUM_SAMPLED = 2_000
 """Number of users that are read as queries: one half fits and tunes the index, the other half measures it."""
-BUFFER_BYTES = 2**30
-"""Vectors in memory while an index is built on disk."""
 
 
 def build_index(
@@ -40,7 +36,6 @@ def build_index(
     queries: Path | None,
     config: Index.Config,
     out: Path,
-    on_disk: bool = False,
 ) -> int:
     """Build, tune and check an index of item vectors. Writes a new folder and returns the exit status.
 
@@ -52,7 +47,6 @@ def build_index(
             `out`, which is memory-mapped.
         queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` fit, tune and check the index;
             None samples item vectors instead.
-        on_disk: write the inverted lists into a file of their own, which is searched memory-mapped.
 
     Raises:
         InputError: the files are not complete or not of one run, or the settings do not fit the sizes.
@@ -64,21 +58,13 @@ def build_index(
     if users and users.bundle != items.bundle:
         raise InputError(f"queries={queries}: of another run than parts={parts}; embed both sides of one run")
     config.check_sizes(items.dim, items.num_rows)
-    if on_disk:
-        config = _config_on_disk(config, items.num_rows)
     users_to_tune, checking = sampled_queries(users, items)
     with new_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
         with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
             items.copy_to(file, writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
         rows = np.arange(items.num_rows)
-        choice = None
-        if on_disk:
-            fitted, tuning = halves(users_to_tune)
-            index = _index_on_disk(config, vectors, fitted, folder / INDEX)
-            points = tune(index, GroundTruth.search(vectors, rows, tuning, RECALL_K))
-        else:
-            index, points, choice = tuned_index(config, vectors, rows, users_to_tune)
+        index, points, choice = tuned_index(config, vectors, rows, users_to_tune)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         index.save(folder / INDEX)
         seconds = time.perf_counter() - started
@@ -109,49 +95,6 @@ def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.n
     sample = files.at(evenly_spaced(files.num_rows, NUM_SAMPLED))
     checking = sample[1::2] if len(sample) > 1 else sample
     return sample[::2], checking.reshape(-1, items.dim)
-
-
-def _config_on_disk(config: Index.Config, num_items: int) -> Index.Config:
-    """Return the settings for the number of items; raises InputError if lists cannot be in a file."""
-    if isinstance(config, Auto.Config) and config.budgets:
-        raise InputError(
-            "on_disk: index=auto measures whole indexes; type index=ivf_sq or ivf_pq, without limits"
-        )
-    config = config.for_size(num_items)
-    index = config.build()
-    if not index.is_mergeable:
-        raise InputError(
-            f"on_disk: index={index.kind} does not hold its vectors in cells alone; type index=ivf_flat, "
-            "ivf_sq, ivf_pq or ivf_opq"
-        )
-    return config
-
-
-def _index_on_disk(config: Index.Config, vectors: np.ndarray, queries: np.ndarray, path: Path) -> Index:
-    """Write the index file of vectors [N, D], whose cells fit queries [Q, D], and load it.
-
-    Copies of the trained index get `BUFFER_BYTES` of vectors each, and are merged list by list.
-    """
-    started = time.perf_counter()
-    for _ in vector_blocks(vectors, "item vectors"):
-        pass  # they are finite
-    index, (num_items, dim) = config.build(), vectors.shape
-    index.queries = queries
-    index.train_empty(vectors[config.training_positions(num_items)], num_items)
-    size = max(1, BUFFER_BYTES // (4 * dim))
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        trained, parts = Path(folder) / "trained", []
-        index.save(trained)
-        for first in range(0, num_items, size):
-            index.load(trained)
-            stop = min(first + size, num_items)
-            index.add(vectors[first:stop], np.arange(first, stop))
-            parts.append(Path(folder) / str(first))
-            index.save(parts[-1])
-        merge_files(trained, parts, path)
-    index.load(path)
-    index.build_seconds = time.perf_counter() - started
-    return index
 
 
 def _announce(report: IndexReport, seconds: float, out: Path) -> None:

@@ -2,7 +2,6 @@
 
   twotower build_index parts=item_parts queries=user_parts out=item_index index=ivf_sq
   twotower build_index parts=items.parquet out=item_index index=ivf_pq index.num_subquantizers=16
-  twotower build_index parts=item_parts out=item_index index=ivf_pq on_disk=true    # little memory
 
 The new folder holds index.faiss, items.parquet (the id at position i belongs to Faiss id i, from 0) and
 report.json. It needs no run: only the files. See docs/vectors.md.
@@ -24,4 +23,4 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     queries = Path(settings["queries"]) if settings["queries"] else None
     config = Index.Config.from_spec(settings["index"], "index")
     with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
-        return build_index(parts, queries, config, out, settings["on_disk"])
+        return build_index(parts, queries, config, out)

@@ -68,7 +68,6 @@ class IVF(Index):
 
     config: Config
     search_arg = "nprobe"
-    is_mergeable = True
     cell_size: float
     """Mean number of vectors of a cell when the index was built or loaded."""
 

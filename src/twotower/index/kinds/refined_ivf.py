@@ -28,7 +28,6 @@ class RefinedIVF(IVF):
     config: Config
     score_tolerance = 1e-3
     faiss_type = faiss.IndexRefine
-    is_mergeable = False
 
     def create(self, dim: int, num_vectors: int) -> Any:
         vectors = faiss.IndexScalarQuantizer(dim, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT)
