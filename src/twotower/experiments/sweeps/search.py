@@ -77,13 +77,11 @@ class Search(Sweep):
             "num_startup": config.num_startup,
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
-        self.done = []
-        for name, trial in self.study.latest().items():
-            has_failed = trial.state.name == "FAIL" or context.is_retried(
-                read_result_or_failure(context.folder / name)
-            )
-            if trial.state.is_finished() and not (context.retry_failed and has_failed):
-                self.done.append(trial)
+        self.done = [
+            trial
+            for name, trial in self.study.latest().items()
+            if trial.state.is_finished() and not (context.retry_failed and self._has_failed(name, trial))
+        ]
         self.started: set[str] = {trial.user_attrs["job"] for trial in self.done}
 
     @abstractmethod
@@ -93,6 +91,12 @@ class Search(Sweep):
     def done_before(self) -> list[Job]:
         """Return the jobs of finished trials."""
         return list(map(self._job, self.done))
+
+    def _has_failed(self, name: str, trial: "FrozenTrial") -> bool:
+        if trial.state.name == "FAIL":
+            return True
+        result = read_result_or_failure(self.context.folder / name)
+        return result is not None and result.has_failed
 
     @property
     def num_jobs(self) -> int:
