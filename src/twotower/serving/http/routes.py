@@ -119,43 +119,13 @@ def answer_batch(requests: Sequence[VersionedRequest]) -> list[Answer]:
     return found
 
 
-def parse_request(body: object) -> Request:
-    """Return the request of a parsed body. Raises HttpError 422.
-
-    Bodies with a user and k only, which are the most frequent, are read without pydantic.
-    """
-    if isinstance(body, dict) and "user_id" in body and body.keys() <= {"user_id", "k"}:
-        user, k = body["user_id"], body.get("k", 10)
-        if type(user) in (int, str) and type(k) is int and 1 <= k <= models.MAX_K:
-            return Request(user, k=k)
-    return Request(**vars(validated(models.RecommendRequest, body)))
-
-
 def _add_recommend(
     router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
 ) -> DirectEndpoints:
-    async def results(requests: Sequence[Request]) -> tuple[str, list[Answer]]:
+    async def results(bodies: Sequence[models.RecommendRequest]) -> tuple[str, list[Answer]]:
         retriever = live.retriever
-        pieces = [(retriever, with_ids_of(retriever, each)) for each in requests]
-        return retriever.version, await batcher.do(pieces)
-
-    async def answer_one(body: object) -> Response:
-        version, (result,) = await results([parse_request(body)])
-        if isinstance(result, InputError):
-            raise from_input(result, version_header(version))
-        return respond(version, items=result)
-
-    async def answer_several(body: object) -> Response:
-        given = body.get("requests") if isinstance(body, dict) else None
-        if isinstance(given, list) and len(given) > max_batch:  # before any of them is validated
-            raise HttpError(413, f"requests: expected at most {max_batch}, got {len(given)}", "requests")
-        requests = [Request(**vars(each)) for each in validated(models.BatchRequest, body).requests]
-        version, found = await results(requests)
-        answers = [
-            {"error": from_input(result).content} if isinstance(result, InputError) else {"items": result}
-            for result in found
-        ]
-        return respond(version, answers=answers)
+        requests = [(retriever, with_ids_of(retriever, Request(**vars(each)))) for each in bodies]
+        return retriever.version, await batcher.do(requests)
 
     @router.post(
         "/recommend",
@@ -164,7 +134,10 @@ def _add_recommend(
         summary="Recommend to one user",
     )
     async def recommend(body: models.RecommendRequest) -> Response:
-        return await answer_one(body.model_dump(exclude_unset=True))
+        version, (result,) = await results([body])
+        if isinstance(result, InputError):
+            raise from_input(result, version_header(version))
+        return respond(version, items=result)
 
     @router.post(
         "/recommend/batch",
@@ -173,9 +146,23 @@ def _add_recommend(
         summary="Recommend to several users",
     )
     async def recommend_batch(body: models.BatchRequest) -> Response:
-        return await answer_several(body.model_dump(exclude_unset=True))
+        version, found = await results(body.requests)
+        answers = [
+            {"error": from_input(result).content} if isinstance(result, InputError) else {"items": result}
+            for result in found
+        ]
+        return respond(version, answers=answers)
 
-    return {"/recommend": answer_one, "/recommend/batch": answer_several}
+    def read_batch(body: object) -> models.BatchRequest:
+        given = body.get("requests") if isinstance(body, dict) else None
+        if isinstance(given, list) and len(given) > max_batch:  # before any of them is validated
+            raise HttpError(413, f"requests: expected at most {max_batch}, got {len(given)}", "requests")
+        return validated(models.BatchRequest, body)
+
+    return {
+        "/recommend": lambda body: recommend(validated(models.RecommendRequest, body)),
+        "/recommend/batch": lambda body: recommend_batch(read_batch(body)),
+    }
 
 
 def _write(live: LiveService, change: Change) -> Response:
