@@ -6,8 +6,8 @@
 The files are outputs of `twotower embed`, or `.npy`. An index is built from 85 % of the items in a random
 order. Each of six steps inserts and deletes 1 % of them and replaces 4 %, the oldest first. New vectors of
 step t are rotated by 5 t degrees, and then moved by the share `--gather` of the way to one item that users
-like. Every second query is rotated, too: users follow the items. docs/churn.md has the figures. Reference:
-Simhadri et al., "Results of the Big ANN: NeurIPS'23 competition", section 3 (streaming).
+like. Every second query is rotated, too: users follow the items. docs/index-lab.md has the figures.
+Reference: Simhadri et al., "Results of the Big ANN: NeurIPS'23 competition", section 3 (streaming).
 """
 
 import argparse

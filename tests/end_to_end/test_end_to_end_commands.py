@@ -58,12 +58,6 @@ NOT_RUN = {
 }
 """Pattern of commands that are not run, with the reason."""
 
-MY_FEATURES = """\
-user:
-  city: {_target_: twotower.model.features.categorical.Categorical, column: city, dim: 4}
-item:
-  item_id: {_target_: twotower.model.features.id.Id, column: item_id}
-"""
 LOGS = {"labels.md": ["clicked"], "context-and-events.md": ["device", "hour", "action"]}
 """Page -> the columns that the reader's own log has beside user, item and time."""
 
@@ -167,8 +161,6 @@ def write_files_of_the_reader(page: Path, folder: Path) -> None:
         parts = {user: " ".join(line.split()[part]) for user, line in lists.items()}
         (folder / name).write_text("".join(f"{user} {line}\n" for user, line in parts.items()))
     shown = dict(NAMED.findall(page.read_text(encoding="utf-8")))
-    if "features=my_features" in page.read_text(encoding="utf-8"):
-        shown["conf/features/my_features.yaml"] = MY_FEATURES
     for name, text in shown.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
