@@ -91,7 +91,7 @@ def test_help_names_groups_choices_keys_and_examples(command: Command, script: s
 def test_help_and_mistakes_are_told_before_a_library_that_is_slow_to_load(tmp_path: Path) -> None:
     for typed, told in {
         ("--help",): "Train two towers, ",
-        ("loss.temprature=1", "negatves=uniform", "trainer.max_epoch=3"): "error: 3 mistakes",
+        ("negatves=uniform", "loss=bec", "embeding_dim=3"): "error: 3 mistakes",
     }.items():
         command = [sys.executable, "-c", WATCHED, str(SCRIPTS / "train.py"), *typed]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)

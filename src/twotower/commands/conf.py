@@ -34,12 +34,6 @@ def places() -> list[Path]:
     return [*(place for place in (*OTHERS, LOCAL) if place.is_dir() and not _is_a_checkout(place)), CONF]
 
 
-def conf_state() -> tuple[tuple[str, int, int], ...]:
-    """Return path, time of change and size of every YAML in the folders of choices."""
-    files = [(str(path), path.stat()) for place in places() for path in place.rglob("*.yaml")]
-    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in files)
-
-
 def own_place() -> Path:
     """Return the folder for the user's choices, which may not exist yet; in a checkout, conf/local.
 
@@ -110,6 +104,13 @@ def plain_file(name: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file; interpolations stay unresolved. Raises InputError if it has no `key: value` pairs."""
     return dict(_parsed(path, path.stat().st_mtime_ns))
+
+
+def choice_values(group: str, name: str) -> dict[str, Any]:
+    """Return the values of a choice and of the choices of its group that it extends."""
+    values = read_yaml(choices(group)[name])
+    bases = [each for each in values.pop("defaults", ()) if isinstance(each, str) and each != "_self_"]
+    return {key: value for base in bases for key, value in choice_values(group, base).items()} | values
 
 
 def first_line(error: BaseException) -> str:

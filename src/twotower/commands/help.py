@@ -1,5 +1,6 @@
 """Texts of `--help`, `--help GROUP` and `--info choices`."""
 
+import ast
 import contextlib
 import functools
 import importlib
@@ -7,6 +8,7 @@ import inspect
 import itertools
 import pkgutil
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -162,16 +164,33 @@ def _choice(title: str, path: Path, annotation: Any) -> Section:
             return Section(title, comment or _description(kind), _keys(kind.Config, spec, text), kind.Config)
     except (InputError, yaml.YAMLError) as error:
         return Section(title, f"cannot be used: {' '.join(str(error).split())}")
-    if target:  # its code does not run for a description
+    if target:
         meanings = dict(COMMENT.findall(text))
         keys = [Key(key, _shown(value), "", meanings.get(key, "")) for key, value in spec.items()]
-        return Section(title, f"{comment} {target}; its source file has its other keys.".lstrip(), keys)
+        about = comment or _docstring_in_source(target) or "A class of another package."
+        return Section(title, f"{about} {target}; its source file has its other keys.", keys)
     return Section(title, comment, _keys(annotation, spec) if annotation else (), annotation)
 
 
 def _description(kind: type) -> str:
-    """Return the first paragraph of a class's docstring, in one line."""
-    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+    return _first_paragraph(inspect.getdoc(kind))
+
+
+def _docstring_in_source(target: str) -> str:
+    """Return the first paragraph of the docstring of another package's class; its code does not run."""
+    module, _, name = target.rpartition(".")
+    for folder, end in itertools.product((*sys.path, "."), (".py", "/__init__.py")):
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            source = Path(folder, module.replace(".", "/") + end).read_text(encoding="utf-8")
+            classes = [each for each in ast.parse(source).body if isinstance(each, ast.ClassDef)]
+            return next(
+                (_first_paragraph(ast.get_docstring(each)) for each in classes if each.name == name), ""
+            )
+    return ""
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").partition("\n\n")[0].split())
 
 
 def _keys(

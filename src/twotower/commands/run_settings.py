@@ -1,7 +1,7 @@
 """Settings of a run as the base of a command: `reindex` and others start from them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from twotower.commands.conf import first_line, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
+from twotower.experiments.runs.fingerprint import override_key
 from twotower.experiments.runs.run_files import require_run
 
 OF_THE_RUN = "of_the_run"
 """Value in a command's YAML: the default of this group or key is the setting of the run."""
-OF_THE_COMMAND = "of_the_command"
-"""Name in Hydra's store of a command that does not start from a run."""
+COMMAND = "command"
+"""Name of the command's settings in Hydra's store."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 PLAIN_PATH = re.compile(r"[\w./-]+")
 
@@ -31,43 +32,39 @@ def keys_from_run(command: Mapping[str, Any]) -> set[str]:
     return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
 
 
-def store_run_settings(
-    command: Mapping[str, Any], overrides: Iterable[str]
-) -> tuple[str, dict[str, Problem]]:
+def store_command(command: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Problem]:
     """Put a command's YAML into Hydra's store, with the settings of the run that `run=` names.
 
     Args:
         overrides: valid overrides with one value each.
 
     Returns:
-        The name to compose, and key -> problem. If the run cannot be read, `run` has a problem, and the
-        settings that come from it are empty.
+        Key -> problem. If the run cannot be read, `run` has a problem, and the settings that come from it are
+        empty.
     """
-    from_run = keys_from_run(command)
-    store = ConfigStore.instance()
-    if not from_run:
-        store.store(OF_THE_COMMAND, dict(command))
-        return OF_THE_COMMAND, {}
+    from_run, store = keys_from_run(command), ConfigStore.instance()
     own: dict[str, Any] = {}
     problems: dict[str, Problem] = {}
     try:
-        own = {key: literal(value) for key, value in _own_settings(overrides).items() if key in from_run}
+        run = _run_settings([*overrides]) if from_run else {}
+        own = {key: literal(value) for key, value in run.items() if key in from_run}
         OmegaConf.create(own)  # raises for values that no configuration can hold
     except (InputError, OmegaConfBaseException) as error:
         own, problems = {}, {"run": Problem("run", first_line(error))}
     for group in from_run & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
-    store.store(OF_THE_RUN, {**command, **{key: own.get(key) for key in from_run - groups()}})
-    return OF_THE_RUN, problems
+    store.store(COMMAND, {**command, **{key: own.get(key) for key in from_run - groups()}})
+    return problems
 
 
-def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
-    typed = OverridesParser.create().parse_overrides(list(overrides))
-    folders = [each.value() for each in typed if each.key_or_group == "run" and not each.is_delete()]
-    if not folders:
+def _run_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of the run that the last `run=` names."""
+    typed = [text for text in overrides if override_key(text) == "run"]
+    if not typed or typed[-1].startswith("~"):
         raise InputError("required, but not set")
-    folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
+    value = OverridesParser.create().parse_override(typed[-1]).value()
+    folder = Path(str(OmegaConf.create({"run": value})["run"]))
     require_run(folder)
     from twotower.experiments.runs.run import Run  # imports pandas
 

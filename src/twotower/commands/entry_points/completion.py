@@ -6,6 +6,7 @@ Also fish and tcsh.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 
@@ -51,9 +52,8 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
 
     from twotower.commands.command_names import COMMAND_NAMES
     from twotower.commands.conf import CONF, OVERLAYS, choices, groups_of, keys_of
-    from twotower.commands.config_source import config_keys
     from twotower.commands.named_runs import NEEDS
-    from twotower.config.spec import TARGET
+    from twotower.config.spec import TARGET, is_ours, locate
     from twotower.experiments.runs.run_files import LATEST
 
     if not words:
@@ -64,11 +64,12 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     typed = dict(word.split("=", 1) for word in words if "=" in word)
     values: dict[str, list[str]] = {key: [LATEST] if key in NEEDS else [] for key in keys_of(command)}
     for group, default in groups_of(command).items():
-        files = choices(group)
-        values[group] = sorted(files)
-        if group not in OVERLAYS and (path := files.get(typed.get(group, str(default)))) is not None:
+        values[group] = sorted(choices(group))
+        path = choices(group).get(typed.get(group, str(default)))
+        if begun.startswith(f"{group}.") and group not in OVERLAYS and path is not None:
             spec = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            keys = {*spec, *(config_keys(spec.get(TARGET, "")) or ())} - {TARGET}
+            component: Any = locate(spec[TARGET]) if is_ours(spec.get(TARGET)) else None
+            keys = {*spec, *(component.Config.model_fields if component else ())} - {TARGET}
             values |= {f"{group}.{key}": [] for key in keys}
     key, equals, value = begun.partition("=")
     if not equals:
