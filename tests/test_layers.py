@@ -89,7 +89,7 @@ def package_of(module: str) -> str:
     """The package of `TIERS` that has a module, of which the longest name counts."""
     names = module.removeprefix("twotower.").split(".")
     two = ".".join(names[:2])
-    return two if two in PLACES else names[0]
+    return "jobs" if names[0] == "job" else two if two in PLACES else names[0]
 
 
 def package_at(path: Path) -> str:

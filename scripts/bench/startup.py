@@ -35,7 +35,8 @@ began = time.process_time()
 from twotower.commands import run_command
 from twotower.commands.command_keys import settings_class
 settings_class("train")
-from twotower.jobs import quality, open_run, train_run as train
+from twotower import job
+from twotower.jobs import obtain_towers, quality, train_run as train
 from twotower.training import train_towers
 imported = time.process_time()
 inside, depth = 0.0, 0
@@ -50,9 +51,9 @@ def watched(call):
             depth -= 1
             inside += 0.0 if depth else time.process_time() - at
     return timed
-for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (train, "index_model"),
-                     (quality, "evaluate_towers"), (train, "validate_baselines"),
-                     (train, "evaluate_baselines")]:
+for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (job, "index_model"),
+                     (quality, "evaluate_towers"), (obtain_towers, "validate_baselines"),
+                     (job, "evaluate_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
     run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "")

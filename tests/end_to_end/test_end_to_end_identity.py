@@ -153,7 +153,7 @@ def test_a_feature_file_that_changes_during_a_run_fails_the_run(
         return train_towers(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("twotower.jobs.train_run.train_towers", overwritten)
+        patched.setattr("twotower.jobs.obtain_towers.train_towers", overwritten)
         with pytest.raises(InputError, match=r"file of features\.item\.v changed during the run"):
             train(RunConfig.composed(with_vectors), Path("run"))
     train(RunConfig.composed(with_vectors), Path("after"))

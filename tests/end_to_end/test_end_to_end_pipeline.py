@@ -261,7 +261,7 @@ def test_a_run_that_is_stopped_during_its_baselines_leaves_its_bundle(
 ) -> None:
     shutil.rmtree(unfinished / "bundle")
     with monkeypatch.context() as patch:
-        patch.setattr(train_run, "evaluate_baselines", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr("twotower.job.evaluate_baselines", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped):
             resume(unfinished)
     assert not (unfinished / "result.json").exists()

@@ -81,7 +81,7 @@ def test_each_job_adds_a_look_and_a_repetition_none(root: Path) -> None:
 def test_test_values_reach_the_disk_with_their_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = read_looks(root / LEDGER)
     with monkeypatch.context() as patch:
-        patch.setattr("twotower.jobs.train_run.evaluate_baselines", lambda *_: 1 / 0)
+        patch.setattr("twotower.job.evaluate_baselines", lambda *_: 1 / 0)
         done = run_command("train", *TINY, f"output_root={root}", "name=killed", "embedding_dim=12")
     (killed,) = (root / "killed").iterdir()
     assert done.returncode == 1

@@ -16,7 +16,8 @@ from twotower.experiments.runs.provenance import evaluation_fingerprint
 from twotower.experiments.runs.result import Result, read_finished_result
 from twotower.experiments.runs.run import Run, run_folder
 from twotower.experiments.runs.run_files import CONFIG
-from twotower.jobs.open_run import RunContext, finalize, finish, index_model, open_run, save_bundle
+from twotower.jobs.build_bundle import index_model, save_bundle
+from twotower.jobs.open_run import load_data, open_run
 from twotower.jobs.parent_towers import check_test_window
 from twotower.jobs.quality import (
     evaluate_baselines,
@@ -24,9 +25,10 @@ from twotower.jobs.quality import (
     measure_cold_start,
     read_quality,
     through_index,
-    validate_baselines,
 )
+from twotower.jobs.report_run import finalize, report_run
 from twotower.jobs.run_config import checked_run
+from twotower.jobs.run_context import RunContext
 
 LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
@@ -39,17 +41,15 @@ def reindex(
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         model = bundle.model
         indexed = index_model(job, model)
-        stored = read_quality(job, source, before)
-        exact = stored
+        exact = job.reused_quality = read_quality(job, source, before)
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature)
             exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
-        if stored is None:
-            result |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
-        return finish(job, indexed, result)
+        result |= evaluate_baselines(job, model.items)
+        return report_run(job, indexed, result)
 
 
 def reevaluate(
@@ -70,7 +70,7 @@ def reevaluate(
             valid = evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact)
-        quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
+        quality |= evaluate_baselines(job, model.items)
         result, is_comparable = _copied_sections(job, before)
         result |= sections.with_validation_figures(before, quality) if is_comparable else quality
         result |= {"training_reused_from": str(source)}
@@ -132,5 +132,5 @@ def _open_derived_run(
         places = [os.path.relpath(source / each["folder"], folder) for each in before.windows]
         entries = zip(before.windows, places, strict=True)
         before = before.model_copy(update={"windows": [each | {"folder": place} for each, place in entries]})
-    with open_run(derived, config, before, RESTART_HINT) as job:
-        yield job, before, bundle, temperature
+    with open_run(derived, config, RESTART_HINT) as opened:
+        yield load_data(opened, before), before, bundle, temperature

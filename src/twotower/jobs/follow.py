@@ -1,6 +1,8 @@
-"""The part of the processes other than rank 0 in a training: they compute the same, and write nothing."""
+"""The processes of a training: rank 0 starts the others, which compute the same and write nothing."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.config.errors import InputError
@@ -13,7 +15,9 @@ from twotower.evaluation.item_content import metric_data
 from twotower.experiments.runs.tower_origin import find_trainer
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig, WarmStartRunConfig
-from twotower.parallel.processes import join, run_follower
+from twotower.jobs.run_context import RunContext
+from twotower.parallel.launched import launched_size
+from twotower.parallel.processes import join, processes, run_follower
 from twotower.parallel.ranks import from_first, rank
 from twotower.training.callbacks.curves import TrialPruned, agreed
 from twotower.training.fit import TrainContext
@@ -21,6 +25,32 @@ from twotower.training.train_towers import TrainedTowers, train_towers
 from twotower.training.warm_start import read_parent, warm_start
 
 LOG = logging.getLogger("twotower")
+
+
+@contextlib.contextmanager
+def training_processes(job: RunContext, trains: bool, has_callback: bool) -> Iterator[None]:
+    """Let the other processes train and evaluate together with this one in the block.
+
+    Args:
+        job: of rank 0.
+        trains: False: nothing is trained, and processes that a launcher has started end.
+        has_callback: whether an epoch callback may stop the training.
+    """
+    trainer = job.config.trainer
+    with contextlib.ExitStack() as group:
+        if trains or launched_size() > 1:
+            group.enter_context(processes(trainer.devices, trainer.num_nodes, follow, job.run.folder))
+            plan = {  # read by `follow`
+                "settings": job.config.settings,
+                "overrides": list(job.config.overrides),
+                "folder": str(job.run.folder.absolute()),
+                "data": job.dataset.identity,
+                "has_callback": has_callback,
+            }
+            from_first(plan if trains else None)
+        if not trains:
+            group.close()
+        yield
 
 
 def follow() -> None:
@@ -41,7 +71,7 @@ def follow() -> None:
         trained = _train(config, dataset, evaluator, context)
     except TrialPruned:
         return
-    # As `index_model` and `evaluate_on_test` of rank 0 do.
+    # As `index_model` and `measure_quality` of rank 0 do.
     for holdout in (dataset.valid, *([] if config.is_test_hidden else [dataset.test])):
         rank_all(trained.model, encode_catalogue(trained.model), holdout, evaluator, "")
 

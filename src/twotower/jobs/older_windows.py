@@ -12,8 +12,8 @@ from twotower.experiments.runs.run import RESUME_HINT
 from twotower.experiments.runs.windows import summarize_windows, window_entry
 from twotower.experiments.tensorboard.tensorboard_run import SESSION
 from twotower.index.kinds.flat_ip import FlatIP
-from twotower.jobs.open_run import RunContext
 from twotower.jobs.run_config import WarmStartRunConfig
+from twotower.jobs.run_context import RunContext
 
 LOG = logging.getLogger("twotower")
 WINDOWS = "windows"

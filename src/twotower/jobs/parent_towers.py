@@ -1,5 +1,6 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from twotower.experiments.runs.result import open_result
 from twotower.experiments.runs.result_parts import Ancestry
 from twotower.experiments.runs.tower_origin import find_trainer, named_run
 from twotower.index.rehearsal import rehearse
-from twotower.jobs.open_run import RunContext
+from twotower.jobs.run_context import RunContext
 from twotower.training.callbacks.curves import EpochCallback, agreed
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
@@ -38,12 +39,8 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any], str]:
-    """Train the towers of a parent run further, or take them unchanged if `epochs` is 0.
-
-    Returns:
-        The towers, the entries of `result.json` on their origin, and the training data in words.
-    """
+def continue_training(job: RunContext, how: WarmStart) -> TrainedTowers:
+    """Train the towers of a parent run further, or take them unchanged if `epochs` is 0."""
     folder = Path(how.run)
     named, config, dataset = open_result(folder), job.config, job.dataset
     parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
@@ -74,7 +71,8 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         replay=how.replay if how.epochs else None,
     )
     origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
-    return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}, fitted_on
+    origin |= {} if how.epochs else {"bundle_rebuilt_from": how.run}
+    return replace(trained, origin=origin, fitted_on=fitted_on)
 
 
 def check_test_window(job: RunContext, folder: Path) -> None:

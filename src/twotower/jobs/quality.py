@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,32 +28,19 @@ from twotower.experiments.runs.result import TEST_EXACT, Result
 from twotower.experiments.runs.result_parts import Power
 from twotower.experiments.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.index.index import Index
-from twotower.jobs.open_run import RunContext, has_held_out_items
+from twotower.jobs.open_run import has_held_out_items
+from twotower.jobs.run_context import Quality, RunContext, ValidatedBaselines
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.towers.two_tower import TwoTower
+from twotower.training.train_towers import TrainedTowers
 
 LOG = logging.getLogger("twotower")
 EXACT_PREFIX = f"{TEST_EXACT}/"
 
 
-class Quality(NamedTuple):
-    """Quality by exact search: parts of the result, and the values of each test user (None if hidden)."""
-
-    record: Mapping[str, Any]
-    per_user: pd.DataFrame | None
-
-
-class ValidatedBaselines(NamedTuple):
-    """The baselines after validation, with the settings chosen there.
-
-    Attributes:
-        seconds_left: for the test split.
-        power: differences that the splits can show.
-    """
-
-    baselines: BaselineReports
-    seconds_left: float
-    power: Mapping[str, Power]
+def measure_quality(job: RunContext, towers: TrainedTowers) -> Quality:
+    """Return the quality of towers by exact search, which an equal run may have measured."""
+    return job.reused_quality or evaluate_on_test(job, towers.model, towers.valid, towers.temperature)
 
 
 def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
@@ -95,11 +82,15 @@ def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, 
     return power
 
 
-def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBaselines) -> dict[str, Any]:
+def evaluate_baselines(job: RunContext, items: FeatureTable) -> dict[str, Any]:
     """Run the baselines on the test split, store their values per user, and return their part of the result.
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
+    Reused quality has their figures already.
     """
+    if job.reused_quality is not None:
+        return {}
+    valid = job.validated_baselines or validate_baselines(job, items)
     dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {}, {})
     before = valid.baselines
     if not job.config.is_test_hidden:

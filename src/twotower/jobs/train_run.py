@@ -1,6 +1,5 @@
-"""The main job: from settings to trained towers, a checked index, a result and a bundle."""
+"""Start the main job: in a new folder, interrupted, in a sweep, or from the towers of another run."""
 
-import contextlib
 import logging
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -12,35 +11,22 @@ from twotower.config.exits import DONE, INDEX_REJECTED, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import targets
-from twotower.experiments.runs import sections, trainings
+from twotower.evaluation.indexing import Indexed
 from twotower.experiments.runs.fingerprint import override_key
-from twotower.experiments.runs.result import Result, read_finished_result, read_result
+from twotower.experiments.runs.result import Result, read_finished_result
 from twotower.experiments.runs.run import RESUME_HINT, Run, run_folder
 from twotower.experiments.runs.run_files import CONFIG
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import yaml_text
-from twotower.jobs.follow import follow, follow_launcher
+from twotower.job import main_job
+from twotower.jobs.follow import follow_launcher
 from twotower.jobs.older_windows import NO_MEAN, train_older_windows
-from twotower.jobs.open_run import RunContext, finish, index_model, open_run, report_result, save_bundle
-from twotower.jobs.parent_towers import continue_training, train_context
-from twotower.jobs.quality import (
-    Quality,
-    ValidatedBaselines,
-    evaluate_baselines,
-    evaluate_on_test,
-    measure_cold_start,
-    read_quality,
-    through_index,
-    validate_baselines,
-)
-from twotower.jobs.run_config import RunConfig, WarmStartRunConfig, checked_run
+from twotower.jobs.open_run import load_data, open_run
+from twotower.jobs.report_run import report_result, report_run
+from twotower.jobs.run_config import RunConfig, checked_run
+from twotower.jobs.run_context import RunContext
 from twotower.parallel.launched import check_launcher, launched_rank, launched_size
-from twotower.parallel.processes import processes
-from twotower.parallel.ranks import from_first
-from twotower.training.callbacks.curves import EpochCallback, TrialPruned
-from twotower.training.checkpoints import FIT, delete_progress
-from twotower.training.parts import check_weights, fit_tables, id_rows
-from twotower.training.train_towers import load_trained_towers, train_towers
+from twotower.training.callbacks.curves import EpochCallback
 
 LOG = logging.getLogger("twotower")
 OPTIMIZER = "optimizer."
@@ -170,75 +156,21 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 
 
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
-    config = config.with_epoch_monitor()
-    with open_run(run, config) as job, contextlib.ExitStack() as others:
-        if not config.rebuilds_bundle:
-            job.console.heading("training")
-        source, fitted_on = _find_equal_training(job), None
-        equal = None if source is None else _read_equal_quality(job, source)
-        origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
-        baselines: ValidatedBaselines | None = None
-        try:
-            if isinstance(config, WarmStartRunConfig):
-                _join_processes(job, others, not config.rebuilds_bundle)
-                trained, origin, fitted_on = continue_training(job, config.warm_start)
-            elif source is not None:
-                _join_processes(job, others, trains=False)
-                trained = load_trained_towers(config, job.dataset, source, None if equal else job.evaluator)
-            else:
-                tables = fit_tables(config, job.dataset, job.dataset.train)
-                check_weights(config, *tables, len(job.dataset.events))
-                baselines = validate_baselines(job, tables[1])
-                _join_processes(job, others, trains=True, has_callback=epoch_callback is not None)
-                context = train_context(job, epoch_callback)
-                trained = train_towers(config, job.dataset, job.evaluator, context, tables)
-        except TrialPruned as pruned:
-            record = {
-                "training": sections.training_record(run.settings, pruned.epochs, False),
-                "curves": dict(pruned.curves),
-            }
-            timing = {"total_seconds": round(run.seconds(), 3)}
-            report_result(job, run.partial_result.ended("pruned", **record, timing=timing))
-            delete_progress(run.folder / "checkpoints" / FIT)
-            return DONE
-        now = config.features.with_files(job.dataset)
-        if changed := sections.changed_data(run.partial_result.data, now):
-            raise InputError(f"{changed} changed during the run; run again")
-        if not origin:
-            fingerprint = run.partial_result.training_fingerprint
-            trainings.remember(Path(config.output_root), fingerprint, run.folder)
-        indexed = index_model(job, trained.model)
-        fitted = trained.result
-        training = sections.training_record(run.settings, fitted.epochs, trained.refit, trained.temperature)
-        training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **trained.initialization}
-        training["id_rows"] = id_rows(trained.model)
-        result: dict[str, Any] = {
-            **origin,
-            "training": training if fitted_on is None else training | {"fitted_on": fitted_on},
-            "curves": fitted.curves,
-            "timing": {
-                "train_seconds": round(fitted.seconds, 3),
-                "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
-            },
-        }
-        exact = equal or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
-        others.close()  # what follows is done by this process alone
-        result |= trained.report_parts
-        result |= through_index(job, trained.model, indexed.index, exact)
-        result |= measure_cold_start(job, trained.model)
-        save_bundle(job, trained.model, indexed)
-        if equal is None:  # may take long: the bundle is written already
-            baselines = baselines or validate_baselines(job, trained.model.items)
-            result |= evaluate_baselines(job, trained.model.items, baselines)
+    """Run the main job, with the older windows of a rolling split as further jobs in its folder."""
+
+    def report_with_windows(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
         timing = {"total_seconds": round(run.seconds(), 3)}
         newest = run.partial_result.update(**{**result, "status": "ok", "timing": timing})
-        result |= train_older_windows(job, newest, run_job)
-        return finish(job, indexed, result)
+        return report_run(job, indexed, {**result, **train_older_windows(job, newest, run_job)})
+
+    report = report_with_windows if config.split.windows() else report_run
+    return main_job(run, config, epoch_callback, report)
 
 
 def _retry_windows(run: Run, config: RunConfig, finished: Result) -> int:
     """Train the older windows of a finished run that failed; nothing else of it changes."""
-    with open_run(run, config.with_epoch_monitor(), finished) as job:
+    with open_run(run, config) as opened:
+        job = load_data(opened, finished)
         windows = train_older_windows(job, finished, run_job)
         kept = [text for text in finished.warnings if NO_MEAN not in text]
         report_result(job, finished.update(**windows, warnings=kept))
@@ -257,56 +189,3 @@ def _check_processes(config: RunConfig) -> None:
             "split.window: the windows are trained one after another, and processes that a launcher has "
             "started train one; set split.window=1 (then 2, ...), or trainer.devices without a launcher"
         )
-
-
-def _join_processes(
-    job: RunContext, others: contextlib.ExitStack, trains: bool, has_callback: bool = False
-) -> None:
-    """Let the other processes train and evaluate together with this one until `others` is closed.
-
-    Args:
-        trains: False: nothing is trained, and processes that a launcher has started end.
-        has_callback: whether an epoch callback may stop the training.
-    """
-    trainer = job.config.trainer
-    if trains or launched_size() > 1:
-        joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder)
-        others.enter_context(joined)
-        plan = {  # read by `follow`
-            "settings": job.config.settings,
-            "overrides": list(job.config.overrides),
-            "folder": str(job.run.folder.absolute()),
-            "data": job.dataset.identity,
-            "has_callback": has_callback,
-        }
-        from_first(plan if trains else None)
-    if not trains:
-        others.close()
-
-
-def _find_equal_training(job: RunContext) -> Path | None:
-    """Return the run with an equal training, if there is one and `reuse` is on.
-
-    A warm start is trained again, because its settings name the parent run only by its folder.
-    """
-    if not job.config.reuse or isinstance(job.config, WarmStartRunConfig):
-        return None
-    source = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
-    if source is None or source.resolve() == job.run.folder.resolve():
-        return None
-    LOG.info("reusing the towers of %s (reuse=false trains again)", source)
-    return source
-
-
-def _read_equal_quality(job: RunContext, source: Path) -> Quality | None:
-    """Return the quality by exact search of the run with these towers, if its evaluation is equal."""
-    try:
-        before = read_result(source)
-    except InputError as error:
-        LOG.warning("%s; its metrics are computed again", error)
-        return None
-    if before is None or not before.finished:
-        return None
-    if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
-        return None
-    return read_quality(job, source, before)

@@ -53,6 +53,8 @@ class TrainedTowers:
             split; None if no such checkpoint exists, or without an evaluator.
         initialization: see `compared_initializations`.
         report_parts: parts of the result on the validation split, for the towers of `valid`.
+        origin: parts of the result on the run that the towers come from; empty if this run has trained them.
+        fitted_on: the training data in words, if it is not that of a first training.
     """
 
     model: TwoTower
@@ -62,6 +64,8 @@ class TrainedTowers:
     valid: Report | None = None
     initialization: Mapping[str, Any] = field(default_factory=dict)
     report_parts: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    fitted_on: str | None = None
 
 
 class Attempt(NamedTuple):
