@@ -21,7 +21,6 @@ from twotower.config.exits import Stopped
 from twotower.experiments.console.rich import Rich
 from twotower.experiments.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.experiments.runs.result import Result, read_result
-from twotower.jobs import train_run
 from twotower.jobs.evaluate import reevaluate, reindex
 from twotower.jobs.rerun import rerun
 from twotower.jobs.run_config import RunConfig

@@ -102,7 +102,7 @@ def _choose_source(job: RunContext, epoch_callback: EpochCallback | None) -> Tow
 
 
 def tower_sections(job: RunContext, towers: TrainedTowers) -> dict[str, Any]:
-    """Return the parts of the result on the towers: origin, training, curves, timing, and what they report."""
+    """Return the parts of the result on the towers: origin, training, curves, timing, reports."""
     fitted = towers.result
     training = sections.training_record(job.run.settings, fitted.epochs, towers.refit, towers.temperature)
     training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **towers.initialization}
