@@ -114,7 +114,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
     )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
-    store = tmp_path / "live.sqlite"
+    store, log = tmp_path / "live.sqlite", (tmp_path / "log.csv").read_bytes()
 
     begin = ["bundles=runs", f"store={store}", "epochs=1"]
 
@@ -134,6 +134,11 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert (done.returncode, "nothing new since" in done.stdout) == (0, True), done
         assert ({*(tmp_path / "runs").iterdir()}, {*(tmp_path / "nights").iterdir()}) == before
 
+    def read_log(record: dict[str, Any]) -> pd.DataFrame:
+        own, exported = record["exported"]["data"]["interactions_path"]
+        assert own == str(tmp_path / "log.csv")
+        return pd.concat([pd.read_csv(own), pd.read_csv(exported)])
+
     def latest() -> str:
         return Path(resolve_latest("latest", tmp_path / "runs", "bundle")).name
 
@@ -148,7 +153,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         ]:
             done = run_script("nightly", *begin, f"service={client.base_url}", mistake)
             assert (done.returncode, message in done.stderr) == (2, True), done
-        nothing_new()  # the log is not an export, so its interactions are read
+        nothing_new()  # nothing is exported, so the log is read as a training reads it
         happens(client, days[1])
         ok(client.put(f"/items/{NEW_ITEM}", json={"features": {"title": "LAMP", "category": "category 1"}}))
         ok(client.put(f"/users/{NEW_USER}", json={"features": {"segment": "segment 1"}}))
@@ -161,7 +166,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert second == record["version"] != first
         assert second.startswith(Path(record["trained"]).name)
         so_far = [*days[:2], theirs]
-        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
+        assert rows_of([read_log(record)]) == rows_of(so_far)
         assert pd.read_csv(folder / "items.csv")["item_id"].tolist()[-1] == NEW_ITEM
         assert pd.read_csv(folder / "users.csv")["user_id"].tolist()[-1] == NEW_USER
         result = json.loads((Path(record["trained"]) / "result.json").read_text())
@@ -181,7 +186,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
             latest()
         )  # neither the refused towers nor the served ones with tonight's data
         assert record["gate"] == json.loads((Path(record["trained"]) / GATE).read_text())
-        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of([*so_far, days[2]])
+        assert rows_of([read_log(record)]) == rows_of([*so_far, days[2]])
 
         happens(client, days[3])
         ok(client.delete(f"/items/{NEW_ITEM}"))
@@ -191,7 +196,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert third.startswith(latest())
         assert third == record["version"] not in (first, second)
         so_far += days[2:]
-        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
+        assert rows_of([read_log(record)]) == rows_of(so_far)
         assert (record["exported"]["events"], record["exported"]["removed_items"]) == (
             sum(map(len, days[1:])) + 1,
             1,
@@ -202,7 +207,9 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert len(found) == 100
         assert NEW_ITEM not in found
         nothing_new()
-        nothing_new(f"interactions={folder}/interactions.csv")
+        read_log(record).to_csv(tmp_path / "all.csv", index=False)
+        nothing_new(f"interactions={tmp_path}/all.csv")
+        assert (tmp_path / "log.csv").read_bytes() == log
         assert len([*(tmp_path / "runs").iterdir()]) == 4  # the first one, and one a night
     everybody_has_everything_once(Path(record["trained"]), store, so_far)
 

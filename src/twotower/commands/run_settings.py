@@ -88,9 +88,11 @@ def literal(value: Any) -> Any:
     return INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
 
 
-def path_override(key: str, path: str) -> str:
-    """Return an override of a path, which is quoted if it has other characters than most paths."""
-    return f"{key}={path if PLAIN_PATH.fullmatch(path) else quoted(path)}"
+def path_override(key: str, path: str | Sequence[str]) -> str:
+    """Return an override of a path or a list; paths with other characters than most are quoted."""
+    paths = [path] if isinstance(path, str) else path
+    listed = ",".join(each if PLAIN_PATH.fullmatch(each) else quoted(each) for each in paths)
+    return f"{key}={listed if isinstance(path, str) else f'[{listed}]'}"
 
 
 def quoted(text: str) -> str:

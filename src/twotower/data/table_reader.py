@@ -97,9 +97,9 @@ def table_paths(setting: str | Sequence[str]) -> list[Path]:
     return [tables[name] for name in sorted(tables)]
 
 
-def open_text_file(path: Path, mode: str = "rb") -> IO[bytes]:
+def open_text_file(path: Path) -> IO[bytes]:
     """Open a text file, plain or `.gz`, for bytes."""
-    return cast(IO[bytes], gzip.open(path, mode) if path.name.lower().endswith(".gz") else path.open(mode))
+    return cast(IO[bytes], gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
 
 
 def header(path: Path, separator: str) -> list[str]:
@@ -171,19 +171,31 @@ def table_problems(
 
 
 def read_table(
-    paths: Sequence[Path], columns: Sequence[str], separator: str, ids: Collection[str]
+    paths: Sequence[Path],
+    columns: Sequence[str],
+    separator: str,
+    ids: Collection[str],
+    replaced: str | None = None,
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read the files of a table as one, see `read_file`.
 
-    Also return the `file_starts` of `SourceColumn`, [] for a single file.
+    Also return the `file_starts` of `SourceColumn`, [] for a single file. Rows with the same value in the
+    column `replaced` as a row of a later file are left out.
     """
     frames = [read_file(path, columns, separator, ids) for path in paths]
     if len(frames) == 1:
         return frames[0], []
+    if replaced is not None:
+        later: set[Any] = set()
+        for position, frame in reversed([*enumerate(frames)]):
+            if is_parquet(paths[0]):
+                frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
+            frames[position] = frame[~frame[replaced].isin(later)]
+            later.update(frame[replaced])
     lengths = [len(frame) for frame in frames]
     ends = np.cumsum(lengths).tolist()
     starts = [(end - n, str(path)) for end, n, path in zip(ends, lengths, paths, strict=True) if n]
-    return pd.concat(frames, ignore_index=is_parquet(paths[0])), starts
+    return pd.concat(frames, ignore_index=frames[0].index.name is None), starts
 
 
 def read_file(path: Path, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:

@@ -125,3 +125,18 @@ def test_a_pattern_may_lie_in_a_hidden_folder(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert table_paths(f"{tmp_path}/.cache/_log/*.parquet") == [tmp_path / ".cache/_log/a.parquet"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_rows_of_a_later_file_replace_users_and_items(kind: str) -> None:
+    save(f"log.{kind}", frame([1, 2, 3]))
+    save(f"items.{kind}", pd.DataFrame({"item_id": [1, 2, 3], "price": [1.0, 2.0, 3.0]}))
+    save(f"new.{kind}", pd.DataFrame({"item_id": [4, 2], "price": [4.0, 20.5]}))
+    save(f"newest.{kind}", pd.DataFrame({"item_id": [4], "price": [40.0]}))
+    files = [f"{name}.{kind}" for name in ("items", "new", "newest")]
+    read = check_tables(source(f"log.{kind}", items_path=files).load()).items
+    assert dict(zip(read["item_id"], read["price"], strict=True)) == {1: 1.0, 3: 3.0, 2: 20.5, 4: 40.0}
+    save(f"twice.{kind}", pd.DataFrame({"item_id": [1, 2, 2], "price": 0.5}))
+    location = "row 3" if kind == "parquet" else "line 4"
+    with pytest.raises(InputError, match=f"{location} of twice.{kind}"):
+        check_tables(source(f"log.{kind}", items_path=[files[0], f"twice.{kind}"]).load())

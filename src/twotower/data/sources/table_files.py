@@ -45,10 +45,12 @@ class TableFiles(Source):
         interactions_path: str | list[str]
         """One row per interaction, in any order; equal times of a user keep the row order. A file, a list, a
         folder or a pattern (`log/*.parquet`), sorted by name."""
-        users_path: str | None = None
-        """One row per user; without it users have no features."""
-        items_path: str | None = None
-        """One row per item, the catalogue; without it the items of the interactions."""
+        users_path: str | list[str] | None = None
+        """One row per user; without it users have no features. In a list, rows replace rows of
+        earlier files with the same id."""
+        items_path: str | list[str] | None = None
+        """One row per item, the catalogue; without it the items of the interactions. In a list, rows replace
+        rows of earlier files with the same id."""
         user_column: str = USER_ID
         """Column of user ids, in interactions and users."""
         item_column: str = ITEM_ID
@@ -215,7 +217,9 @@ class TableFiles(Source):
         for table, files in paths.items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
             with errors.collect():  # unreadable files are reported together
-                frames[table], starts[table] = self._read(files, keys, config.features(table))
+                is_list = isinstance(config.settings()[table], list)
+                replaced = keys[ENTITIES[table]] if table in ENTITIES and is_list else None
+                frames[table], starts[table] = self._read(files, keys, config.features(table), replaced)
         errors.raise_if_any()
         return Tables(
             **frames,
@@ -248,12 +252,12 @@ class TableFiles(Source):
         return fingerprint_values([settings, content])
 
     def _read(
-        self, paths: Sequence[Path], keys: Mapping[str, str], features: list[str]
+        self, paths: Sequence[Path], keys: Mapping[str, str], features: list[str], replaced: str | None
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Read keys (name in `Tables` -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
         ids, shown = (config.user_column, config.item_column), _display_path(list(map(str, paths)))
-        frame, starts = read_table(paths, columns, config.separator, ids)
+        frame, starts = read_table(paths, columns, config.separator, ids, replaced)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
             if name in (config.tag_columns or []):

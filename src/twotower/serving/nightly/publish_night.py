@@ -30,11 +30,13 @@ from twotower.experiments.runs.run_files import CONFIG, GATE, PER_USER
 from twotower.files.atomic import clear_killed, temporary_folder, write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.jobs.train_run import rebuild_bundle, refuse_other_towers, warm_start
-from twotower.serving.nightly.live_export import EXPORTED, TABLES, export_live, lacks_events, table_paths
+from twotower.serving.nightly.live_export import TABLES, export_live, is_exported
 from twotower.serving.nightly.service_client import ServiceClient
 
 ALSO_SERVED = ("data", "split", "metrics", "index", "console", "test")
 """Changed settings that also apply to the new bundle and the evaluation of the served towers."""
+READ_AGAIN = ("data", "split", "trainer")
+"""Settings that decide which interactions are new to the towers."""
 STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 TEST = "test/"
 
@@ -64,20 +66,14 @@ def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
         changed = {key: merged(old.settings.get(key), value) for key, value in changes.items()}
         paths = {table: settings[table] for table in TABLES if settings[table]}
         try:
-            if not paths and _is_known(old.settings, changed, Path(settings["store"])):
+            same = all(changed.get(key, old.settings[key]) == old.settings[key] for key in READ_AGAIN)
+            if same and not paths and is_exported(old.settings, Path(settings["store"])):
                 raise NothingNewError
             return _update(settings, service, served, old.settings, changed, paths)
         except NothingNewError:
             since = known_until(read_manifest(served / BUNDLE)) or served
             print(f"unchanged  nothing new since {since}, so nothing is trained")
             return DONE
-
-
-def _is_known(old: Mapping[str, Any], changed: Mapping[str, Any], store: Path) -> bool:
-    """Return whether a run has read all events: its log is an export, and exports never change."""
-    is_export = (Path(str(old["data"].get("interactions_path"))).parent / EXPORTED).is_file()
-    same = all(changed.get(key, old[key]) == old[key] for key in ("data", "split", "trainer"))
-    return is_export and same and not lacks_events(old, store)
 
 
 def _update(
@@ -90,10 +86,10 @@ def _update(
 ) -> int:
     """Export, train, compare and publish. A NothingNewError leaves neither an export nor a run."""
     trusted, out = settings["trusted_packages"], run_folder(Path(settings["nights"]))
-    counts = export_live(old, Path(settings["store"]), out, paths)
-    changed["data"] = {**changed.get("data", old["data"]), **table_paths(out)}
+    export = export_live(old, Path(settings["store"]), out, paths)
+    changed["data"] = {**changed.get("data", old["data"]), **export.data}
     changed["console"] = settings["console"]
-    print(f"exported   {counts.message(out)}")
+    print(f"exported   {export.message(out)}")
     start = {"run": str(served), "epochs": settings["epochs"], "replay": settings["replay"]}
     new = run_folder(served.parent, [WARM_START])
     write_text_atomically(new / GATE, json.dumps({"passed": False}))  # until it has passed
@@ -121,7 +117,7 @@ def _update(
     print(f"{'published' if gate.passed else 'unchanged'}  {version}")
     record = {
         **{"served": str(served), "trained": str(new), "version": version},
-        **{"exported": dataclasses.asdict(counts), "gate": dataclasses.asdict(gate)},
+        **{"exported": dataclasses.asdict(export), "gate": dataclasses.asdict(gate)},
     }
     write_text_atomically(out / "night.json", json.dumps(record, indent=2) + "\n")
     return DONE if gate.passed else GATE_REFUSED

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.data.sources.source import Source
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.nightly.live_export import TableChanges, export_live, table_paths
+from twotower.serving.nightly.live_export import export_live, is_exported
 
 T = 1_717_156_800  # 2024-05-31T12:00:00Z
 LOG = f"who,note,what,when\nann,x,i1,{T}\nbob,,i2,{T + 10}\nann,y,i2,{T + 20}\n"
@@ -73,9 +74,10 @@ def lines(path):
 
 
 def test_three_exports_neither_lose_nor_repeat_events(place, store):
+    assert not is_exported(settings(place), store)
     counts = export_live(settings(place), store, place / "night-1", {})
     assert lines(place / "night-1" / "interactions.csv") == [
-        *LOG.splitlines(),
+        "who,note,what,when",
         f"ann,,i1,{T + 60}",
         f"cem,,i3,{T + 61}",
         f"bob,,i1,{T + 10}",
@@ -86,6 +88,19 @@ def test_three_exports_neither_lose_nor_repeat_events(place, store):
         "i2,,2.25,,8",
         'i3,"TOY, SMALL",3,kids|gift,',
     ]
+    assert counts.data == {
+        "interactions_path": [str(place / "log.csv"), str(place / "night-1" / "interactions.csv")],
+        "items_path": [str(place / "items.csv"), str(place / "night-1" / "items.csv")],
+    }
+    first = settings(place, **counts.data)
+    tables = Source.Config.from_spec(first["data"], "data").build().load()
+    assert len(tables.interactions) == 6
+    assert tables.items.to_numpy().tolist() == [
+        ["i1", "RED CUP", 1.5, ["home", "gift"]],
+        ["i2", pytest.approx(float("nan"), nan_ok=True), 2.25, pytest.approx(float("nan"), nan_ok=True)],
+        ["i3", "TOY, SMALL", 3.0, ["kids", "gift"]],
+    ]
+    assert is_exported(first, store)
     assert counts.message(place / "night-1") == (
         "ok  3 of 5 live events added (2 were in the log), 3 -> 6 rows; items: 1 new, 2 replaced; "
         f"1 removed items stay in the table  {place / 'night-1'}"
@@ -93,27 +108,30 @@ def test_three_exports_neither_lose_nor_repeat_events(place, store):
     assert json.loads((place / "night-1" / "exported.json").read_text())["events_added"] == 3
     with contextlib.closing(ChangeStore(store)) as running:  # which the service has open
         running.commit([EventAdded("dan", "i2", T + 99), ItemPut("i3", {"name": "TOY", "price": 4})])
-        paths = {"interactions": str(place / "night-1" / "interactions.csv")}
-        paths["items"] = str(place / "night-1" / "items.csv")
-        second = export_live(settings(place), store, place / "night-2", paths)
+        second = export_live(first, store, place / "night-2", {})
+        assert not is_exported(first, store)
         running.commit([EventAdded("dan", "i2", T + 100)])  # and goes on to write to
     assert (second.rows_before, second.events, second.events_in_log, second.events_added) == (6, 6, 5, 1)
     assert lines(place / "night-2" / "interactions.csv")[-1] == f"dan,,i2,{T + 99}"
-    assert lines(place / "night-2" / "items.csv")[-1] == "i3,TOY,4,,"
-    paths = {name: path.replace("night-1", "night-2") for name, path in paths.items()}
-    third = export_live(settings(place), store, place / "night-3", paths)
+    assert "i3,TOY,4,," in lines(place / "night-2" / "items.csv")
+    (place / "log.csv").write_text(LOG + f"eve,z,i1,{T + 200}\n")  # the user's own rows
+    assert not is_exported(settings(place, **second.data), store)
+    (place / "log.csv").write_text(LOG)
+    third = export_live(settings(place, **second.data), store, place / "night-3", {})
     assert (third.rows_before, third.events_added, third.rows) == (7, 1, 8)
-    assert third.items == TableChanges(0, 3)
+    assert third.items == {"added": 0, "replaced": 3}
     assert (place / "night-3" / "items.csv").read_bytes() == (place / "night-2" / "items.csv").read_bytes()
+    assert third.data["interactions_path"] == [
+        str(place / "log.csv"),
+        str(place / "night-3" / "interactions.csv"),
+    ]
     # a night that was left out, or a log of somebody's who logs the events too, makes no difference
     late = export_live(settings(place), store, place / "late", {})
     assert sorted(lines(place / "late" / "interactions.csv")) == sorted(
         lines(place / "night-3" / "interactions.csv")
     )
     assert late.events_added == 5
-    assert table_paths(place / "late") == {
-        f"{name}_path": str(place / "late" / f"{name}.csv") for name in ("interactions", "items")
-    }
+    assert ((place / "log.csv").read_text(), (place / "items.csv").read_text()) == (LOG, ITEMS)
 
 
 def test_profiles_are_rows_of_the_users(place):
@@ -125,9 +143,12 @@ def test_profiles_are_rows_of_the_users(place):
     run = settings(place, users_path=str(place / "users.csv"))
     counts = export_live(run, place / "live.sqlite", place / "night", {})
     assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
-    assert (counts.users, counts.items) == (TableChanges(1, 2), TableChanges())
-    assert (place / "night" / "interactions.csv").read_text() == LOG
-    assert (place / "night" / "items.csv").read_text() == ITEMS
+    assert (counts.users, counts.items) == ({"added": 1, "replaced": 2}, {"added": 0, "replaced": 0})
+    assert counts.data == {  # a table without changes has no file
+        "interactions_path": [str(place / "log.csv")],
+        "items_path": [str(place / "items.csv")],
+        "users_path": [str(place / "users.csv"), str(place / "night" / "users.csv")],
+    }
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -154,6 +175,16 @@ def test_columns_that_no_feature_reads_keep_their_values(kind, place):
     assert tables["users"]["age"].isna().all()
 
 
+def test_several_files_of_the_log_are_read(place):
+    (place / "more.csv").write_text(f"who,note,what,when\nann,,i1,{T + 60}\n")
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
+        kept.commit(EVENTS)
+    log = [str(place / "log.csv"), str(place / "more.csv")]
+    counts = export_live(settings(place, interactions_path=log), place / "live.sqlite", place / "night", {})
+    assert (counts.rows_before, counts.events_added) == (4, 2)
+    assert counts.data["interactions_path"] == [*log, str(place / "night" / "interactions.csv")]
+
+
 @pytest.mark.parametrize("unit", ["ms", "iso"])
 def test_units_and_parquet(place, store, unit):
     frame = pd.read_csv(place / "log.csv")
@@ -167,7 +198,7 @@ def test_units_and_parquet(place, store, unit):
     }
     counts = export_live(settings(place, timestamp_unit=unit), store, place / "night", paths)
     assert (counts.events_added, counts.events_in_log, counts.rows) == (3, 2, 6)
-    new = pq.read_table(place / "night" / "interactions.parquet").to_pylist()[3:]
+    new = pq.read_table(place / "night" / "interactions.parquet").to_pylist()
     when = T + 60
     expected = when * 1000 if unit == "ms" else pd.Timestamp(when, unit="s").to_pydatetime()
     assert [(row["who"], row["note"], row["what"]) for row in new] == [
@@ -179,10 +210,15 @@ def test_units_and_parquet(place, store, unit):
     rows = pq.read_table(place / "night" / "items.parquet").to_pylist()
     assert rows[1] == {"what": "i2", "name": None, "price": 2.25, "tags": None, "internal": 8}
     assert rows[2]["tags"] == ["kids", "gift"]
-    assert counts.items == TableChanges(1, 2)
-    paths = {"interactions": str(place / "night" / "interactions.parquet")}
-    again = export_live(settings(place, timestamp_unit=unit), store, place / "again", paths)
-    assert again.events_added == 0
+    assert counts.items == {"added": 1, "replaced": 2}
+    run = settings(place, timestamp_unit=unit, **counts.data)
+    assert export_live(run, store, place / "again", {}).events_added == 0
+    for name in ("interactions", "items"):
+        assert pq.read_table(place / "again" / f"{name}.parquet").equals(
+            pq.read_table(place / "night" / f"{name}.parquet")
+        )
+    tables = Source.Config.from_spec(run["data"], "data").build().load()
+    assert (len(tables.interactions), tables.items["item_id"].tolist()) == (6, ["i1", "i2", "i3"])
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("ms", "UTC"), pa.date32()], ids=str)
@@ -195,9 +231,7 @@ def test_dates_of_live_items_enter_a_column_of_dates(kind, place):
     export_live(run, place / "live.sqlite", place / "night", {"items": str(place / "items.parquet")})
     table = pq.read_table(place / "night" / "items.parquet")
     assert table.schema.field("released").type == kind
-    first, second, third = table["released"].to_pylist()
-    assert first == second
-    assert third is None
+    assert table["released"].to_pylist() == [released[0].as_py(), None]
 
 
 def test_live_numbers_enter_a_categorical_column_of_numbers(place):
@@ -207,7 +241,7 @@ def test_live_numbers_enter_a_categorical_column_of_numbers(place):
         kept.commit([ItemPut("i2", {"brand": 7}), ItemPut("i3", {"brand": 8})])
     run = settings(place, item_features=["brand"], item_label=None, tag_columns=[])
     export_live(run, place / "live.sqlite", place / "night", {"items": str(place / "items.parquet")})
-    assert pq.read_table(place / "night" / "items.parquet")["brand"].to_pylist() == [7, 7, 8]
+    assert pq.read_table(place / "night" / "items.parquet")["brand"].to_pylist() == [7, 8]
 
 
 def test_lists_of_live_items_enter_columns_of_lists_and_of_texts(place):
@@ -234,10 +268,10 @@ def test_labels_weights_and_types_of_events_are_filled_in(place, store):
     }
     buy = {"buy": {"role": "positive"}, "view": {"role": "history"}}
     export_live(settings(place, **data, events=buy), store, place / "one", {})
-    assert lines(place / "one" / "interactions.csv")[4] == f"ann,4,1,buy,i1,{T + 60}"
+    assert lines(place / "one" / "interactions.csv")[1] == f"ann,4,1,buy,i1,{T + 60}"
     both = {"view": {"role": "positive"}, "buy": {"role": "positive"}}
     export_live(settings(place, **data, events=both), store, place / "two", {})
-    assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,1,view,i1,{T + 60}"
+    assert lines(place / "two" / "interactions.csv")[1] == f"ann,4,1,view,i1,{T + 60}"
 
 
 def test_an_event_has_its_own_type(place, tmp_path):
@@ -256,14 +290,14 @@ def test_an_event_has_its_own_type(place, tmp_path):
         export_live(settings(place, event_column="action", events=none), store, place / "no", {})
     counts = export_live(chosen, store, place / "night", {})
     assert (counts.events_in_log, counts.events_added) == (2, 4)
-    assert lines(place / "night" / "interactions.csv")[4:] == [
+    assert lines(place / "night" / "interactions.csv")[1:] == [
         *(
             f"ann,{word},i1,{time}"
             for word, time in (("cart", T), ("view", T + 9), ("cart", T + 9), ("buy", T + 9))
         )
     ]
-    again = {"interactions": str(place / "night" / "interactions.csv")}
-    assert export_live(chosen, store, place / "again", again).events_added == 0
+    again = settings(place, **{"event_column": "action", "events": roles} | counts.data)
+    assert export_live(again, store, place / "again", {}).events_added == 0
     with pytest.raises(InputError, match="the store has events of type"):
         export_live(settings(place), store, place / "none", {})
 
@@ -286,7 +320,6 @@ def test_refused_exports_leave_no_files(place, store):
         ({}, place / "no.sqlite", "out", {}, "no.sqlite: there is no store of live changes"),
         ({}, place / "log.csv", "out", {}, "log.csv: not readable as a store"),
         (synthetic, store, "out", {}, "it was trained on Synthetic, whose log is fixed"),
-        ({"interactions_path": ["a", "b"]}, store, "out", {}, "interactions: .* name one local file"),
         ({}, store, "out", {"interactions": str(place / "gone.csv")}, "there is no file"),
         ({"split_column": "note"}, store, "out", {}, r"column of splits .note."),
         (
@@ -312,4 +345,4 @@ def test_event_types_that_the_log_codes_as_numbers_are_written_as_numbers(place,
     data = {"interactions_path": str(place / "LOG.PARQUET"), "event_column": "action"}
     events = {"1": {"role": "positive"}, "2": {"role": "history"}}
     export_live(settings(place, **data, events=events), tmp_path / "words.sqlite", place / "night", {})
-    assert pd.read_parquet(place / "night" / "interactions.PARQUET")["action"].tolist() == [1, 2, 1]
+    assert pd.read_parquet(place / "night" / "interactions.parquet")["action"].tolist() == [2, 1]
