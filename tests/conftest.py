@@ -64,6 +64,8 @@ def one_thread_and_a_seed() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def brief_measurements() -> Iterator[None]:
     """How fast an index is searched, which no test asks for, is measured from few searches."""
-    brief = {"NUM_SINGLE": 20, "MIN_POINT_SECONDS": 0.0, "MIN_BATCH_SECONDS": 0.0}
-    with mock.patch.multiple("twotower.index.check", **brief):
+    with (
+        mock.patch.multiple("twotower.index.tune", NUM_SINGLE=20, MIN_POINT_SECONDS=0.0),
+        mock.patch.multiple("twotower.index.check", MIN_BATCH_SECONDS=0.0),
+    ):
         yield

@@ -104,6 +104,34 @@ def test_every_package_has_its_place() -> None:
     assert {package_at(path) for path in MODULES} - {"__init__", "__main__", "model"} == PLACES
 
 
+CIRCLES = [
+    {"twotower.training.batches", "twotower.training.objectives.objective"},
+    {"twotower.training.phase_logger", "twotower.training.tracker"},
+]
+"""Modules that import each other still, also below TYPE_CHECKING and in functions; remove yours."""
+
+
+def test_no_modules_import_each_other() -> None:
+    paths = {".".join(path.relative_to(ROOT / "src").with_suffix("").parts): path for path in MODULES}
+    graph = {name: {module for module in imports_of(path) if module in paths} for name, path in paths.items()}
+
+    @functools.cache
+    def reached_from(name: str) -> frozenset[str]:
+        """The modules that a module imports, and those that these import."""
+        found, left = set[str](), [name]
+        while left:
+            left += (new := graph[left.pop()] - found)
+            found |= new
+        return frozenset(found)
+
+    circles = {
+        frozenset(other for other in reached_from(name) if name in reached_from(other))
+        for name in paths
+        if name in reached_from(name)
+    }
+    assert sorted(map(sorted, circles)) == sorted(map(sorted, CIRCLES))
+
+
 @of_folders([path for path in MODULES if path.parent != SOURCE and path.parent.name != "model"])
 def test_a_package_imports_from_its_left_only(paths: list[Path]) -> None:
     for path in paths:

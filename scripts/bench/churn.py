@@ -19,17 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.commands.compose import load_settings
-from twotower.index.check import (
-    evenly_spaced,
-    has_fixed_search,
-    measure_recall,
-    recall_curve,
-    single_thread,
-)
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.ground_truth import GroundTruth, evenly_spaced
 from twotower.index.index import Index
 from twotower.index.kinds.ivf import IVF
 from twotower.index.rehearsal import save_and_load
+from twotower.index.tune import has_fixed_search, measure_recall, recall_curve, time_searches
 from twotower.index_lab.compare_indexes import Vectors
 
 SHARE_AT_START, NUM_STEPS, INSERTED, DELETED, REPLACED, DEGREES = 0.85, 6, 0.01, 0.01, 0.04, 5.0
@@ -106,13 +100,9 @@ def tune(index: Index, truth: GroundTruth, target_recall: float) -> float:
 def p99s(indexes: Sequence[Index], queries: np.ndarray) -> np.ndarray:
     """Return the 99th percentile of the seconds of one query, by index; they are searched in alternation."""
     timed = queries[evenly_spaced(len(queries), NUM_TIMED)]
-    seconds = np.empty((len(indexes), len(timed), REPEATS))
-    with single_thread():
-        for number, repeat, which in np.ndindex(len(timed), REPEATS, len(indexes)):
-            started = time.perf_counter()
-            indexes[which].search(timed[number : number + 1], K)
-            seconds[which, number, repeat] = time.perf_counter() - started
-    percentiles: np.ndarray = np.percentile(seconds.min(axis=2), 99, axis=1)
+    searches = [(index, query[None]) for query in timed for index in indexes]
+    fastest = time_searches(searches, K, REPEATS)[0].min(axis=0).reshape(len(timed), len(indexes))
+    percentiles: np.ndarray = np.percentile(fastest, 99, axis=0)
     return percentiles
 
 

@@ -38,10 +38,10 @@ import yaml
 from numpy.typing import NDArray
 
 from twotower.data.vocabulary import Vocabulary
-from twotower.index.check import search_grid, tune
 from twotower.index.faiss_index import FAISS, search_parameters
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
+from twotower.index.tune import search_grid, tune
 from twotower.serving import top_items as module
 from twotower.serving.live_items import LiveItems
 from twotower.serving.top_items import Choice, top_items

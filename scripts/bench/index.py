@@ -17,12 +17,12 @@ import faiss
 import numpy as np
 from record import pairs, write
 
-from twotower.index.check import single_thread
 from twotower.index.index import Index
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.index.kinds.ivf_pq import IVFPQ
 from twotower.index.kinds.ivf_sq import IVFSQ
+from twotower.index.tune import single_thread
 
 DIM, K, NUM_QUERIES, NUM_SINGLE = 64, 100, 256, 100
 PROBES, PAIRS = 8, 5

@@ -132,7 +132,7 @@ def grid(
     """
     import faiss
 
-    from twotower.index.check import search_grid
+    from twotower.index.tune import search_grid
 
     faiss.omp_set_num_threads(THREADS)
     lines: list[tuple[Line, Any]] = []
@@ -214,7 +214,7 @@ def auto(
 
     from twotower.evaluation.indexing import tuned_index
     from twotower.index.auto import Auto
-    from twotower.index.check import latency_ms
+    from twotower.index.tune import latency_ms
 
     faiss.omp_set_num_threads(THREADS)
     for target in TARGETS:

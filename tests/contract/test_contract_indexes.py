@@ -9,11 +9,12 @@ import yaml
 from variants import files_of
 
 from twotower.config.errors import InputError
-from twotower.index.check import check, search_grid, tune
+from twotower.index.check import check
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.kinds.ivf import IVF
 from twotower.index.rehearsal import rehearse
+from twotower.index.tune import search_grid, tune
 
 PATHS = files_of("index")
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40

@@ -23,11 +23,20 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
-from twotower.index.candidates import IndexChoice
-from twotower.index.check import IndexReport, OperatingPoint, check, evenly_spaced, halves, tune
-from twotower.index.ground_truth import RECALL_K, SCAN_SHARE, GroundTruth, contains, similar_sizes
+from twotower.index.check import IndexReport, check
+from twotower.index.choice import IndexChoice, Measurement
+from twotower.index.ground_truth import (
+    RECALL_K,
+    SCAN_SHARE,
+    GroundTruth,
+    contains,
+    evenly_spaced,
+    similar_sizes,
+    split_queries,
+)
 from twotower.index.index import Index
 from twotower.index.label_lists import LabelLists
+from twotower.index.tune import tune
 from twotower.model.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
@@ -99,12 +108,12 @@ def tuned_index(
     rows: np.ndarray,
     queries: np.ndarray,
     labels: Callable[[], LabelLists] | None = None,
-) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
+) -> tuple[Index, list[Measurement], IndexChoice | None]:
     """Build an index of vectors [N, D] that fits one half of users [Q, (I,) D], and tune it with the other.
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
-    fitted, tuning = halves(queries)
+    fitted, tuning = split_queries(queries)
     chosen = config.for_vectors(vectors, fitted, labels)
     index, choice = chosen.build(), chosen.choice
     if choice:

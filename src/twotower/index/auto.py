@@ -9,7 +9,8 @@ from pydantic import Field
 from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
-from twotower.index.candidates import Budgets, kinds_to_try, measure_candidates
+from twotower.index.candidates import kinds_to_try, measure_candidates
+from twotower.index.choice import Budgets
 from twotower.index.index import Chosen, Index, RecallTarget
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.ivf_sq import IVFSQ

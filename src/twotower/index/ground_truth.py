@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.index.matrix_products import matrix_products
 
+SPLIT_SEED = 0
 SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
 
@@ -68,6 +69,22 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
         if len(values) < num_vectors:
             raise InputError(f"rows: {values[counts > 1][0]} is given more than once")
     return converted
+
+
+def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
+    """Return distinct positions below a number, at most `most`, from the first to the last."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
+
+
+def split_queries(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the queries [., D] of two random halves of users [Q, D] or, with I interests, [Q, I, D].
+
+    One is to build or choose an index, the other to measure it. A single user is both halves.
+    """
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(queries))
+    cut = len(order) // 2
+    one, other = queries[order[: max(1, cut)]], queries[order[cut:]]
+    return one.reshape(-1, queries.shape[-1]), other.reshape(-1, queries.shape[-1])
 
 
 def k_of_sample(size: int, num_items: int) -> int:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import faiss
 import numpy as np
@@ -17,14 +17,12 @@ from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
+from twotower.index.choice import IndexChoice
 from twotower.index.faiss_index import FAISS, FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
+from twotower.index.label_lists import LabelLists
 from twotower.index.matrix_products import matrix_products
 from twotower.index.read_write_lock import ReadWriteLock
-
-if TYPE_CHECKING:
-    from twotower.index.candidates import IndexChoice
-    from twotower.index.label_lists import LabelLists
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 MANY_VECTORS = 2**20  # above which training gets a sample
@@ -81,7 +79,7 @@ class Index(Component, ABC):
             return self
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray, labels: "Callable[[], LabelLists] | None" = None
+            self, vectors: np.ndarray, queries: np.ndarray, labels: Callable[[], LabelLists] | None = None
         ) -> "Chosen":
             """Return the settings for item vectors [N, D] and queries [Q, D], which the index will fit.
 
@@ -358,7 +356,7 @@ class Chosen(NamedTuple):
     """
 
     config: Index.Config
-    choice: "IndexChoice | None" = None
+    choice: IndexChoice | None = None
     centroids: np.ndarray | None = None
     queries: np.ndarray | None = None
 

@@ -3,13 +3,14 @@
 Shapes: U users, M items of an exact list, I interests of a user, D embedding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.index.ground_truth import similar_sizes
-from twotower.index.index import Index
+from twotower.index.ground_truth import SearchResult, similar_sizes
 
+Search = Callable[[np.ndarray, int], SearchResult]
 Z95 = 1.96
 RULE_OF_THREE = 3
 """Number of changed users whose share of n is the 95 % bound of their rate, if none of n changes."""
@@ -23,8 +24,8 @@ class LabelLists:
 
     Attributes:
         queries: [U, I, D] embeddings of the users.
-        items: [U, M] positions of the items in the catalogue, best first, without those that a service
-            removes; -1 after the end.
+        items: [U, M] rows of the items in the index, best first, without those that a service removes; -1
+            after the end.
         weights: [U, M] share of each item in recall@k, the mean over users; 0 if it is not a target.
         num_fetched: [U] results that a service asks the index for; 0 if it scores all items instead.
         k: length of the list of a service.
@@ -41,31 +42,30 @@ class LabelLists:
         """recall@k of exact search."""
         return float(self.weights[:, : self.k].sum())
 
-    def difference(self, index: Index, rows: np.ndarray) -> tuple[float, tuple[float, float]]:
-        """Return recall@k through an index minus that of exact search, and its 95 % interval over users.
-
-        `rows` [U, M] are those of the items in the index, -1 after the end.
-        """
-        if not len(rows):
+    def difference(self, search: Search, is_exact: bool) -> tuple[float, tuple[float, float]]:
+        """Return recall@k of a search minus that of exact search, and its 95 % interval."""
+        num_users, num_places = self.items.shape
+        if not num_users:
             return 0.0, (0.0, 0.0)
-        is_found = self._found(index, rows)
+        is_found = self._found(search)
         is_listed = is_found & (is_found.cumsum(axis=1) <= self.k)
-        is_listed[self.num_fetched == 0] = np.arange(rows.shape[1]) < self.k
+        is_listed[self.num_fetched == 0] = np.arange(num_places) < self.k
         changes = (self.weights * is_listed).sum(axis=1) - self.weights[:, : self.k].sum(axis=1)
         spread = Z95 * float(np.sqrt((changes**2).sum()))
-        if not changes.any() and not index.is_exact:
-            spread = min(RULE_OF_THREE, len(rows)) * self.recall / len(rows)
+        if not changes.any() and not is_exact:
+            spread = min(RULE_OF_THREE, num_users) * self.recall / num_users
         change = float(changes.sum())
         return change, (change - spread, change + spread)
 
-    def _found(self, index: Index, rows: np.ndarray) -> np.ndarray:
+    def _found(self, search: Search) -> np.ndarray:
         """Return which items [U, M] are among the results that a service asks an index for."""
-        is_found = np.zeros(rows.shape, dtype=np.bool_)
+        is_found = np.zeros(self.items.shape, dtype=np.bool_)
         for users in similar_sizes(self.num_fetched):
             wanted = self.num_fetched[users]
-            found = index.search(self.queries[users].reshape(-1, index.dim), int(wanted.max())).rows
+            queries = self.queries[users].reshape(-1, self.queries.shape[-1])
+            found = search(queries, int(wanted.max())).rows
             found = found.reshape(len(users), -1, found.shape[1])
             found[np.broadcast_to(np.arange(found.shape[2]) >= wanted[:, None, None], found.shape)] = -1
             for user, results in zip(users, found, strict=True):
-                is_found[user] = np.isin(rows[user], results) & (rows[user] >= 0)
+                is_found[user] = np.isin(self.items[user], results) & (self.items[user] >= 0)
         return is_found

@@ -21,8 +21,8 @@ from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.evaluation.indexing import tuned_index
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
-from twotower.index.check import IndexReport, check, evenly_spaced
-from twotower.index.ground_truth import RECALL_K
+from twotower.index.check import IndexReport, check
+from twotower.index.ground_truth import RECALL_K, evenly_spaced
 from twotower.index.index import Index
 
 LOG = logging.getLogger("twotower")

@@ -23,10 +23,9 @@ from twotower.experiments.console.console_tables import table_text
 from twotower.files.atomic import write_text_atomically
 from twotower.files.part_files import check_new, new_folder
 from twotower.files.vector_arrays import read_vectors
-from twotower.index.check import evenly_spaced, halves
-from twotower.index.ground_truth import as_vectors, vector_blocks
+from twotower.index.ground_truth import as_vectors, evenly_spaced, split_queries, vector_blocks
 from twotower.index.index import Chosen, Index
-from twotower.index_lab.measure import LabRow, exact_results, measure
+from twotower.index_lab.measure import LabRow, exact_results, measure_case
 from twotower.index_lab.report import LabReport, ranked
 
 LOG = logging.getLogger("twotower")
@@ -113,7 +112,7 @@ def compare_indexes(
     items, users = vectors.read()
     for _ in vector_blocks(items, "item vectors"):
         pass  # they are finite; a file of another type is not converted as a whole
-    fitted, measured = (as_vectors(half, "queries", items.shape[1]) for half in halves(users))
+    fitted, measured = (as_vectors(half, "queries", items.shape[1]) for half in split_queries(users))
     truths = exact_results(items, measured)
     rows: list[LabRow] = []
     chosen: dict[str, Chosen] = {}
@@ -122,7 +121,7 @@ def compare_indexes(
         LOG.info("index_lab: %s", name)
         try:
             chosen[name] = config.for_vectors(items, fitted)
-            rows.append(measure(name, chosen[name], truths, target_recall))
+            rows.append(measure_case(name, chosen[name], truths, target_recall))
         except InputError as error:
             skipped[name] = str(error)
             LOG.warning("%s: left out: %s", name, error)

@@ -1,5 +1,6 @@
 """Measure indexes of one set of vectors side by side."""
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,33 +9,16 @@ from typing import Any
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.check import (
-    SATURATED,
-    OperatingPoint,
-    batch_rate,
-    choose_point,
-    has_fixed_search,
-    latency_ms,
-    recall_curve,
-    single_thread,
-)
+from twotower.index.choice import Measurement
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Chosen
+from twotower.index.tune import SATURATED, choose_point, has_fixed_search, latency_ms, measure, recall_curve
 
 KS = (1, 10, 100)
 REPEATS = 3
-"""Searches of each point, of which the fastest counts."""
+"""Least number of searches of each point, of which the fastest counts."""
 MAX_CHANGED = 1000
 """Items that are added after building, and removed at the end."""
-
-
-@dataclass(frozen=True)
-class LabPoint:
-    """One search argument of one index: recall@k by k, and queries per second of a batch on one thread."""
-
-    search_args: dict[str, int]
-    recall: dict[int, float]
-    queries_per_second: float
 
 
 @dataclass(frozen=True)
@@ -51,9 +35,11 @@ class LabRow:
     latency_ms_p50: float
     """Of one query on one thread, at the chosen point; as `latency_ms_p99`."""
     latency_ms_p99: float
-    chosen: LabPoint
+    chosen: Measurement
+    recall_at: dict[int, float]
+    """recall@k by k, at the chosen point."""
     reaches_target: bool
-    points: list[LabPoint]
+    points: list[Measurement]
     spec: dict[str, Any]
     """The settings of the index."""
 
@@ -71,7 +57,7 @@ def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundT
     return {k: whole.part(k) for k in dict.fromkeys(min(k, len(rows)) for k in KS)}
 
 
-def measure(
+def measure_case(
     name: str, chosen_config: Chosen, truths: Mapping[int, GroundTruth], target_recall: float
 ) -> LabRow:
     """Build an index, search it with growing search arguments, and change it.
@@ -95,20 +81,13 @@ def measure(
     started = time.perf_counter()
     index.add(vectors[kept:], rows[kept:])
     add_seconds = time.perf_counter() - started
-    points: list[LabPoint] = []
-
-    def measure_point(search_args: dict[str, int]) -> OperatingPoint:
-        index.set_search_args(search_args)
-        with single_thread():
-            batches = [batch_rate(index, queries, k, 0.0) for _ in range(REPEATS)]
-        found, rate = batches[0][0].rows, max(each[1] for each in batches)
-        points.append(LabPoint(search_args, {k: truth.recall(found) for k, truth in truths.items()}, rate))
-        return OperatingPoint(search_args, points[-1].recall[k])
-
+    measure_next = functools.partial(measure, index, exact, rounds=REPEATS)
     is_fixed = has_fixed_search(index)
-    curve = [measure_point(index.search_args)] if is_fixed else recall_curve(index, measure_point, SATURATED)
-    chosen = points[curve.index(choose_point(curve, target_recall))]
+    points = [measure_next(index.search_args)] if is_fixed else recall_curve(index, measure_next, SATURATED)
+    chosen = choose_point(points, target_recall)
     index.set_search_args(chosen.search_args)
+    found = index.search(queries, k).rows
+    recall_at = {k: truth.recall(found) for k, truth in truths.items()}
     p50, p99 = latency_ms(index, queries, k)
     num_bytes, factory = index.num_bytes, index.factory
     started = time.perf_counter()
@@ -124,7 +103,8 @@ def measure(
         latency_ms_p50=p50,
         latency_ms_p99=p99,
         chosen=chosen,
-        reaches_target=chosen.recall[k] >= target_recall,
+        recall_at=recall_at,
+        reaches_target=chosen.recall >= target_recall,
         points=points,
         spec=chosen_config.config.spec(),
     )

@@ -34,8 +34,8 @@ class LabReport:
 
     def __init__(self, rows: Sequence[LabRow], title: str, target_recall: float) -> None:
         best, shown = pareto_rows(rows), ranked(rows)
-        self.title, self.target_recall, self.headings = title, target_recall, [*cells(rows[0])]
-        self.rows, self.is_bold = [[*cells(row).values()] for row in shown], [row in best for row in shown]
+        self.title, self.target_recall, self.headings = title, target_recall, [*columns(rows[0])]
+        self.rows, self.is_bold = [[*columns(row).values()] for row in shown], [row in best for row in shown]
         self.figures = {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
 
     def table(self) -> Table:
@@ -86,13 +86,13 @@ per item.</p>
         write_lab_summaries(folder, named, {"index_lab/table": f"```\n{table}\n```"})
 
 
-def cells(row: LabRow) -> dict[str, str]:
+def columns(row: LabRow) -> dict[str, str]:
     """Return heading -> text of a row of the table; recall is at k of the exact results."""
     search = " ".join(f"{key}={value}" for key, value in row.chosen.search_args.items())
     return {
         "index": row.name,
         "search": search or "all",
-        **{f"recall@{k}": f"{value:.4f}" for k, value in row.chosen.recall.items()},
+        **{f"recall@{k}": f"{value:.4f}" for k, value in row.recall_at.items()},
         "queries/s": f"{row.chosen.queries_per_second:,.0f}",
         "p50 ms": f"{row.latency_ms_p50:.3f}",
         "p99 ms": f"{row.latency_ms_p99:.3f}",
@@ -110,6 +110,5 @@ def ranked(rows: Sequence[LabRow]) -> list[LabRow]:
 
 def pareto_rows(rows: Sequence[LabRow]) -> list[LabRow]:
     """Return the rows that no other row beats in recall, queries per second and bytes per item."""
-    k = max(rows[0].chosen.recall)
-    criteria = [(-row.chosen.recall[k], -row.chosen.queries_per_second, row.bytes_per_item) for row in rows]
+    criteria = [(-row.chosen.recall, -row.chosen.queries_per_second, row.bytes_per_item) for row in rows]
     return [rows[at] for at in front(criteria)]

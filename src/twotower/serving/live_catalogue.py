@@ -16,12 +16,12 @@ from twotower.bundle.embed import Floats, Rows, check_embeddings, checked_featur
 from twotower.bundle.read import Bundle
 from twotower.bundle.vectors import user_vectors
 from twotower.data.tables import ITEM_ID
-from twotower.index.check import evenly_spaced, has_fixed_search, tune
-from twotower.index.ground_truth import RECALL_K, GroundTruth
+from twotower.index.ground_truth import RECALL_K, GroundTruth, evenly_spaced
 from twotower.index.index import Index
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.ivf import IVF
 from twotower.index.read_write_lock import ReadWriteLock
+from twotower.index.tune import has_fixed_search, tune
 from twotower.serving.attributes import Attributes
 from twotower.serving.live_items import ItemId, LiveItems, as_label, rows_of
 from twotower.serving.requests import checked_id, known_rows

@@ -7,13 +7,13 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.auto import Auto
-from twotower.index.check import search_grid
 from twotower.index.index import Index
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.ivf import automatic_nlist
 from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.index.kinds.ivf_pq import IVFPQ
 from twotower.index.kinds.ivf_sq import IVFSQ
+from twotower.index.tune import search_grid
 
 
 def vectors(count: int, dim: int = 16) -> np.ndarray:

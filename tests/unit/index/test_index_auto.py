@@ -10,9 +10,10 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.evaluation.indexing import tuned_index
 from twotower.index.auto import Auto
-from twotower.index.candidates import Candidate, IndexChoice, numbers_of_cells
+from twotower.index.candidates import nlists_to_try
 from twotower.index.check import check
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.choice import Candidate, IndexChoice
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.hnsw import HNSW
@@ -33,7 +34,17 @@ VECTORS, QUERIES = clustered(NUM_ITEMS, 1), clustered(200, 2)
 
 def candidate(kind: str, recall: float, rate: float, size: float, nlist: int | None = None) -> Candidate:
     spec = {"nlist": nlist} if nlist else {}
-    return Candidate(kind, spec, {}, recall, rate, 1000 / rate, size, 1.0, [])
+    return Candidate(
+        kind=kind,
+        spec=spec,
+        search_args={},
+        recall=recall,
+        queries_per_second=rate,
+        latency_ms=1000 / rate,
+        bytes_per_item=size,
+        build_seconds=1.0,
+        points=[],
+    )
 
 
 A, B, C = (
@@ -83,14 +94,14 @@ def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
     config = Auto.Config(exact_below=0, num_sampled=num_sampled, target_recall=0.9)
     index, points, choice = tuned_index(config, VECTORS, np.arange(NUM_ITEMS), QUERIES[::2])
     assert choice is not None
-    assert choice.num_sampled == max(num_sampled, 39 * numbers_of_cells(NUM_ITEMS)[-1])
+    assert choice.num_sampled == max(num_sampled, 39 * nlists_to_try(NUM_ITEMS)[-1])
     kinds = {each.kind for each in choice.candidates}
     assert kinds == {"flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan"}
     report = check(index, VECTORS, np.arange(NUM_ITEMS), QUERIES[1::2], 100, points, choice)
     best = choice.candidates[0]
     assert report.type == best.kind
     assert report.bytes_per_item == pytest.approx(best.bytes_per_item, rel=0.01)
-    predicted = {str(search_args): recall for search_args, recall in best.points}
+    predicted = {str(point.search_args): point.recall for point in best.points}
     assert report.recall_at_100 == pytest.approx(predicted[str(index.search_args)], abs=0.03)
     assert report.ok
 
@@ -137,6 +148,10 @@ def index_of(rows: list[int]) -> Index:
     return index
 
 
+def difference_of(lists: LabelLists, index: Index) -> tuple[float, tuple[float, float]]:
+    return lists.difference(index.search, index.is_exact)
+
+
 def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
     lists = LabelLists(
         queries=np.tile(np.array([1.0, 0.0], dtype=np.float32), (4, 1, 1)),
@@ -146,16 +161,16 @@ def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
         k=2,
     )
     assert lists.recall == 0.5
-    assert lists.difference(index_of([0, 1, 2, 3]), lists.items) == (0.0, (0.0, 0.0))
+    assert difference_of(lists, index_of([0, 1, 2, 3])) == (0.0, (0.0, 0.0))
     graph = HNSW.Config().build()
     graph.build(np.array([[10, 0], [9, 0], [8, 0], [7, 0]], dtype=np.float32), np.arange(4))
-    assert lists.difference(graph, lists.items) == (0.0, (-3 * 0.5 / 4, 3 * 0.5 / 4))
+    assert difference_of(lists, graph) == (0.0, (-3 * 0.5 / 4, 3 * 0.5 / 4))
     scanned = dataclasses.replace(lists, num_fetched=np.zeros(4, dtype=np.int64))  # all items are scored
-    assert scanned.difference(index_of([1, 3]), lists.items)[0] == 0.0
-    difference, interval = lists.difference(index_of([0, 2, 3]), lists.items)  # one lost, and one gained
+    assert difference_of(scanned, index_of([1, 3]))[0] == 0.0
+    difference, interval = difference_of(lists, index_of([0, 2, 3]))  # one lost, and one gained
     spread = 1.96 * (2 * 0.25**2) ** 0.5
     assert (difference, interval) == (0.0, pytest.approx((-spread, spread)))
-    difference, interval = lists.difference(index_of([1, 3]), lists.items)  # the third is not there either
+    difference, interval = difference_of(lists, index_of([1, 3]))  # the third is not there either
     assert (difference, interval) == (-0.25, pytest.approx((-0.25 - 1.96 * 0.25, -0.25 + 1.96 * 0.25)))
 
 
@@ -166,7 +181,7 @@ def test_each_interest_of_a_user_finds_items() -> None:
     weights, items = np.array([[0.5, 0.5]]), np.array([[1, 0]])
     for interests, expected in (([one, two], 0.0), ([one, one], -0.5)):
         lists = LabelLists(np.stack(interests)[None], items, weights, np.array([1]), 2)
-        assert lists.difference(index, items)[0] == expected
+        assert difference_of(lists, index)[0] == expected
 
 
 def test_each_user_is_searched_among_as_many_items_as_its_list_needs() -> None:
@@ -177,11 +192,15 @@ def test_each_user_is_searched_among_as_many_items_as_its_list_needs() -> None:
     last, next_ = ranked[np.arange(4), fetched - 1][:, None], ranked[np.arange(4), fetched % 100][:, None]
     lists = LabelLists(QUERIES[:4][:, None], last, np.full((4, 1), 0.25), fetched, 1)
     asked: list[int] = []
-    search = index.search
-    index.search = lambda queries, k: asked.append(k) or search(queries, k)  # type: ignore[method-assign,assignment,return-value,func-returns-value,misc]
-    assert lists.difference(index, last)[0] == 0.0
+
+    def search(queries: np.ndarray, k: int) -> SearchResult:
+        asked.append(k)
+        return index.search(queries, k)
+
+    assert lists.difference(search, is_exact=True)[0] == 0.0
     assert asked == [1, 2, 50, 100]
-    assert lists.difference(index, np.append(next_[:3], last[3:], axis=0))[0] == -0.75
+    others = dataclasses.replace(lists, items=np.append(next_[:3], last[3:], axis=0))
+    assert difference_of(others, index)[0] == -0.75
 
 
 @pytest.mark.parametrize("num_sampled", [10, NUM_ITEMS])
@@ -255,14 +274,16 @@ def test_any_dimension_has_codes_of_a_product_quantizer() -> None:
 
 
 def test_a_machine_that_becomes_slower_does_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact index is timed first, before the machine slows down: the best two are timed again in turn."""
+    """The exact index is timed first, before the machine slows down: the best two are timed again."""
     timed: list[str] = []
 
-    def seconds(index: Index, queries: np.ndarray, k: int) -> float:
-        timed.append(index.kind)
-        return {"flat_ip": 2.0, "hnsw": 1.0}[index.kind] * (3 if "hnsw" in timed else 1)
+    def time_searches(searches: list[tuple[Index, Any]], *given: Any, **named: Any) -> Any:
+        timed.extend(index.kind for index, _ in searches)
+        slower = 3 if "hnsw" in timed else 1
+        seconds = [{"flat_ip": 2.0, "hnsw": 1.0}[index.kind] * slower for index, _ in searches]
+        return np.array([seconds]), None
 
-    monkeypatch.setattr("twotower.index.candidates._seconds", seconds)
+    monkeypatch.setattr("twotower.index.candidates.time_searches", time_searches)
     config = Auto.Config(exact_below=0, candidates=["flat_ip", "hnsw"], target_recall=0.9)
     choice = config.for_vectors(VECTORS, QUERIES).choice
     assert choice is not None

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import halves
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.ground_truth import GroundTruth, split_queries
 from twotower.index.index import Chosen, Index
 from twotower.index.kinds.factory import Factory
 from twotower.index.kinds.hnsw import HNSW
@@ -86,7 +85,7 @@ def test_cells_that_fit_queries_are_small_where_these_look(config: Index.Config)
         np.float32
     )
     queries = np.hstack([np.ones((200, 1)), 0.2 * random.standard_normal((200, 31))]).astype(np.float32)
-    fitted, others = halves(queries)
+    fitted, others = split_queries(queries)
     scored = scored_for_recall(config.for_vectors(vectors, fitted), vectors, others, 0.9)
     assert scored < 0.75 * scored_for_recall(Chosen(config), vectors, others, 0.9)
 

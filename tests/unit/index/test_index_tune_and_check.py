@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import IndexReport, OperatingPoint, check, choose_point, halves, search_grid, tune
-from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.check import IndexReport, check
+from twotower.index.choice import Measurement
+from twotower.index.ground_truth import GroundTruth, SearchResult, split_queries
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.hnsw import HNSW
 from twotower.index.kinds.ivf_flat import IVFFlat
 from twotower.index.kinds.ivf_pq import IVFPQ
 from twotower.index.rehearsal import rehearse
+from twotower.index.tune import choose_point, search_grid, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
@@ -28,8 +30,8 @@ def built(**arguments: Any) -> IVFFlat:
     return index
 
 
-def points(*recalls: float) -> list[OperatingPoint]:
-    return [OperatingPoint({"nprobe": 2**step}, recall, 1.0, 1.0) for step, recall in enumerate(recalls)]
+def points(*recalls: float) -> list[Measurement]:
+    return [Measurement({"nprobe": 2**step}, recall, 1.0, 1.0) for step, recall in enumerate(recalls)]
 
 
 def test_the_fastest_point_that_reaches_the_target_is_chosen() -> None:
@@ -196,7 +198,7 @@ def test_rehearsal_has_the_cells_of_the_real_size() -> None:
 @pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 3), (8, 3), (5, 2, 3)])
 def test_halves_have_different_users_with_all_their_interests(shape: tuple[int, ...]) -> None:
     users = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    one, other = ({tuple(query) for query in half.tolist()} for half in halves(users))
+    one, other = ({tuple(query) for query in half.tolist()} for half in split_queries(users))
     assert one | other == {tuple(query) for query in users.reshape(-1, 3).tolist()}
     assert (one == other) if len(users) == 1 else not one & other
     for user in users.reshape(len(users), -1, 3).tolist():
