@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
-from service import free_port, wait_until_ready
+from services import free_port, wait_until_ready
 
 from twotower.commands.conf import CONF
 from twotower.commands.main import main

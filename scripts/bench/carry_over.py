@@ -1,282 +1,224 @@
-"""Does the recipe carry over? It is run beside every baseline.
+"""The default recipe and tuned baselines on other data sets: cuts of five logs, and synthetic logs.
 
-But for one rule, it was not chosen on these data sets (docs/default-recipe.md).
-
-  python scripts/bench/carry_over.py --make                          only make the data sets: two minutes
-  python scripts/bench/carry_over.py --sets 'retail_*' made_long --seeds 42 43 44     minutes a set and seed
-  python scripts/bench/carry_over.py --sets ml100k --split leave_one_out experiment=mine    another recipe
-  python scripts/bench/carry_over.py --split rolling split.num_windows=4    means over windows
-  python scripts/bench/carry_over.py --part initial                  the initial embeddings alone
-  python scripts/bench/carry_over.py --table                         the tables of all that has been run
-
-What else is typed goes to scripts/train.py; runs with the same make one table. Each run adds a line to
-scripts/bench/results/carry_over.jsonl, from which tables are made; those that are there are not run again.
+But for one rule, the recipe was not chosen on these sets (docs/default-recipe.md). A row is a set with a
+recipe of `RECIPES`. MovieLens and Beauty are read from `TWOTOWER_DATA_DIR`.
 """
 
-import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import mean
+from fnmatch import fnmatch
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from held_out import chosen, make, typed_for
-from record import OUTPUTS, machine, markdown
+import trainings
+from held_out import STRANGERS, make, paths_of
+from record import OUTPUTS, Figures, Line, Row, Table, markdown
 
-HERE = Path(__file__).parents[2]
-LINES = Path(__file__).parent / "results" / "carry_over.jsonl"
-SPLITS, METRICS = ("test", "valid"), ("recall_at_20", "ndcg_at_20")
-WITHOUT_BASELINES = ("baselines=none", "metrics.importance_repeats=0")
-PARTS = {
-    "default": (),
-    "baselines": ("trainer=smoke", "trainer.refit=false", "initialization=random", "embedding_dim=8"),
-    "trained": WITHOUT_BASELINES,
-    "initial": (
-        *WITHOUT_BASELINES,
-        *("trainer.probe_steps=0", "trainer.max_epochs=1", "optimizer.learning_rate=1e-9"),
-        "trainer.min_standard_errors=1000",
-    ),
-}
-"""What is run, with its overrides: towers and baselines; baselines, with towers of seconds that do not count;
-towers alone; towers with their initial embeddings, because no epoch is that much better."""
-FAST = ("metrics.ks=[10,20]", "metrics.num_bootstrap=0", "console=quiet")
-Line = dict[str, Any]
+SPLITS, METRIC = ("valid", "test"), "recall_at_20"
+FAST = ("metrics.ks=[10,20]", "metrics.num_bootstrap=0")
+TOWERS_ALONE = ("baselines=none", "metrics.importance_repeats=0")
+BASELINES_ALONE = ("trainer=smoke", "trainer.refit=false", "initialization=random", "embedding_dim=8")
+SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
+REPEATED = (42, 43, 44)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is run on every set.
+    """What is run on some sets.
 
     Attributes:
-        overrides: of the default.
-        split: another one than the set's own.
+        words: settings in addition to those of the set; a split replaces the set's own.
         features: whether the columns of the sets are read.
-        part: key of `PARTS`.
+        seeds: of each set.
+        sets: patterns of names.
+        but: patterns of names that are left out.
     """
 
-    overrides: tuple[str, ...] = ()
-    split: str | None = None
+    words: tuple[str, ...] = ()
     features: bool = False
-    part: str = "default"
-
-    def name(self) -> str:
-        """Return what a table is headed with."""
-        split = [f"split={self.split}"] if self.split else []
-        return " ".join([self.part, *split, *(["with features"] if self.features else []), *self.overrides])
-
-    def typed(self, folder: Path) -> list[str]:
-        """Return what scripts/train.py is told of a set."""
-        typed = typed_for(folder, self.features)
-        if self.split:
-            typed = [*(each for each in typed if not each.startswith("split.")), f"split={self.split}"]
-        return [*typed, *FAST, *PARTS[self.part], *self.overrides]
+    seeds: tuple[int, ...] = (42,)
+    sets: tuple[str, ...] = ("*",)
+    but: tuple[str, ...] = ("*_visits",)
 
 
-def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
-    """Train on a set; returns what is kept of it: with split=rolling, the means over its windows."""
-    typed, runs = recipe.typed(make(name, root)), root / "runs"
-    place = [f"name={name}", f"output_root={runs}", f"seed={seed}", "reuse=false"]
-    before, known = resource.getrusage(resource.RUSAGE_CHILDREN), set(runs.glob(f"{name}/*/result.json"))
-    load, began = os.getloadavg()[0], time.perf_counter()
-    subprocess.run([sys.executable, str(HERE / "scripts" / "train.py"), *typed, *place], check=True)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    (path,) = set(runs.glob(f"{name}/*/result.json")) - known
-    result = json.loads(path.read_text())
-    windows = result.get("windows") or [result]
-    baselines = [
-        each for each in result["baselines"] if all(each in window["baselines"] for window in windows)
+RECIPES = {
+    "windows": Recipe(
+        ("split=rolling", "split.num_windows=4", *SHARES),
+        True,
+        REPEATED,
+        but=("*_visits", "made_habits", "made_long"),
+    ),
+    "windows of 28 days": Recipe(("split=rolling", "split.num_windows=4"), True, sets=("beauty_users_20",)),
+    "features": Recipe((), True, REPEATED, but=("made_habits", "made_long")),
+    "256 wide": Recipe((*TOWERS_ALONE, "embedding_dim=256"), True, but=("made_*", "ml1m_news", "ml1m_pairs")),
+    "ids": Recipe(TOWERS_ALONE, seeds=REPEATED),
+    "initial": Recipe(
+        (
+            *TOWERS_ALONE,
+            *("trainer.probe_steps=0", "trainer.max_epochs=1", "optimizer.learning_rate=1e-9"),
+            "trainer.min_standard_errors=1000",
+        )
+    ),
+    "tuned baselines": Recipe(BASELINES_ALONE),
+    "fixed baselines": Recipe((*BASELINES_ALONE, "baselines=fixed")),
+}
+"""`initial` keeps the initial embeddings, because no epoch is that much better; the towers of the baselines
+alone take seconds and do not count."""
+
+
+def rows() -> list[Row]:
+    """Return a row for each set and recipe."""
+    return [
+        Row(f"{name} {recipe}", words_for(name, each), each.seeds)
+        for recipe, each in RECIPES.items()
+        for name in STRANGERS
+        if any(fnmatch(name, one) for one in each.sets) and not any(fnmatch(name, one) for one in each.but)
     ]
-    return {
-        "set": name,
-        "recipe": recipe.name(),
-        "seed": seed,
-        **{key: result["data"][key] for key in ("users", "items", "interactions")},
-        "evaluated": {split: result["evaluated"][split]["users"] for split in SPLITS},
-        "metrics": _means([window["metrics"] for window in windows]),
-        "baselines": {each: _means([window["baselines"][each] for window in windows]) for each in baselines},
-        "tuned": {name: each["chosen"] for name, each in result.get("baselines_tuning", {}).items()},
-        "tuning_seconds": sum(each["seconds"] for each in result.get("baselines_tuning", {}).values()),
-        "epochs": result["training"]["epochs"],
-        "train_minutes": round(result["timing"]["train_seconds"] / 60, 2),
-        "minutes": round(wall / 60, 2),
-        "cpu_minutes": round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
-        "load_before": round(load, 1),
-        "fingerprint": result["fingerprint"],
-        **machine(),
-    }
 
 
-def _means(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    keys = [f"{split}/{metric}" for split in SPLITS for metric in METRICS]
-    return {key: round(mean(each[key] for each in figures), 5) for key in keys if key in figures[0]}
+def words_for(name: str, recipe: Recipe) -> tuple[str, ...]:
+    """Return the settings of a recipe on a set, without the paths of its files."""
+    stranger = STRANGERS[name]
+    typed = (*stranger.typed, *(stranger.features if recipe.features else ()))
+    if any(each.startswith("split=") for each in recipe.words):
+        typed = tuple(each for each in typed if not each.startswith("split."))
+    return ("data=table_files", *typed, *FAST, *recipe.words)
 
 
-def against_best(
-    lines: Sequence[Line], split: str, baselines: Sequence[Line], chosen_on: str | None = None
-) -> pd.DataFrame:
-    """Return by set: recall@20 of some runs, mean over seeds, over that of one of the baselines.
-
-    The columns are `figure`, `baseline` (its name with its figure) and `ratio`.
-
-    Args:
-        chosen_on: the split on which the baseline is best; None: `split` itself.
-    """
-    key, rows = f"{split}/{METRICS[0]}", {}
-    chosen_by = f"{chosen_on or split}/{METRICS[0]}"
-    of_set = {line["set"]: line["baselines"] for line in reversed(baselines)}
-    for name in dict.fromkeys(line["set"] for line in lines):
-        figure = mean(line["metrics"][key] for line in lines if line["set"] == name)
-        found = {each: figures for each, figures in of_set[name].items() if {key, chosen_by} <= {*figures}}
-        best = max(found, key=lambda each: found[each][chosen_by])
-        told = f"`{best}` {found[best][key]:.4f}"
-        rows[name] = {"figure": figure, "baseline": told, "ratio": figure / max(found[best][key], 1e-9)}
-    return pd.DataFrame.from_dict(rows, orient="index")
+def measure(row: Row, seed: int) -> Figures:
+    """Train on a set, which is made if it is not there."""
+    folder = make(row.name.split()[0], OUTPUTS / "carry_over")
+    words = (*row.words, *paths_of(folder))
+    return trainings.figures_of(trainings.trained(row.name, words, seed, OUTPUTS / "carry_over" / "runs"))
 
 
-def summary_of(title: str, ratios: pd.Series) -> str:
+def of_recipe(lines: Sequence[Line], *recipes: str) -> dict[str, list[Line]]:
+    """Return the lines of some recipes by set."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        name, _, recipe = line.row.partition(" ")
+        if recipe in recipes:
+            found.setdefault(name, []).append(line)
+    return found
+
+
+def recall(lines: Sequence[Line], split: str) -> float:
+    """Return the mean of recall@20 over the seeds."""
+    return fmean(line.figures["metrics"][f"{split}/{METRIC}"] for line in lines)
+
+
+def best_baseline(
+    baselines: Mapping[str, Mapping[str, float]], split: str, chosen_on: str
+) -> tuple[str, float]:
+    """Return the name with its figure, and recall@20, of the baseline that is best on a split."""
+    known = {name: each for name, each in baselines.items() if f"{chosen_on}/{METRIC}" in each}
+    best = max(known, key=lambda name: known[name][f"{chosen_on}/{METRIC}"])
+    figure = known[best][f"{split}/{METRIC}"]
+    return f"`{best}` {figure:.4f}", figure
+
+
+def summary(title: str, ratios: Sequence[float]) -> str:
     """Return a line on the ratios of all sets."""
-    ahead = f"{title}: at least 1 on {(ratios >= 1).sum()} of {len(ratios)}"
-    return f"\n{ahead}, {ratios.mean():.3f} in the mean, {ratios.min():.3f} at worst"
+    ahead = sum(each >= 1 for each in ratios)
+    return (
+        f"{title}: at least 1 on {ahead} of {len(ratios)}, mean {fmean(ratios):.3f}, lowest {min(ratios):.3f}"
+    )
 
 
-def beside_the_best(lines: Sequence[Line]) -> str:
-    """Return the table of a recipe: recall@20, means over seeds, beside the best baseline of each split."""
-    runs = pd.DataFrame(lines).groupby("set", sort=False)
-    first = runs.first()
-    table = pd.DataFrame({"set": first.index}, index=first.index)
-    table[["users", "items"]] = first[["users", "items"]].map("{:,}".format)
-    table["seeds"], table["minutes"] = runs.size(), runs["train_minutes"].mean().map("{:.1f}".format)
-    notes = []
-    for split in SPLITS[::-1]:
-        found = against_best(lines, split, lines)
-        table[split] = found["figure"].map("{:.4f}".format)
-        table[f"{split}: best baseline"] = found["baseline"]
-        table[f"{split}: x best"] = found["ratio"].map("{:.2f}".format)
-        notes.append(summary_of(f"{split}, over the best baseline", found["ratio"]))
-    found = against_best(lines, "test", lines, chosen_on="valid")
-    table["test: baseline chosen on validation"] = found["baseline"]
-    table["test: x chosen"] = found["ratio"].map("{:.2f}".format)
-    notes.append(summary_of("test, over the baseline that validation chooses", found["ratio"]))
-    return "\n".join([markdown(table), *notes])
-
-
-def against_tuned(lines: Sequence[Line]) -> str:
-    """Return recall@20 of the best fixed and tuned baselines, and of the towers of `default` over both.
-
-    Below: the mean over sets of tuned over fixed, for each baseline.
-    """
-    fixed = [line for line in lines if line["recipe"] == "default" and not line.get("tuned")]
-    tuned = [line for line in lines if line["recipe"] == "baselines"]
-    sets = {line["set"]: line for line in tuned}
-    fixed = [line for line in fixed if line["set"] in sets]
-    if not fixed:
-        return "no set has been run with fixed and with tuned baselines"
-    first: dict[str, Line] = {}
-    for line in fixed:
-        first.setdefault(line["set"], line)
-    table, notes, gains = pd.DataFrame({"set": [*first]}, index=[*first]), [], []
-    for split in SPLITS[::-1]:
-        for what, baselines in (("fixed", fixed), ("tuned", tuned)):
-            found = against_best(fixed, split, baselines)
-            table[f"{split}: {what}"] = found["baseline"]
-            table[f"{split}: x {what}"] = found["ratio"].map("{:.2f}".format)
-            notes.append(summary_of(f"{split}, over the best {what} baseline", found["ratio"]))
-        key = f"{split}/{METRICS[0]}"
-        for name in sorted({each for line in tuned for each in line["tuned"]}):
-            gain = [
-                sets[data]["baselines"][name][key] / max(line["baselines"][name][key], 1e-9)
-                for data, line in first.items()
-                if name in sets[data]["tuned"]
-            ]
-            better, worse = (sum(sign * (each - 1) > 1e-9 for each in gain) for sign in (1, -1))
-            ratio = f"tuned / fixed {mean(gain):.3f}"
-            gains.append(f"\n{name}, {split}: {ratio}, better on {better} sets, worse on {worse}")
-    return "\n".join([markdown(table), *notes, *gains])
+def beside_the_best(found: Mapping[str, Sequence[Line]]) -> str:
+    """Return recall@20 of a recipe, means over seeds, beside the best baselines."""
+    sides = {
+        "validation, best tuned baseline": ("valid", "valid"),
+        "test, chosen on validation": ("test", "valid"),
+        "test, best on test": ("test", "test"),
+    }
+    cells: list[dict[str, Any]] = []
+    ratios: dict[str, list[float]] = {side: [] for side in sides}
+    for name, lines in found.items():
+        figures = lines[0].figures
+        row: dict[str, Any] = {
+            "set": name,
+            "test users": f"{figures['evaluated']['test']:,}",
+            "seeds": len(lines),
+        }
+        for side, (split, chosen_on) in sides.items():
+            told, figure = best_baseline(figures["baselines"], split, chosen_on)
+            ratios[side].append(recall(lines, split) / max(figure, 1e-9))
+            row |= {split: f"{recall(lines, split):.4f}", side: told, f"x {side}": f"{ratios[side][-1]:.2f}"}
+        cells.append(row)
+    notes = [f"- {summary(side, each)}" for side, each in ratios.items()]
+    return "\n".join([markdown(pd.DataFrame(cells)), "", *notes])
 
 
 def step_by_step(lines: Sequence[Line]) -> str:
     """Return recall@20 of initial embeddings, of towers of ids and of features, and of tuned baselines.
 
-    Means over seeds. Below: how the first three compare with each other, on the sets that have both.
+    Means over seeds. Below: how they compare with each other, on the sets that have both.
     """
-    parts = {"initial": "initial", "trained": "ids", "default with features": "features"}
-    runs = pd.DataFrame([line for line in lines if line["recipe"] in parts])
-    if not (runs.size and (runs["recipe"] == "initial").any()):
-        return "no set has been run with --part initial"
-    sets = [*dict.fromkeys(runs.loc[runs["recipe"] == "initial", "set"])]
-    tuned = [line for line in lines if line["recipe"] in ("baselines", "default with features")]
-    table, notes = pd.DataFrame({"set": sets}, index=sets), []
-    for split in SPLITS[::-1]:
-        runs["figure"] = [metrics[f"{split}/{METRICS[0]}"] for metrics in runs["metrics"]]
-        means = runs.pivot_table("figure", "set", "recipe").reindex(sets).rename(columns=parts)
-        for part in (part for part in parts.values() if part in means):
-            table[f"{split}: {part}"] = means[part].map("{:.4f}".format, na_action="ignore").fillna("-")
-        found = against_best([line for line in tuned if line["set"] in sets], split, tuned)
-        table[f"{split}: tuned baseline"] = found["baseline"].reindex(sets).fillna("-")
-        for later, earlier in (("ids", "initial"), ("features", "initial"), ("features", "ids")):
-            if {later, earlier} <= {*means.columns}:
-                ratios = (means[later] / means[earlier]).dropna()
-                notes.append(summary_of(f"{split}, {later} over {earlier}", ratios))
-    return "\n".join([markdown(table), *notes])
+    parts = {part: of_recipe(lines, part) for part in ("initial", "ids", "features")}
+    tuned = of_recipe(lines, "tuned baselines", "features")
+    cells: list[dict[str, Any]] = []
+    ratios: dict[str, list[float]] = {}
+    for name in parts["initial"]:
+        row = {"set": name}
+        for split in SPLITS:
+            figures = {part: recall(each[name], split) for part, each in parts.items() if name in each}
+            row |= {f"{split}: {part}": f"{figures[part]:.4f}" if part in figures else "-" for part in parts}
+            if name in tuned:
+                baselines = tuned[name][0].figures["baselines"]
+                row[f"{split}: tuned baseline"], figures["tuned baseline"] = best_baseline(
+                    baselines, split, split
+                )
+            for later, earlier in (
+                *(
+                    ("ids", "initial"),
+                    ("features", "initial"),
+                    ("features", "ids"),
+                    ("ids", "tuned baseline"),
+                ),
+            ):
+                if {later, earlier} <= figures.keys():
+                    title = f"{split}, {later} over {earlier}"
+                    ratios.setdefault(title, []).append(figures[later] / max(figures[earlier], 1e-9))
+        cells.append(row)
+    notes = [f"- {summary(title, each)}" for title, each in ratios.items()]
+    return "\n".join([markdown(pd.DataFrame(cells).fillna("-")), "", *notes])
 
 
-def tables_of(lines: Sequence[Line]) -> str:
-    """Return the table of each recipe in Markdown."""
-    recipes = dict.fromkeys(line["recipe"] for line in lines if line["baselines"])
-    of = {recipe: [line for line in lines if line["recipe"] == recipe] for recipe in recipes}
-    return "\n".join(f"### {recipe}\n\n{beside_the_best(each)}\n" for recipe, each in of.items())
+def gains_of_tuning(lines: Sequence[Line]) -> str:
+    """Return how much better each baseline is if it is tuned: the mean ratio over the sets."""
+    fixed, tuned = of_recipe(lines, "fixed baselines"), of_recipe(lines, "tuned baselines")
+    gains: dict[str, list[float]] = {}
+    for name in fixed.keys() & tuned.keys():
+        before, after = (each[name][0].figures["baselines"] for each in (fixed, tuned))
+        for baseline in tuned[name][0].figures["tuned"]:
+            for split in SPLITS if baseline in before else ():
+                key = f"{split}/{METRIC}"
+                ratio = after[baseline][key] / max(before[baseline][key], 1e-9)
+                gains.setdefault(f"{baseline}, {split}, tuned over fixed", []).append(ratio)
+    return "\n".join(f"- {summary(title, ratios)}" for title, ratios in sorted(gains.items()))
 
 
-def read(path: Path) -> list[Line]:
-    """Return the lines of earlier runs; of the same run the latest."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(text) for text in path.read_text().splitlines()]
-    return list({(line["recipe"], line["set"], line["seed"]): line for line in lines}.values())
+def show(lines: Sequence[Line]) -> str:
+    """Return the tables of all recipes in Markdown."""
+    found = []
+    for recipe in ("windows", "windows of 28 days", "features"):
+        if of_set := of_recipe(lines, recipe):
+            found += [f"### {recipe}", beside_the_best(of_set)]
+    found += ["### Initial embeddings, ids, features", step_by_step(lines)]
+    found += ["### Tuned baselines", gains_of_tuning(lines)]
+    wide, narrow = of_recipe(lines, "256 wide"), of_recipe(lines, "features")
+    for split in SPLITS:
+        ratios = [
+            recall(wide[name], split) / recall(narrow[name], split) for name in wide.keys() & narrow.keys()
+        ]
+        found += [f"- {summary(f'256 wide over 64 wide, {split}', ratios)}"] if ratios else []
+    return "\n\n".join(found)
 
 
-def main() -> None:
-    """Make, run and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sets", nargs="+", default=["*"], help="names or patterns")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
-    parser.add_argument("--split", help="another than the set's own")
-    parser.add_argument("--features", action="store_true", help="read the sets' columns; otherwise ids alone")
-    parser.add_argument("--folder", type=Path, default=OUTPUTS / "carry_over")
-    parser.add_argument("--lines", type=Path, default=LINES, help="where the lines are")
-    parser.add_argument("--make", action="store_true")
-    parser.add_argument("--again", action="store_true", help="run what has been run")
-    parser.add_argument("--part", choices=PARTS, default="default", help="run towers or baselines alone")
-    parser.add_argument("--table", action="store_true")
-    arguments, overrides = parser.parse_known_args()
-    names = chosen(arguments.sets)
-    recipe = Recipe(tuple(overrides), arguments.split, arguments.features, arguments.part)
-    if arguments.make:
-        for name in names:
-            print((make(name, arguments.folder) / "manifest.json").read_text(), end="", flush=True)
-        return
-    known = {(line["recipe"], line["set"], line["seed"]) for line in read(arguments.lines)}
-    for name in [] if arguments.table else names:
-        for seed in arguments.seeds:
-            if (recipe.name(), name, seed) in known and not arguments.again:
-                continue
-            arguments.lines.parent.mkdir(parents=True, exist_ok=True)
-            with arguments.lines.open("a") as file:
-                file.write(json.dumps(run(name, recipe, seed, arguments.folder)) + "\n")
-            lines = [line for line in read(arguments.lines) if line["recipe"] == recipe.name()]
-            print(tables_of(lines) if lines[0]["baselines"] else lines[-1]["metrics"])
-    if arguments.table:
-        lines = [line for line in read(arguments.lines) if line["set"] in names]
-        print(tables_of(lines), "### tuned baselines", against_tuned(lines), sep="\n\n")
-        print("\n### step by step", step_by_step(lines), sep="\n\n")
-
-
-if __name__ == "__main__":
-    main()
+TABLES = {
+    "carry_over": Table(
+        "default-recipe.md", rows, measure, show, trainings.training_fingerprint, "twotower train"
+    )
+}

@@ -1,22 +1,21 @@
 """Recall and query time of an index while its catalogue changes, maintained and with its clusters as built.
 
-    python scripts/bench/churn.py items.parquet users.parquet --num-queries 800    (a million items: minutes)
-    python scripts/bench/churn.py items.parquet users.parquet --gather 0.5 --target-recall 0.97
-
-The files are outputs of `twotower embed`, or `.npy`. An index is built from 85 % of the items in a random
-order. Each of six steps inserts and deletes 1 % of them and replaces 4 %, the oldest first. New vectors of
-step t are rotated by 5 t degrees, and then moved by the share `--gather` of the way to one item that users
-like. Every second query is rotated, too: users follow the items. docs/index-lab.md has the figures.
+An index is built from 85 % of the items in a random order. Each of six steps inserts and deletes 1 % of them
+and replaces 4 %, the oldest first. New vectors of step t are rotated by 5 t degrees, and then moved by a
+share of the way to one item that users like. Every second query is rotated, too: users follow the items.
 Reference: Simhadri et al., "Results of the Big ANN: NeurIPS'23 competition", section 3 (streaming).
 """
 
-import argparse
 import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from record import Figures, Line, Row, Table, markdown
+from vectors import enlarged
 
 from twotower.commands.compose import load_settings
 from twotower.index.ground_truth import GroundTruth, evenly_spaced
@@ -24,13 +23,9 @@ from twotower.index.index import Index
 from twotower.index.kinds.ivf import IVF
 from twotower.index.rehearsal import save_and_load
 from twotower.index.tune import has_fixed_search, measure_recall, recall_curve, time_searches
-from twotower.index_lab.compare_indexes import Vectors
 
 SHARE_AT_START, NUM_STEPS, INSERTED, DELETED, REPLACED, DEGREES = 0.85, 6, 0.01, 0.01, 0.04, 5.0
-K, NUM_TIMED, REPEATS = 100, 300, 3
-HEADINGS = (
-    "step  search           recall@10  recall@100  p99 of start  change s  balance s  clusters  imbalance"
-)
+K, NUM_TIMED, REPEATS, NUM_QUERIES = 100, 300, 3, 800
 
 
 @dataclass(frozen=True)
@@ -106,13 +101,15 @@ def p99s(indexes: Sequence[Index], queries: np.ndarray) -> np.ndarray:
     return percentiles
 
 
-def lines(
+def changes(
     index: Index, vectors: np.ndarray, all_steps: Sequence[Step], target_recall: float | None
-) -> Iterator[str]:
-    """Yield the line of each step.
+) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each step.
 
     Args:
         index: built and tuned at the start; it is not changed.
+        vectors: of all versions of items, by row.
+        all_steps: the start and each step.
         target_recall: balance the clusters and tune to this recall after each step; None: do neither.
     """
     changing, before = save_and_load(index), all_steps[0]
@@ -127,42 +124,54 @@ def lines(
         clock.append(time.perf_counter())
         rows = changing.search(step.test.queries, K).rows
         now, then = p99s([changing, index], step.test.queries)
-        recall = [truth.recall(rows) for truth in (step.test.part(10), step.test)]
         sizes = changing.cell_sizes if isinstance(changing, IVF) else np.ones(1)
-        search = " ".join(f"{key}={value}" for key, value in changing.search_args.items()) or "all"
-        yield (
-            f"{number:4}  {search:15}  {recall[0]:9.4f}  {recall[1]:10.4f}  {now / then:12.2f}"
-            f"  {clock[1] - clock[0]:8.2f}  {clock[2] - clock[1]:9.2f}  {len(sizes):8,}"
-            f"  {len(sizes) * (sizes**2).sum() / sizes.sum() ** 2:9.2f}"
-        )
+        yield {
+            "search": " ".join(f"{key}={value}" for key, value in changing.search_args.items()) or "all",
+            "recall@10": step.test.part(10).recall(rows),
+            "recall@100": step.test.recall(rows),
+            "p99 of start": now / then,
+            "change s": clock[1] - clock[0],
+            "balance s": clock[2] - clock[1],
+            "clusters": len(sizes),
+            "imbalance": float(len(sizes) * (sizes**2).sum() / sizes.sum() ** 2),
+        }
         before = step
 
 
-def main() -> None:
-    """Print a table for each index."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def rows() -> list[Row]:
+    """Return a row for each index, maintained and not, with new items that spread and that gather."""
+    return [
+        Row(f"{kind}, {how}{', gathering' * (gather > 0)}", (kind, how, str(gather), str(target)), minutes=5)
+        for gather, target in ((0.0, 0.95), (0.5, 0.97))
+        for kind in ("ivf_sq", "ivf_pq_fastscan")
+        for how in ("maintained", "as built")
+    ]
+
+
+def measure(row: Row, seed: int) -> Figures:
+    """Change an index of a million items step by step."""
+    kind, how, gather, target_recall = row.words
+    _, items, users = enlarged("Shop")
+    queries = users[evenly_spaced(len(users), NUM_QUERIES)]
+    vectors, made = steps(items, queries, float(gather))
+    spec = load_settings("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
+    at_start = vectors[: made[0].end]
+    index = Index.Config.from_spec(spec, "index").for_vectors(at_start, made[0].fitted).build()
+    index.build(at_start, np.arange(len(at_start)))
+    target = min(tune(index, made[0].tuning, float(target_recall)), float(target_recall))
+    return {"steps": list(changes(index, vectors, made, target if how == "maintained" else None))}
+
+
+def show(lines: Sequence[Line]) -> str:
+    """Return a row for each step."""
+    found = [
+        {"index": line.row, "step": n, **each}
+        for line in lines
+        for n, each in enumerate(line.figures["steps"])
+    ]
+    return markdown(
+        pd.DataFrame(found).map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
     )
-    parser.add_argument("items")
-    parser.add_argument("users")
-    parser.add_argument("--gather", type=float, default=0.0)
-    parser.add_argument("--target-recall", type=float, default=0.95)
-    parser.add_argument("--num-queries", type=int, default=800)
-    parser.add_argument("--kinds", nargs="+", default=["ivf_sq", "ivf_pq_fastscan"])
-    given = parser.parse_args()
-    items, queries = Vectors(given.items, given.users, None, given.num_queries).read()
-    vectors, made = steps(items, queries.reshape(-1, items.shape[1]), given.gather)
-    for kind in given.kinds:
-        spec = load_settings("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
-        at_start = vectors[: made[0].end]
-        index = Index.Config.from_spec(spec, "index").for_vectors(at_start, made[0].fitted).build()
-        index.build(at_start, np.arange(len(at_start)))
-        target = min(tune(index, made[0].tuning, given.target_recall), given.target_recall)
-        for maintain in (True, False) if isinstance(index, IVF) else (False,):
-            print(f"\n{kind}{', maintained' if maintain else ''}\n{HEADINGS}", flush=True)
-            for line in lines(index, vectors, made, target if maintain else None):
-                print(line, flush=True)
 
 
-if __name__ == "__main__":
-    main()
+TABLES = {"churn": Table("index-lab.md", rows, measure, show)}

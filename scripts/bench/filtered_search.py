@@ -1,27 +1,17 @@
 """Three ways to answer filtered requests, and Faiss' own selector: time and recall by kind and filter.
 
-    python scripts/bench/filtered_search.py ITEMS.npy USERS.npy FOLDER [kind ...] [--shares ...]     (minutes)
+A filter keeps 50, 10, 1 or .1 % of the items: a random *tag*, a tag of neighbors (*near_tag*: the nearest
+items to a random one), a *range* of the lengths of the vectors, which encode popularity, or *both*: a tag of
+neighbors and a random number.
 
-Vectors are those of towers: items [N, D] and users [Q, D]; one thread. A filter keeps 50, 10, 1 or .1 % of
-the items:
-
-    tag         a random tag
-    near_tag    a tag of neighbors: the nearest items to a random one
-    range       a band of the lengths of the vectors, which encode popularity
-    both        a tag of neighbors and a range of a random number
-
-`scan` scores the allowed items, `kept` scores their embeddings that an earlier request has read,
-and `fetch` filters more than k items of the index, and scores the allowed ones if k are not among them: three
-ways of `top_items`. `select` is a search of the index with `allowed`. The search argument is that of tuning;
-time is from the allowed rows to the list. `faiss` is the search of Faiss alone, with a bitmap that is made
-before, and the smallest `nprobe` or `efSearch` with recall .9 (else the best recall).
-
-All sides are timed in turn on the same 12 users, one by one; figures are medians of rounds. FOLDER keeps the
-indexes. Appends to `results/filtered_search.jsonl`.
+`scan` scores the allowed items, `kept` scores their embeddings that an earlier request has read, and `fetch`
+filters more than k items of the index, and scores the allowed ones if k are not among them: three ways of
+`top_items`. `select` is a search of the index with `allowed`. The search argument is that of tuning; time is
+from the allowed rows to the list. `faiss` is the search of Faiss alone, with a bitmap that is made before,
+and the smallest `nprobe` or `efSearch` with recall .9 (else the best recall). All sides are timed alternately
+on the same 12 users, one by one, on one thread; figures are medians of rounds.
 """
 
-import argparse
-import json
 import math
 import statistics
 import time
@@ -34,8 +24,11 @@ from unittest.mock import patch
 
 import faiss
 import numpy as np
+import pandas as pd
 import yaml
 from numpy.typing import NDArray
+from record import ROOT, Figures, Line, Row, Table, markdown
+from vectors import enlarged
 
 from twotower.data.vocabulary import Vocabulary
 from twotower.index.faiss_index import FAISS, search_parameters
@@ -46,9 +39,8 @@ from twotower.serving import top_items as module
 from twotower.serving.live_items import LiveItems
 from twotower.serving.top_items import Choice, top_items
 
-CONF = Path(__file__).parents[2] / "src" / "twotower" / "conf" / "index"
-RESULTS = Path(__file__).parent / "results" / "filtered_search.jsonl"
-SHARES, KS = (0.01, 0.1, 0.001, 0.5), (20, 100)
+CONF = ROOT / "src" / "twotower" / "conf" / "index"
+SHARES, KS = (0.5, 0.1, 0.05, 0.03, 0.02, 0.01, 0.001), (20, 100)
 NUM_QUERIES, NUM_FILTERS, ROUNDS, NUM_TUNING = 12, 4, 3, 200
 MOST_FETCHED, MOST_KEPT, ENOUGH = 10_000, 100_000, 0.9
 SCAN, FETCH = {"SCAN_ROWS": math.inf}, {"SCAN_ROWS": 0, "SCAN_SHARE": math.inf}
@@ -148,22 +140,29 @@ def open_index(kind: str, folder: Path, vectors: np.ndarray, users: np.ndarray) 
     return index
 
 
-def measure(
-    kind: str, folder: Path, vectors: np.ndarray, users: np.ndarray, shares: Sequence[float]
-) -> Iterator[dict[str, Any]]:
-    """Yield the figures of each filter, share and k."""
+def rows() -> list[Row]:
+    """Return a row for each kind and share."""
+    kinds = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "auto")
+    return [Row(f"{kind} {share:g}", (kind, str(share)), minutes=3) for kind in kinds for share in SHARES]
+
+
+def measure(row: Row, seed: int) -> Figures:
+    """Return the figures of each filter and k of a kind and a share."""
+    faiss.omp_set_num_threads(1)
+    kind, share = row.words[0], float(row.words[1])
+    folder, vectors, users = enlarged("Shop")
     spaced = users[np.linspace(0, len(users) - 1, NUM_QUERIES + NUM_TUNING).astype(int)]
     is_query = np.arange(len(spaced)) % (len(spaced) // NUM_QUERIES) == 0
     queries, tuning = spaced[is_query][:NUM_QUERIES], np.ascontiguousarray(spaced[~is_query])
     index = open_index(kind, folder, vectors, tuning)
     plain = PlainFaiss(folder / f"{kind}.faiss", index)
     items = LiveItems(Vocabulary(np.arange(1, len(vectors) + 1)), None, vectors)
-    for share in shares:
-        for name, allowed in filters(vectors, share).items():
-            best = exact(vectors, queries, allowed)
-            for k in KS:
-                figures = {"kind": kind, **index.search_args, "filter": name, "share": share, "k": k}
-                yield figures | compare(index, items, plain, vectors, queries, allowed, best[:, :k])
+    figures: Figures = {"search_args": index.search_args}
+    for name, allowed in filters(vectors, share).items():
+        best = exact(vectors, queries, allowed)
+        for k in KS:
+            figures[f"{name} k={k}"] = compare(index, items, plain, vectors, queries, allowed, best[:, :k])
+    return figures
 
 
 def compare(
@@ -229,28 +228,24 @@ def compare(
     return figures
 
 
-def main(items: Path, users: Path, folder: Path, kinds: list[str], shares: list[float]) -> None:
-    """Measure some kinds, or all."""
-    faiss.omp_set_num_threads(1)
-    vectors, queries = np.load(items, allow_pickle=False), np.load(users, allow_pickle=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    every = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "auto")
-    with RESULTS.open("a", encoding="utf-8") as file:
-        for kind in kinds or every:
-            for figures in measure(kind, folder, vectors, queries, shares):
-                print(json.dumps(figures), file=file, flush=True)
-                ways = [
-                    (name, each) for name, each in figures.items() if isinstance(each, dict) and "ms" in each
-                ]
-                told = [f"{name} {each['ms']:.3f} ({each['recall']:.3f})" for name, each in ways]
-                print(kind, figures["filter"], figures["share"], figures["k"], *told, sep="  ", flush=True)
+def show(lines: Sequence[Line]) -> str:
+    """Return the speeds relative to Faiss, with the recall if it is below .995."""
+    cells = []
+    for line in lines:
+        for name, sides in line.figures.items():
+            if name == "search_args":
+                continue
+            row = {
+                "index, share": line.row,
+                "filter": name,
+                "recall of Faiss": f"{sides['faiss']['recall']:.2f}",
+            }
+            for side in ("scan", "kept", "fetch", "select"):
+                each = sides.get(side)
+                lower = "" if not each or each["recall"] >= 0.995 else f" ({each['recall']:.2f})"
+                row[side] = f"{each['times_faiss']:g} x{lower}" if each else ""
+            cells.append(row)
+    return markdown(pd.DataFrame(cells))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name in ("items", "users", "folder"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("kinds", nargs="*")
-    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
-    given = parser.parse_args()
-    main(given.items, given.users, given.folder, given.kinds, given.shares)
+TABLES = {"filtered_search": Table("index-lab.md", rows, measure, show)}

@@ -3,14 +3,12 @@
 The default recipe, but for one rule, was not chosen on them.
 
 From what is in `TWOTOWER_DATA_DIR` and bundled: other periods, users and items of it; and made-up shops. A
-set is a folder with interactions.csv, mostly users.csv and items.csv, and manifest.json: what to type of it.
+set is a folder with interactions.csv, and mostly users.csv and items.csv.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from twotower.data.sources.online_retail import OnlineRetail
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.files.atomic import publish_folder, temporary_folder
 
-MANIFEST = "manifest.json"
 SEED = 20
 KINDS = "twotower.model.features"
 SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
@@ -234,48 +231,26 @@ STRANGERS = {
 FILES = ("interactions", "users", "items")
 
 
-def chosen(patterns: Iterable[str]) -> list[str]:
-    """Return the names of the sets that fit one of some patterns, as `retail_*`."""
-    patterns = list(patterns)
-    if unknown := [each for each in patterns if not any(fnmatch(name, each) for name in STRANGERS)]:
-        raise SystemExit(f"no set is called {' '.join(unknown)}; there is {', '.join(STRANGERS)}")
-    return [name for name in STRANGERS if any(fnmatch(name, each) for each in patterns)]
-
-
 def make(name: str, root: Path) -> Path:
-    """Make a set if it is not there; returns its folder."""
-    folder, stranger = root / name, STRANGERS[name]
-    if (folder / MANIFEST).is_file():
+    """Make a set if it is not there; return its folder, which has a CSV file of each table with rows."""
+    folder = root / name
+    if folder.is_dir():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    tables = stranger.tables()
+    tables = STRANGERS[name].tables()
     with temporary_folder(folder) as temporary:
         for table in FILES:
-            frame = getattr(tables, table).copy()
-            for column in (
-                frame.columns[[isinstance(each, list) for each in frame.iloc[0]]] if len(frame) else ()
-            ):
-                frame[column] = frame[column].map("|".join)
-            if len(frame):
-                frame.to_csv(temporary / f"{table}.csv", index=False)
-        log = tables.interactions
-        manifest = {
-            "name": name,
-            "users": int(log[USER_ID].nunique()),
-            "items": int(log[ITEM_ID].nunique()),
-            "interactions": len(log),
-            "days": round(float(np.ptp(log["timestamp"])) / 86_400, 1),
-            "typed": list(stranger.typed),
-            "features": list(stranger.features),
-        }
-        (temporary / MANIFEST).write_text(json.dumps(manifest) + "\n")
+            frame = getattr(tables, table)
+            if not len(frame):
+                continue
+            lists = frame.columns[[isinstance(each, list) for each in frame.iloc[0]]]
+            joined = {column: frame[column].map("|".join) for column in lists}
+            frame.assign(**joined).to_csv(temporary / f"{table}.csv", index=False)
         publish_folder(temporary, folder)
     return folder
 
 
-def typed_for(folder: Path, with_features: bool = False) -> list[str]:
-    """Return what `scripts/train.py` is told of a set that was made."""
-    manifest = json.loads((folder / MANIFEST).read_text())
+def paths_of(folder: Path) -> list[str]:
+    """Return the settings that name the files of a set."""
     paths = {table: folder / f"{table}.csv" for table in FILES}
-    files = [f"data.{table}_path={path}" for table, path in paths.items() if path.is_file()]
-    return ["data=table_files", *files, *manifest["typed"], *(manifest["features"] if with_features else ())]
+    return [f"data.{table}_path={path}" for table, path in paths.items() if path.is_file()]

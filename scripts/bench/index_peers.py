@@ -1,90 +1,96 @@
-"""Recall against queries per second of our indexes, `index=auto` and other libraries on the same vectors.
+"""Recall@100 against queries per second: `index=auto`, the best of a grid of ours, and other libraries.
 
-    python scripts/bench/index_peers.py auto name=retail folder=vec/retail       (minutes, a quiet core)
-    python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (after auto)
-    python scripts/bench/index_peers.py scann name=retail folder=vec/retail      (after auto; needs scann)
-    python scripts/bench/index_peers.py equal_bytes name=retail folder=vec/retail    (after autofaiss)
-    python scripts/bench/index_peers.py table
-
-The folder is that of `enlarge.py`. `hnswlib` and `autofaiss` can run in environments of their own, which do
-not need twotower; `scann` also needs faiss. Indexes of ours fit users that are not measured. Queries per
-second are those of one thread, by processor time, the best of three batches of 1,000 queries; k = 100. A run
-appends lines to `results/index_peers.jsonl`; `table` reads them.
+The vectors are those of `vectors.py`. Indexes of ours fit users that are not measured. Queries per second are
+those of one thread, by processor time, the best of three batches of 1,000 queries. `hnswlib` and `scann` are
+installed separately. autofaiss needs another Faiss: `AUTOFAISS_PYTHON` names a Python that has it.
 """
 
 import itertools
-import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
+import pandas as pd
+from record import Figures, Line, Row, Table, markdown
+from vectors import TOWERS, enlarged
 
-RESULTS = Path(__file__).parent / "results" / "index_peers.jsonl"
+from twotower.evaluation.indexing import tuned_index
+from twotower.index.auto import Auto
+from twotower.index.centroids import count_found, find_centroids
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq_fastscan import IVFPQFastScan
+from twotower.index.kinds.ivf_sq import IVFSQ
+from twotower.index.tune import latency_ms, search_grid
+
 K, NUM_QUERIES, REPEATS, THREADS, ROUNDS = 100, 1000, 3, 1, 5
-TARGETS = (0.9, 0.95, 0.99)
+TARGETS, NLISTS = (0.9, 0.95, 0.99), (500, 1000, 2000, 4000)
 BUDGETS = (48, 144, 272)
 """Bytes per item: codes, half-precision vectors, and full ones with what an index adds."""
-CELLS = (500, 1000, 2000, 4000)
-Line = dict[str, Any]
+AUTOFAISS = """
+import sys, autofaiss, faiss, numpy
+items, out, megabytes, threads = sys.argv[1:]
+faiss.omp_set_num_threads(int(threads))
+index, _ = autofaiss.build_index(
+    numpy.load(items), save_on_disk=False, metric_type="ip", max_index_memory_usage=megabytes,
+    current_memory_available="8GB", max_index_query_time_ms=10, nb_cores=int(threads))
+faiss.write_index(index, out)
+"""
+Search = Callable[..., Any]
 
 
-def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return items [N, D], queries [Q, D], the scores [Q] of their K-th best items, and other users."""
-    items, users = (np.load(folder / name, allow_pickle=False) for name in ("items.npy", "users.npy"))
-    positions = np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)
-    queries, others = users[positions], np.delete(users, positions, axis=0)
-    path = folder / "least_scores.npy"
-    if not path.is_file():
-        scores = np.concatenate([exact_scores(items, part) for part in np.array_split(queries, 20)])
-        np.save(path, scores)
-    return items, queries, np.load(path, allow_pickle=False), others
+class Vectors:
+    """Items [N, D], queries [Q, D] with the scores of their K-th best items, and other users."""
 
+    def __init__(self, name: str, number: int) -> None:
+        faiss.omp_set_num_threads(THREADS)
+        self.folder, self.items, users = enlarged(name)
+        self.items = self.items[:number]
+        positions = np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)
+        self.queries, self.others = users[positions], np.delete(users, positions, axis=0)
+        scores = [
+            faiss.knn(part, self.items, K, metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1]
+            for part in np.array_split(self.queries, 20)
+        ]
+        self.least = np.concatenate(scores)
 
-def exact_scores(items: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return the K-th best score of each query."""
-    found: np.ndarray = np.partition(queries @ items.T, len(items) - K, axis=1)[:, len(items) - K]
-    return found
+    def recall(self, rows: np.ndarray) -> float:
+        """Return the share of the K results [Q, K] whose score reaches the K-th best; ties count."""
+        hits = 0
+        for query, lowest, found in zip(self.queries, self.least, rows, strict=True):
+            found = np.unique(found[found >= 0])
+            hits += int((self.items[found] @ query >= lowest - 1e-5 * abs(lowest)).sum())
+        return hits / (K * len(self.queries))
 
+    def timed(self, search: Search, *more: Any) -> tuple[Any, float]:
+        """Return what a search finds, and queries per second of processor time."""
+        best, rows = np.inf, search(self.queries, K, *more)
+        for _ in range(REPEATS):
+            started = time.process_time()
+            search(self.queries, K, *more)
+            best = min(best, time.process_time() - started)
+        return rows, NUM_QUERIES / best
 
-def recall(items: np.ndarray, queries: np.ndarray, least: np.ndarray, rows: np.ndarray) -> float:
-    """Return the share of the K results whose score reaches the K-th best; ties count."""
-    hits = 0
-    for query, lowest, found in zip(queries, least, rows, strict=True):
-        found = np.unique(found[found >= 0])
-        hits += int((items[found] @ query >= lowest - 1e-5 * abs(lowest)).sum())
-    return hits / (K * len(queries))
+    def in_turn(self, search: Search, other: Search) -> Figures:
+        """Return medians of the queries per second of two searches and of their ratio, timed alternately."""
+        rates = [(self.timed(search)[1], self.timed(other)[1]) for _ in range(ROUNDS)]
+        ratio = statistics.median(own / others for own, others in rates)
+        own, others = (statistics.median(each) for each in zip(*rates, strict=True))
+        return {"rate": own, "rate of other": others, "ratio": ratio}
 
-
-def timed(search: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """Return what a search finds, and queries per second of processor time."""
-    best, rows = np.inf, search(*arguments)
-    for _ in range(REPEATS):
-        started = time.process_time()
-        search(*arguments)
-        best = min(best, time.process_time() - started)
-    return rows, NUM_QUERIES / best
-
-
-def in_turn(
-    search: Callable[..., Any], other: Callable[..., Any], queries: np.ndarray
-) -> tuple[Any, Any, Line]:
-    """Return what two searches find, and medians of their queries per second and of the ratio, in turn."""
-    rounds = [(timed(search, queries, K), timed(other, queries, K)) for _ in range(ROUNDS)]
-    rates = [(rate, rate_of_other) for (_, rate), (_, rate_of_other) in rounds]
-    (found, _), (found_by_other, _) = rounds[-1]
-    figures = {
-        "rate": statistics.median(rate for rate, _ in rates),
-        "rate of other": statistics.median(rate for _, rate in rates),
-        "ratio": statistics.median(rate / rate_of_other for rate, rate_of_other in rates),
-    }
-    return found, found_by_other, figures
+    def auto(self, target: float, bytes_per_item: int | None = None) -> tuple[Any, Any]:
+        """Return the index that `index=auto` chooses for a recall, and its choice."""
+        config = Auto.Config(target_recall=target, min_recall=0.1, max_bytes_per_item=bytes_per_item)
+        index, _, choice = tuned_index(config, self.items, np.arange(len(self.items)), self.others)
+        return index, choice
 
 
 def stored_bytes(index: Any) -> float:
@@ -94,345 +100,238 @@ def stored_bytes(index: Any) -> float:
         return (Path(folder) / "index").stat().st_size / len(index.rows)
 
 
-def configs(nlist: int) -> list[Any]:
-    """Return the kinds in cells that the grid measures with a number of cells."""
-    from twotower.index.kinds.ivf_flat import IVFFlat
-    from twotower.index.kinds.ivf_pq_fastscan import IVFPQFastScan
-    from twotower.index.kinds.ivf_sq import IVFSQ
+def measure_auto(vectors: Vectors, target: float) -> Figures:
+    """Measure what `index=auto` chooses for a recall, next to its predictions; keep the index."""
+    index, choice = vectors.auto(target)
+    index.save(vectors.folder / f"auto-{target}.faiss")
+    chosen = choice.candidates[0]
+    found, rate = vectors.timed(index.search)
+    return {
+        "setting": chosen.name,
+        "search": str(index.search_args),
+        "recall": vectors.recall(found.rows),
+        "rate": rate,
+        "latency": latency_ms(index, vectors.queries, K)[0],
+        "bytes": stored_bytes(index),
+        "build": index.build_seconds,
+        "measuring": choice.seconds,
+        "num_sampled": choice.num_sampled,
+        "predicted": {
+            "search": str(chosen.search_args),
+            "recall": chosen.recall,
+            "rate": chosen.queries_per_second,
+            "latency": chosen.latency_ms,
+            "bytes": chosen.bytes_per_item,
+            "build": chosen.build_seconds,
+        },
+    }
 
-    return [
-        IVFSQ.Config(nlist=nlist),
-        IVFFlat.Config(nlist=nlist),
-        IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5),
-        IVFPQFastScan.Config(nlist=nlist),
-    ]
+
+def beside_auto(vectors: Vectors, settings: Sequence[tuple[Figures, Callable[[], Search]]]) -> Figures:
+    """Return for each target the fastest setting that reaches it, timed alternately with `auto`."""
+    figures: Figures = {}
+    for target in TARGETS:
+        reached = [each for each in settings if each[0]["recall"] >= target]
+        if not reached:
+            figures[str(target)] = None
+            continue
+        found, make = max(reached, key=lambda each: float(each[0]["rate"]))
+        path = vectors.folder / f"auto-{target}.faiss"
+        if not path.is_file():
+            measure_auto(vectors, target)
+        auto = faiss.read_index(str(path))
+        timed = vectors.in_turn(auto.search, make())
+        figures[str(target)] = found | {"rate": timed["rate of other"], "ratio": timed["ratio"]}
+        figures[str(target)]["auto"] = {
+            "recall": vectors.recall(auto.search(vectors.queries, K)[1]),
+            "rate": timed["rate"],
+        }
+    return figures
 
 
-def centroids_of(items: np.ndarray, nlist: int, others: np.ndarray | None) -> np.ndarray:
-    """Return the centroids of cells that fit users, or those of plain k-means."""
-    from twotower.index.centroids import count_found, find_centroids
+def measure_grid(vectors: Vectors) -> Figures:
+    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone."""
+    settings: list[tuple[Figures, Callable[[], Search]]] = []
+    for nlist, is_fitted in itertools.product(NLISTS, (True, False)):
+        items = vectors.items
+        weights = count_found(items, vectors.others, len(items)) if is_fitted else None
+        centroids = find_centroids(items, nlist, weights)
+        candidates = IVFPQFastScan.Config(nlist=nlist, num_candidates=2, min_recall=0.5)
+        for config in (
+            IVFSQ.Config(nlist=nlist),
+            IVFFlat.Config(nlist=nlist),
+            candidates,
+            IVFPQFastScan.Config(nlist=nlist),
+        ):
+            index, known = _built(config, items, centroids), [0.0, 0.0]
+            size = stored_bytes(index)
+            for search_args in search_grid(index):
+                index.set_search_args(search_args)
+                found, rate = vectors.timed(index.search)
+                known.append(vectors.recall(found.rows))
+                setting = f"{index.kind} {index.build_args} {search_args}{' plain' * (not is_fitted)}"
+                figures = {
+                    "setting": setting,
+                    "recall": known[-1],
+                    "rate": rate,
+                    "bytes": size,
+                    "build": index.build_seconds,
+                }
+                settings.append((figures, partial(_search_of, config, items, centroids, search_args)))
+                if known[-1] > max(TARGETS) or known[-1] - known[-3] < 0.001:
+                    break
+    return beside_auto(vectors, settings)
 
-    return find_centroids(items, nlist, None if others is None else count_found(items, others, len(items)))
 
-
-def built(config: Any, items: np.ndarray, centroids: np.ndarray) -> Any:
-    """Build an index in cells around centroids."""
+def _built(config: Any, items: np.ndarray, centroids: np.ndarray) -> Any:
     index = config.build()
     index.centroids = centroids
     index.build(items, np.arange(len(items)))
     return index
 
 
-def grid(
-    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
-) -> Iterator[Line]:
-    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone.
-
-    Then measure the fastest of them that reaches a target in turn with the index that `auto` kept.
-    """
-    import faiss
-
-    from twotower.index.tune import search_grid
-
-    faiss.omp_set_num_threads(THREADS)
-    lines: list[tuple[Line, Any]] = []
-    found_centroids = {}
-    for cells in itertools.product(CELLS, (True, False)):
-        nlist, is_fitted = cells
-        found_centroids[cells] = centroids_of(items, nlist, others if is_fitted else None)
-        for config in configs(nlist):
-            index = built(config, items, found_centroids[cells])
-            size, known = stored_bytes(index), [0.0, 0.0]
-            for search_args in search_grid(index):
-                index.set_search_args(search_args)
-                found, rate = timed(index.search, queries, K)
-                known.append(recall(items, queries, least, found.rows))
-                line = {
-                    "setting": f"{index.kind} {index.build_args} {search_args}{' plain' * (not is_fitted)}",
-                    "cells": cells,
-                    "search": search_args,
-                    "recall": known[-1],
-                    "rate": rate,
-                    "bytes": size,
-                    "build": index.build_seconds,
-                }
-                lines.append((line, config))
-                yield line
-                if known[-1] > max(TARGETS) or known[-1] - known[-3] < 0.001:
-                    break
-    for target, line, config in best(lines):
-        index = built(config, items, found_centroids[line["cells"]])
-        index.set_search_args(line["search"])
-        yield in_turn_with_auto(folder, target, line, index.search, items, queries, least)
+def _search_of(config: Any, items: np.ndarray, centroids: np.ndarray, search_args: Any) -> Search:
+    index = _built(config, items, centroids)
+    index.set_search_args(search_args)
+    search: Search = index.search
+    return search
 
 
-def best(lines: list[tuple[Line, Any]]) -> Iterator[tuple[float, Line, Any]]:
-    """Yield each target and the fastest of the lines that reaches it, with what belongs to that line."""
-    for target in TARGETS:
-        reached = [each for each in lines if each[0]["recall"] >= target]
-        if reached:
-            yield target, *max(reached, key=lambda each: float(each[0]["rate"]))
-        else:
-            print(f"no setting reaches {target}")
+def measure_scann(vectors: Vectors) -> Figures:
+    """Measure ScaNN's tree with asymmetric hashing and reordering: 165 settings."""
+    import scann
 
-
-def in_turn_with_auto(
-    folder: Path,
-    target: float,
-    line: Line,
-    search: Callable[..., Any],
-    items: np.ndarray,
-    queries: np.ndarray,
-    least: np.ndarray,
-) -> Line:
-    """Measure the search of a line in turn with the index that `index=auto` chose for a target."""
-    import faiss
-
-    index = faiss.read_index(str(auto_file(folder, target)))
-    (_, found), _, figures = in_turn(index.search, search, queries)
-    return line | {
-        "setting": f"target {target}: {line['setting']}",
-        "target": target,
-        "rate": figures["rate of other"],
-        "auto": {"recall": recall(items, queries, least, found), "rate": figures["rate"]},
-        "ratio": figures["ratio"],
-    }
-
-
-def latest() -> list[Line]:
-    """Return the kept lines; of a setting, and of a target of `auto`, the last one."""
-    lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
-    found = {(each["name"], each["library"], each.get("target", each["setting"])): each for each in lines}
-    return list(found.values())
-
-
-def auto(
-    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
-) -> Iterator[Line]:
-    """Measure what `index=auto` chooses, and keep it for `grid` and `scann`."""
-    import faiss
-
-    from twotower.evaluation.indexing import tuned_index
-    from twotower.index.auto import Auto
-    from twotower.index.tune import latency_ms
-
-    faiss.omp_set_num_threads(THREADS)
-    for target in TARGETS:
-        config = Auto.Config(target_recall=target, min_recall=0.5)
-        index, _, choice = tuned_index(config, items, np.arange(len(items)), others)
-        assert choice is not None
-        index.save(auto_file(folder, target))
-        chosen = choice.candidates[0]
-        found, rate = timed(index.search, queries, K)
-        yield {
-            "setting": f"target {target}: {chosen.name}",
-            "target": target,
-            "num_sampled": choice.num_sampled,
-            "search": str(index.search_args),
-            "recall": recall(items, queries, least, found.rows),
-            "rate": rate,
-            "latency": latency_ms(index, queries, K)[0],
-            "bytes": stored_bytes(index),
-            "build": index.build_seconds,
-            "measuring": choice.seconds,
-            "predicted": {
-                "search": str(chosen.search_args),
-                "recall": chosen.recall,
-                "rate": chosen.queries_per_second,
-                "latency": chosen.latency_ms,
-                "bytes": chosen.bytes_per_item,
-                "build": chosen.build_seconds,
-            },
-        }
-
-
-def auto_file(folder: Path, target: float) -> Path:
-    """Return the path of the index that `index=auto` chose for a recall."""
-    return folder / f"auto-{target}.faiss"
-
-
-def scann(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Measure ScaNN's tree with asymmetric hashing and reordering.
-
-    Then measure its fastest setting that reaches a target in turn with the index that `auto` kept.
-    """
-    import faiss
-    import scann as library
-
-    faiss.omp_set_num_threads(THREADS)
-    searches: list[tuple[Line, Callable[..., Any]]] = []
+    settings: list[tuple[Figures, Callable[[], Search]]] = []
     for leaves in (1000, 2000, 4000):
-        started = time.perf_counter()
+        started, dim = time.perf_counter(), vectors.items.shape[1]
         searcher = (
-            library.scann_ops_pybind.builder(items, K, "dot_product")
+            scann.scann_ops_pybind.builder(vectors.items, K, "dot_product")
             .tree(num_leaves=leaves, num_leaves_to_search=64, training_sample_size=250_000)
             .score_ah(2, anisotropic_quantization_threshold=0.2)
             .reorder(400)
             .build()
         )
         seconds = time.perf_counter() - started
-        for probed in (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128):
-            for reordered in (150, 200, 300, 400, 800):
-                search: Callable[..., Any] = partial(
-                    searcher.search_batched,
-                    pre_reorder_num_neighbors=reordered,
-                    leaves_to_search=probed,
-                )
-                found, rate = timed(search, queries, K)
-                line = {
-                    "setting": f"{leaves} leaves, {probed} searched, {reordered} reordered",
-                    "recall": recall(items, queries, least, found[0].astype(np.int64)),
-                    "rate": rate,
-                    "bytes": items.shape[1] * 4 + items.shape[1] / 4,
-                    "build": seconds,
-                }
-                searches.append((line, search))
-                yield line
-    for target, line, search in best(searches):
-        yield in_turn_with_auto(folder, target, line, search, items, queries, least)
+        for probed, reordered in itertools.product(
+            (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128), (150, 200, 300, 400, 800)
+        ):
+            search: Search = partial(
+                searcher.search_batched, pre_reorder_num_neighbors=reordered, leaves_to_search=probed
+            )
+            found, rate = vectors.timed(search)
+            setting = f"{leaves} leaves, {probed} searched, {reordered} reordered"
+            recall = vectors.recall(found[0].astype(np.int64))
+            figures = {
+                "setting": setting,
+                "recall": recall,
+                "rate": rate,
+                "bytes": dim * 4.25,
+                "build": seconds,
+            }
+            settings.append((figures, lambda search=search: search))  # type: ignore[misc]
+    return beside_auto(vectors, settings)
 
 
-def hnswlib(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+def measure_hnswlib(vectors: Vectors) -> Figures:
     """Measure a graph of hnswlib."""
-    import hnswlib as library
+    import hnswlib
 
-    index = library.Index("ip", items.shape[1])
-    started = time.perf_counter()
-    index.init_index(len(items), M=32, ef_construction=100)
-    index.add_items(items, num_threads=THREADS)
-    seconds = time.perf_counter() - started
+    index, started = hnswlib.Index("ip", vectors.items.shape[1]), time.perf_counter()
+    index.init_index(len(vectors.items), M=32, ef_construction=100)
+    index.add_items(vectors.items, num_threads=THREADS)
+    figures: Figures = {"build": time.perf_counter() - started}
     with tempfile.TemporaryDirectory() as folder:
         index.save_index(f"{folder}/index")
-        size = Path(folder, "index").stat().st_size / len(items)
+        figures["bytes"] = Path(folder, "index").stat().st_size / len(vectors.items)
     for effort in (100, 200, 400, 800):
         index.set_ef(effort)
-        found, rate = timed(index.knn_query, queries, K, THREADS)
-        yield {
-            "setting": f"M=32, ef={effort}",
-            "recall": recall(items, queries, least, found[0].astype(np.int64)),
-            "rate": rate,
-            "bytes": size,
+        found, rate = vectors.timed(index.knn_query, THREADS)
+        figures[f"ef={effort}"] = {"recall": vectors.recall(found[0].astype(np.int64)), "rate": rate}
+    return figures
+
+
+def measure_autofaiss(vectors: Vectors, bytes_per_item: int) -> Figures:
+    """Build what autofaiss chooses within some bytes per item, and ours within these bytes for its recall."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/items.npy", vectors.items)
+        python, started = os.environ.get("AUTOFAISS_PYTHON", sys.executable), time.perf_counter()
+        limit = f"{bytes_per_item * len(vectors.items) / 1e6:.0f}MB"
+        words = [python, "-c", AUTOFAISS, f"{folder}/items.npy", f"{folder}/index", limit, str(THREADS)]
+        subprocess.run(words, check=True, stdout=sys.stderr)
+        seconds, size = time.perf_counter() - started, Path(folder, "index").stat().st_size
+        theirs = faiss.read_index(f"{folder}/index")
+    target = vectors.recall(theirs.search(vectors.queries, K)[1])
+    ours, choice = vectors.auto(target, bytes_per_item)
+    timed = vectors.in_turn(ours.search, theirs.search)
+    return {
+        "setting": f"{choice.candidates[0].name} {ours.search_args}",
+        "recall": vectors.recall(ours.search(vectors.queries, K).rows),
+        "rate": timed["rate"],
+        "bytes": stored_bytes(ours),
+        "build": ours.build_seconds,
+        "measuring": choice.seconds,
+        "autofaiss": {
+            "recall": target,
+            "rate": timed["rate of other"],
+            "bytes": size / len(vectors.items),
             "build": seconds,
-        }
-
-
-def autofaiss(folder: Path, items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
-    """Build what autofaiss chooses within some bytes per item, and keep it for `equal_bytes`."""
-    import autofaiss as library
-    import faiss
-
-    faiss.omp_set_num_threads(THREADS)
-    for size in BUDGETS:
-        started = time.perf_counter()
-        index, infos = library.build_index(
-            items,
-            save_on_disk=False,
-            metric_type="ip",
-            max_index_memory_usage=f"{size * len(items) / 1e6:.0f}MB",
-            current_memory_available="8GB",
-            max_index_query_time_ms=10,
-            nb_cores=THREADS,
-        )
-        seconds = time.perf_counter() - started
-        faiss.write_index(index, str(folder / f"autofaiss-{size}.faiss"))
-        found, rate = timed(index.search, queries, K)
-        yield {
-            "setting": f"{infos['index_key']} {infos['index_param']}",
-            "budget": size,
-            "recall": recall(items, queries, least, found[1]),
-            "rate": rate,
-            "bytes": len(faiss.serialize_index(index)) / len(items),
-            "build": seconds,
-        }
-
-
-def equal_bytes(
-    folder: Path, others: np.ndarray, items: np.ndarray, queries: np.ndarray, least: np.ndarray
-) -> Iterator[Line]:
-    """Measure what `index=auto` chooses within the bytes, and for the recall, of autofaiss; both in turn."""
-    import faiss
-
-    from twotower.evaluation.indexing import tuned_index
-    from twotower.index.auto import Auto
-
-    faiss.omp_set_num_threads(THREADS)
-    for size in BUDGETS:
-        theirs = faiss.read_index(str(folder / f"autofaiss-{size}.faiss"))
-        target = recall(items, queries, least, theirs.search(queries, K)[1])
-        config = Auto.Config(target_recall=target, max_bytes_per_item=size, min_recall=0.1)
-        ours, _, choice = tuned_index(config, items, np.arange(len(items)), others)
-        assert choice is not None
-        found, _, figures = in_turn(ours.search, theirs.search, queries)
-        yield {
-            "setting": f"{choice.candidates[0].name} {ours.search_args}",
-            "budget": size,
-            "recall": recall(items, queries, least, found.rows),
-            "rate": figures["rate"],
-            "bytes": stored_bytes(ours),
-            "build": ours.build_seconds,
-            "measuring": choice.seconds,
-            "autofaiss": {"recall": target, "rate": figures["rate of other"]},
-            "ratio": figures["ratio"],
-        }
-
-
-def table() -> None:
-    """Print, for each set of vectors and target, the fastest setting of each library that reaches it."""
-    lines = latest()
-    for name in dict.fromkeys(line["name"] for line in lines):
-        for target in TARGETS:
-            print(f"\n{name}, recall@{K} >= {target}")
-            for library in dict.fromkeys(line["library"] for line in lines if line["name"] == name):
-                reached = [
-                    line
-                    for line in lines
-                    if (line["name"], line["library"]) == (name, library)
-                    and (
-                        line.get("target", target) == target
-                        and line["recall"] >= target - 0.005 * ("target" in line)
-                    )
-                ]
-                if not reached:
-                    print(f"  {library:10s} not reached")
-                    continue
-                best = max(reached, key=lambda each: float(each["rate"]))
-                figures = f"{best['recall']:.4f} {best['rate']:9,.0f} q/s {best['bytes']:5.0f} bytes"
-                predicted = json.dumps(best.get("predicted", ""))
-                print(f"  {library:10s} {figures} {best['build']:6.1f} s  {best['setting']}  {predicted}")
-
-
-def main() -> None:
-    """Run one library, or print the table."""
-    library, *given = sys.argv[1:]
-    if library == "table":
-        table()
-        return
-    arguments = dict(argument.split("=", 1) for argument in given)
-    folder = Path(arguments["folder"])
-    items, queries, least, others = load(folder)
-    libraries: dict[str, Callable[..., Iterator[Line]]] = {
-        "grid": partial(grid, folder, others),
-        "auto": partial(auto, folder, others),
-        "scann": partial(scann, folder),
-        "hnswlib": hnswlib,
-        "autofaiss": partial(autofaiss, folder),
-        "equal_bytes": partial(equal_bytes, folder, others),
+        },
+        "ratio": timed["ratio"],
     }
-    if library in ("grid", "scann") and (
-        missing := [t for t in TARGETS if not auto_file(folder, t).is_file()]
-    ):
-        raise SystemExit(
-            f"{folder}: no index of auto for {missing}; first: index_peers.py auto name=... folder=..."
-        )
-    for line in libraries[library](items, queries, least):
-        written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}
-        written["load"] = round(os.getloadavg()[0], 1)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(written) + "\n")
-        figures = f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes"
-        ratio = f", the index of ours has {line['ratio']:.2f} of its speed" if "ratio" in line else ""
-        print(f"{figures}  {line['setting']}{ratio}", flush=True)
 
 
-if __name__ == "__main__":
-    main()
+def rows() -> list[Row]:
+    """Return the rows of each set of vectors and library."""
+    found = [
+        Row(f"{name} auto {target}", (name, "auto", str(target)), minutes=5)
+        for name in TOWERS
+        for target in TARGETS
+    ]
+    found += [
+        Row(f"{name} {library}", (name, library), minutes=40)
+        for name in TOWERS
+        for library in ("grid", "scann")
+    ]
+    found += [Row("Shop hnswlib", ("Shop", "hnswlib"), minutes=10)]
+    found += [
+        Row(f"Shop 50,000 autofaiss {size}", ("Shop", "autofaiss", str(size), "50000"), minutes=10)
+        for size in BUDGETS
+    ]
+    return [*found, Row("Shop autofaiss 144", ("Shop", "autofaiss", "144"), minutes=20)]
+
+
+def measure(row: Row, seed: int) -> Figures:
+    """Measure a library on a set of vectors."""
+    name, library, *more = row.words
+    vectors = Vectors(name, int(more[1]) if len(more) > 1 else 10**9)
+    if library == "auto":
+        return measure_auto(vectors, float(more[0]))
+    if library == "autofaiss":
+        return measure_autofaiss(vectors, int(more[0]))
+    measures = {"grid": measure_grid, "scann": measure_scann, "hnswlib": measure_hnswlib}
+    return measures[library](vectors)
+
+
+def _figures(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        nested = {
+            key: each for key, each in line.figures.items() if isinstance(each, dict) and "rate" in each
+        }
+        of_row = {"": line.figures} if "setting" in line.figures else nested
+        for key, each in of_row.items():
+            other = each.get("auto") or each.get("autofaiss") or {}
+            yield {
+                "row": f"{line.row} {key}".strip(),
+                "setting": each.get("setting", ""),
+                "recall": f"{each['recall']:.4f}",
+                "queries/s": f"{each['rate']:,.0f}",
+                "bytes": f"{each.get('bytes', line.figures.get('bytes', 0)):.0f}",
+                "ratio": f"{each['ratio']:.2f}" if "ratio" in each else "",
+                "other": f"{other['recall']:.4f}, {other['rate']:,.0f}" if other else "",
+                "predicted": str(each.get("predicted", "")),
+            }
+
+
+TABLES = {
+    "index_peers": Table("index-lab.md", rows, measure, lambda lines: markdown(pd.DataFrame(_figures(lines))))
+}

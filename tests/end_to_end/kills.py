@@ -18,7 +18,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from service import free_port
+from services import free_port
 
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import StoreFailed

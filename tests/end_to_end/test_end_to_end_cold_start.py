@@ -7,6 +7,7 @@ from typing import Any
 import forks
 import numpy as np
 import pytest
+import services
 from in_process import run_script
 from quick import QUICK
 
@@ -18,9 +19,6 @@ from twotower.data.build_dataset import build_dataset
 from twotower.jobs.evaluate import reevaluate, reindex
 from twotower.jobs.run_config import RunConfig
 from twotower.jobs.train_run import train
-
-ROOT = Path(__file__).parents[2]
-import through_http  # noqa: E402
 
 SMALL = [
     "data=synthetic",
@@ -127,10 +125,10 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
 def test_clients_of_the_service_get_the_metrics_of_the_record(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(through_http, "serving", forks.serving)
-    recorded, told = through_http.compare(run)
+    monkeypatch.setattr(services, "serving", forks.serving)
+    recorded, told = services.compare(run)
     assert recorded["test/recall_at_20"] > 0
-    assert told == pytest.approx(recorded, abs=through_http.TOLERANCE)
+    assert told == pytest.approx(recorded, abs=services.TOLERANCE)
 
 
 def test_an_index_too_large_for_the_known_items_is_refused_before_training(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""The made-up logs of `scripts/bench/first_look.py`, and what it says a recipe learns from."""
+"""The made-up logs of `scripts/bench/studies.py`, and what it says a recipe learns from."""
 
 from typing import Any
 
 import pytest
-from first_look import LOGS, kind_of, report
 from pandas.testing import assert_frame_equal
+from record import Line
+from studies import LOGS, kind_of, show_first_looks
 
 
 @pytest.mark.parametrize("kind", LOGS)
@@ -36,11 +37,15 @@ def test_a_recipe_that_left_its_features_out_learns_from_ids(
 
 
 def test_the_report_counts_right_choices_and_compares_on_both_splits() -> None:
-    first: dict[str, Any] = {"log": "sequence", "seed": 0, "winner": "sequences", "right": True}
+    first: dict[str, Any] = {"winner": "sequences", "right": True}
     first |= {"valid": 0.4, "valid: other kind": "default", "valid: its": 0.2}
     first |= {"test": 0.3, "test: other kind": "mlp", "test: its": 0.2}
-    second = first | {"seed": 1, "winner": "mlp", "right": False, "valid": 0.3, "test": 0.1}
-    assert report([first, second]).splitlines()[-1] == (
+    second = first | {"winner": "mlp", "right": False, "valid": 0.3, "test": 0.1}
+    lines = [
+        Line("first_look", "sequence", "", None, None, seed, None, "", {}, 1.0, figures)
+        for seed, figures in enumerate((first, second))
+    ]
+    assert show_first_looks(lines).splitlines()[-1] == (
         "sequence: right on 1 of 2, better on the test split on 1; recall@20 over that of the other kinds: "
         "valid x 1.75, at worst 1.50; test x 1.00, at worst 0.50"
     )

@@ -1,7 +1,9 @@
 """scripts/bench/leaderboard.py on a tiny experiment: what is kept of a run, and the table made of that."""
 
+import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +11,14 @@ import leaderboard
 import numpy as np
 import pandas as pd
 import pytest
+import record
+import trainings
 from in_process import run_script
-from leaderboard import command_of, read
 
 from twotower.commands import conf
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
-from twotower.config.errors import InputError
 from twotower.config.exits import USER_INPUT
-from twotower.data.download import DATA_VARIABLE
 from twotower.evaluation.user_values import metric_name
 from twotower.files.atomic import file_sha256
 
@@ -39,8 +40,17 @@ benchmark: {{name: tiny, num_items: 100, files: [{digest}]}}
 
 
 def in_process(words: Sequence[str]) -> None:
-    done = run_script("train", *words[1:])
+    done = run_script("train", *words)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def measured_here(name: str, table: record.Table, row: record.Row, seed: int) -> record.Line:
+    return record.measured_line(name, table, row, seed, table.measure(row, seed), 0.0, time.monotonic())
+
+
+def clear_caches() -> None:
+    leaderboard.contract_of.cache_clear()
+    trainings.composed.cache_clear()
 
 
 @pytest.fixture
@@ -54,91 +64,66 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = BENCHMARK.format(log=path, digest=file_sha256(path))
     (tmp_path / "conf" / "benchmark" / "tiny.yaml").write_text(text)
     monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
-    monkeypatch.setattr(leaderboard, "ROWS", (leaderboard.Row("tiny"),))
-    monkeypatch.setattr(leaderboard, "train", in_process)
-    leaderboard.contract_of.cache_clear()
+    monkeypatch.setattr(leaderboard, "RECIPES", (("tiny", leaderboard.DEFAULT, " ".join(TINY), 1),))
+    monkeypatch.setattr(trainings, "train", in_process)
+    monkeypatch.setattr(leaderboard, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(record, "MODULES", ("leaderboard",))
+    monkeypatch.setattr(record, "measure", measured_here)
+    clear_caches()
     return path
 
 
 def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
     tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = tmp_path / "lines.jsonl"
-    place = ["--folder", str(tmp_path), "--lines", str(lines)]
-    monkeypatch.setattr(leaderboard, "SEEDS", (1, 2))
-    leaderboard.main(["--run", "--typed", *TINY, *place])
-    monkeypatch.setattr(leaderboard, "SEEDS", (1, 2, 3))
-    leaderboard.main(["--plan", "--typed", *TINY, *place])
-    assert "benchmark=tiny: seeds [3], about" in capsys.readouterr().out
-    first, second = read(lines)
-    (folder,) = tmp_path.glob("seed1/tiny-default/*")
+    results = ["--results", str(tmp_path / "results")]
+    record.main(["--run", "leaderboard", "--seeds", "42", "43", *results])
+    capsys.readouterr()
+    record.main(["--plan", "leaderboard", *results])
+    assert capsys.readouterr().out.count("leaderboard: tiny default, seed 44: missing, about") == 1
+    first, second = record.read("leaderboard", tmp_path / "results")
+    (folder,) = tmp_path.glob("leaderboard/seed42/tiny_default/*")
     result = json.loads((folder / "result.json").read_text())
-    assert first["figures"]["test/recall_at_20"] == round(result["metrics"]["test/recall_at_20"], 5)
-    assert (first["seed"], second["seed"], first["recipe"]) == (1, 2, second["recipe"])
-    assert (first["fingerprint"], first["contract"]) == (
-        result["fingerprint"],
-        result["benchmark"]["fingerprint"],
-    )
-    assert first["command"] == " ".join(["twotower train", "benchmark=tiny", *TINY])
+    recall = result["metrics"]["test/recall_at_20"]
+    assert first.figures["metrics"]["test/recall_at_20"] == round(recall, 5)
+    assert (first.seed, second.seed, first.settings) == (42, 43, second.settings)
+    assert (first.figures["run"], first.data) == (result["fingerprint"], result["data"]["fingerprint"])
+    assert first.command == " ".join(["twotower train", "benchmark=tiny", *TINY])
     # 100 items and row 0 of 7 columns, and more; what is fitted for new items is not among them
-    assert 101 * 7 < first["parameters"] < 101 * 8 + 2_000
-    assert first["side_information"] == ["order", "times"]
+    assert 101 * 7 < first.figures["parameters"] < 101 * 8 + 2_000
+    assert first.figures["side_information"] == ["order", "times"]
 
-    leaderboard.main(["--lines", str(lines)])
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny"))
-    assert row.startswith("| tiny | default | recall@20 / ndcg@20 | - | - | 2 of 3 seeds | 8 |")
-    leaderboard.keep({**first, "seed": 3}, lines)
-    leaderboard.keep({**first, "seed": 4, "experiment": "old", "contract": "of another day"}, lines)
-    leaderboard.main(["--lines", str(lines)])
-    out = capsys.readouterr().out
-    ours = [line["figures"]["test/recall_at_20"] for line in (first, second, first)]
-    assert f"| - | {leaderboard.interval_of(ours)} / " in out
-    assert "| 3 | 8 |" in out
-    assert "- before the contracts of today: old, 1 seeds" in out
+    assert "| tiny | default | recall@20 / ndcg@20 | - | - | 2 of 3 seeds | 8 |" in leaderboard.show(
+        [first, second]
+    )
+    third = dataclasses.replace(first, seed=44)
+    shown = leaderboard.show([first, second, third])
+    ours = [line.figures["metrics"]["test/recall_at_20"] for line in (first, second, third)]
+    assert f"| - | {leaderboard.interval_of(ours)} / " in shown
+    assert "| 3 | 8 |" in shown
+    earlier = dataclasses.replace(first, figures=first.figures | {"contract": "of another day"})
+    assert not leaderboard.is_accepted(earlier)
+    # A line of other settings is stale, and so is one that is too old.
+    table, rows = record.tables()["leaderboard"], leaderboard.rows()
+    stale = dataclasses.replace(second, settings="others")
+    assert [(todo.seed, todo.why) for todo in record.plan(table, rows, [first, stale])] == [
+        (43, "stale"),
+        (44, "missing"),
+    ]
+    assert len(record.plan(table, rows, [first, second, third], since="2999-01-01")) == 3
 
-    (tmp_path / "stopped" / "seed3" / "tiny-default").mkdir(parents=True)
-    stopped = shutil.copytree(folder, tmp_path / "stopped" / "seed3" / "tiny-default" / "a")
+    (tmp_path / "stopped" / "seed44" / "tiny_default").mkdir(parents=True)
+    stopped = shutil.copytree(folder, tmp_path / "stopped" / "seed44" / "tiny_default" / "a")
     (stopped / "result.json").unlink()
-    told = []
-    monkeypatch.setattr(leaderboard, "train", told.append)
-    row = leaderboard.ROWS[0]
-    assert leaderboard.run(row, first["recipe"], 3, tmp_path / "stopped", TINY) == stopped
-    assert told == [["train.py", f"resume={stopped}"]]
-
-    leaderboard.main(["--add", str(folder), "--lines", str(lines)])
-    text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace("embedding_dim: 8", "embedding_dim: 4"))
-    with pytest.raises(InputError, match=r"config\.yaml: is not that of the run"):
-        leaderboard.line_of(folder)
-    (folder / "config.yaml").write_text(text)
-    result = json.loads((folder / "result.json").read_text())
-    ancestry = {"how": "warm_start", "parent": "before", "parent_fingerprint": "", "generation": 2}
-    for change, message in (({"seed": 7}, "seed 7; the leaderboard"), ({"ancestry": ancestry}, "of before")):
-        (folder / "result.json").write_text(json.dumps(result | change))
-        with pytest.raises(InputError, match=message):
-            leaderboard.line_of(folder)
-    (folder / "result.json").write_text(json.dumps(result))
-    revealed = tmp_path / "revealed"  # as `twotower evaluate` of a hidden run, without a bundle
-    shutil.copytree(folder, revealed, ignore=shutil.ignore_patterns("bundle"))
-    evaluation = {
-        "training_reused_from": str(folder),
-        "timing": result["timing"] | {"total_seconds": 1e6},
-        "overrides": [*result["overrides"], "test=hidden", "test=reveal"],
-    }
-    (revealed / "result.json").write_text(json.dumps(result | evaluation))
-    with pytest.raises(InputError, match=f"its towers are of {folder}; add that run"):
-        leaderboard.line_of(revealed)
-    hidden = {key: value for key, value in result["metrics"].items() if key.startswith("valid/")}
-    (folder / "result.json").write_text(json.dumps(result | {"metrics": hidden}))
-    assert leaderboard.line_of(revealed) == first
-    with pytest.raises(InputError, match="its test split is hidden; add the run of"):
-        leaderboard.line_of(folder)
-    (folder / "result.json").write_text(json.dumps(result))
+    told: list[Sequence[str]] = []
+    monkeypatch.setattr(trainings, "train", told.append)
+    (row,) = rows
+    assert trainings.trained(row.name, row.words, 44, tmp_path / "stopped") == stopped
+    assert told == [[f"resume={stopped}"]]
     contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
     contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))
-    leaderboard.contract_of.cache_clear()
-    with pytest.raises(InputError, match=r"its contract is not that of conf/benchmark/tiny\.yaml"):
-        leaderboard.main(["--add", str(folder), *place])
+    clear_caches()
+    assert not leaderboard.is_accepted(first)
 
 
 def test_a_changed_byte_of_the_data_is_refused_before_training(tmp_path: Path, log: Path) -> None:
@@ -157,7 +142,6 @@ def test_the_temporal_benchmark_on_the_bundled_log(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*/*/result.json")
     result = json.loads(path.read_text())
     assert result["benchmark"]["name"] == "online_retail_temporal"
-    assert result["benchmark"]["fingerprint"] == leaderboard.contract_of("online_retail_temporal")
     audit = result["data"]["audit"]
     assert result["data"]["items"] == 3_659
     assert (audit["valid_from"][:10], audit["test_from"][:10]) == ("2011-10-14", "2011-11-11")
@@ -190,9 +174,3 @@ def test_a_claim_is_read_off_the_head_comment() -> None:
         # The recipe measures what is claimed as it is claimed.
         kinds = compose("train", [f"experiment={path.stem}"])["metrics"]["kinds"] if claim else {}
         assert {metric_name(key) for key in (claim.figures if claim else ())} <= set(kinds)
-
-
-def test_a_command_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, "/here/data")
-    typed = ["experiment=x", "data.path=/here/data/x.txt", "output_root=/there", "seed=3", "name=y"]
-    assert command_of(typed) == "twotower train experiment=x data.path=$TWOTOWER_DATA_DIR/x.txt"

@@ -17,7 +17,7 @@ from forks import FORKED, start
 from in_process import run_command, run_script
 from tiny_runs import TINY
 
-from service import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
+from services import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
 from twotower.commands.conf import CONF
 from twotower.jobs import open_run
 from twotower.model.features.row_wise_table import is_torchrec_installed

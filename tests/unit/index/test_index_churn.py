@@ -1,7 +1,9 @@
 """`scripts/bench/churn.py`: exact search is exact at every step, and maintenance evens out the clusters."""
 
+from typing import Any
+
 import numpy as np
-from churn import lines, rotated, steps
+from churn import changes, rotated, steps
 
 from twotower.index.index import Index
 from twotower.index.kinds.flat_ip import FlatIP
@@ -28,14 +30,15 @@ def test_recall_is_that_of_the_live_items_and_clusters_are_measured_with_and_wit
         20,
     ]
 
-    def measured(config: Index.Config, target_recall: float | None) -> list[list[str]]:
+    def measured(config: Index.Config, target_recall: float | None) -> list[dict[str, Any]]:
         index = config.build()
         index.build(vectors[: made[0].end], np.arange(made[0].end))
-        return [line.split() for line in lines(index, vectors, made, target_recall)]
+        return list(changes(index, vectors, made, target_recall))
 
-    assert [line[2:4] for line in measured(FlatIP.Config(), None)] == [["1.0000", "1.0000"]] * 7
+    exact = measured(FlatIP.Config(), None)
+    assert [(step["recall@10"], step["recall@100"]) for step in exact] == [(1.0, 1.0)] * 7
     cells = IVFFlat.Config(nlist=8, nprobe=8)
     maintained, as_built = measured(cells, 0.99)[-1], measured(cells, None)[-1]
-    assert maintained[3] == as_built[3] == "1.0000"
-    assert as_built[-2] == "8"
-    assert float(maintained[-1]) < 0.9 * float(as_built[-1])
+    assert maintained["recall@100"] == as_built["recall@100"] == 1.0
+    assert as_built["clusters"] == 8
+    assert maintained["imbalance"] < 0.9 * as_built["imbalance"]

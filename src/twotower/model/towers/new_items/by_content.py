@@ -26,7 +26,7 @@ from twotower.model.towers.new_items.new_items import NewItems
 from twotower.model.towers.new_items.ridge import cross_validated, log_mean_ratio, ridge
 
 BOOST = 0.2
-"""Default of `boost`; measured by `scripts/bench/new_items.py`."""
+"""Default of `boost`; measured by the table `new_items` of `scripts/bench`."""
 
 
 class ByContent(NewItems):

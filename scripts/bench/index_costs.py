@@ -1,16 +1,15 @@
-"""Indexes of 1 and 10 million vectors: seconds, memory, bytes, recall and latency of the real commands.
+"""Costs of indexes: against raw Faiss made by the same factory string, and of 1 and 10 million vectors.
 
-    python scripts/bench/index_sizes.py make --items 1000000 --folder sizes
-    python scripts/bench/index_sizes.py build --folder sizes --keys index=ivf_pq
+`index`: unit vectors of 64 dimensions, k = 100; a batch is 256 queries, then single queries on one thread.
+Both sides have the ids and the search arguments of ours, and must find the same.
 
-`make` writes what `twotower embed` would write: item vectors of 64 dimensions in parts, and users. They are
-drawn by a formula, in blocks: items lie around centres and have log-normal lengths; users are mixtures of
-centres. `build` runs `twotower build_index` in another process and reads its memory from /proc: RssAnon, its
-private memory, and VmHWM, which also counts mapped files. Then it times single queries of the index: after
-its files were dropped from the page cache, and again. Figures are added to results/index_sizes.jsonl.
+`index_sizes`: item vectors in parts and users, as `twotower embed` writes them, drawn by a formula in blocks:
+items lie around centres and have log-normal lengths; users are mixtures of centres. `twotower build_index`
+runs in another process, whose memory is read from /proc: RssAnon, its private memory, and VmHWM, which also
+counts mapped files. Then single queries are timed: after the files of the index were dropped from the page
+cache, and again.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -18,19 +17,91 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from record import OUTPUTS, Figures, Row, Table, pairs, wall_and_cpu
+from vectors import unit
 
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.files.shards import Shard
 from twotower.index.index import Index
+from twotower.index.kinds.flat_ip import FlatIP
+from twotower.index.kinds.ivf_flat import IVFFlat
+from twotower.index.kinds.ivf_pq import IVFPQ
+from twotower.index.kinds.ivf_sq import IVFSQ
+from twotower.index.tune import single_thread
 
-RESULTS = Path(__file__).parent / "results"
-DIM, ROW_GROUP, NUM_CENTRES, NUM_USERS = 64, 2**17, 10_000, 400
+DIM, K, NUM_VECTORS, NUM_QUERIES, NUM_SINGLE = 64, 100, 200_000, 256, 100
+PROBES, PAIRS = 8, 5
+BUILDS = {"flat": 9, "ivf_flat": 3, "ivf_pq": 1, "ivf_sq": 3}  # pairs
+KINDS: dict[str, tuple[type[Index], str]] = {
+    "flat": (FlatIP, "IDMap,Flat"),
+    "ivf_flat": (IVFFlat, "IVF{},Flat"),
+    "ivf_pq": (IVFPQ, "IVF{},PQ32x8np"),
+    "ivf_sq": (IVFSQ, "IVF{},SQfp16"),
+}
+
+
+def raw(factory: str, like: Index, vectors: np.ndarray, rows: np.ndarray) -> Any:
+    """Build as one would with Faiss alone, k-means as ours is."""
+    nlist = like.build_args.get("nlist", 0)
+    made: Any = faiss.index_factory(DIM, factory.format(nlist), faiss.METRIC_INNER_PRODUCT)
+    if nlist:
+        for clustering in [made.cp] + ([made.pq.cp] if "PQ" in factory else []):
+            clustering.seed, clustering.min_points_per_centroid = 1234, 1
+        made.cp.spherical = False
+        made.quantizer.metric_type = faiss.METRIC_L2
+    made.train(vectors)
+    made.add_with_ids(vectors, rows)
+    if nlist:
+        made.quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
+    return made
+
+
+def measure_kind(row: Row, seed: int) -> Figures:
+    """Time both sides of one kind alternately: batches, single queries, and building by processor time."""
+    (kind, factory), name = KINDS[row.name], row.name
+    vectors, queries = unit(NUM_VECTORS, 0), unit(NUM_QUERIES, 1)
+    rows = np.arange(1, len(vectors) + 1)
+
+    def build() -> Index:
+        index = kind.Config().for_size(len(vectors)).build()
+        index.build(vectors, rows)
+        return index
+
+    ours = build()
+    theirs = raw(factory, ours, vectors, rows)
+    if ours.search_args:
+        ours.set_search_args({"nprobe": PROBES})
+        theirs.nprobe = PROBES
+    found, (scores, ids) = ours.search(queries, K), theirs.search(queries, K)
+    assert (found.rows == ids).all(), "other rows than raw Faiss finds"
+    assert (found.scores == scores)[ids >= 0].all(), "other scores than raw Faiss finds"
+    one = [query[None] for query in queries[:NUM_SINGLE]]
+    figures: Figures = {
+        "batch": wall_and_cpu(partial(ours.search, queries, K), partial(theirs.search, queries, K), PAIRS)
+    }
+    with single_thread():
+        figures["single"] = wall_and_cpu(
+            lambda: [ours.search(query, K) for query in one],
+            lambda: [theirs.search(query, K) for query in one],
+            PAIRS,
+        )
+    other = partial(raw, factory, ours, vectors, rows)
+    figures["build"] = {"cpu": pairs(build, other, BUILDS[name], 0, time.process_time)}
+    return figures
+
+
+ROW_GROUP, NUM_CENTRES, NUM_USERS, NUM_PARTS = 2**17, 10_000, 400, 16
 
 
 def centres() -> np.ndarray:
@@ -69,14 +140,14 @@ def table(name: str, first: int, vectors: np.ndarray, plan: dict[str, object]) -
     return made.replace_schema_metadata({b"twotower": json.dumps(plan)})
 
 
-def make(folder: Path, num_items: int, num_parts: int) -> None:
+def make(folder: Path, num_items: int) -> None:
     """Write the parts of the items, and the users."""
     around, plan = centres(), {"command": "embed", "bundle": f"made-{num_items}", "part_rows": ROW_GROUP}
     (folder / "item_parts").mkdir(parents=True)
     users = table("user_id", 0, user_vectors(around), plan | {"side": "users"})
     pq.write_table(users, folder / "users.parquet", write_page_checksum=True)
     number = 0
-    for shard in (Shard(each, num_parts) for each in range(1, num_parts + 1)):
+    for shard in (Shard(each, NUM_PARTS) for each in range(1, NUM_PARTS + 1)):
         rows = shard.positions(num_items)
         facts = plan | {"side": "items", "shard": str(shard)}
         path = shard.part(folder / "item_parts")
@@ -109,30 +180,33 @@ def measured(words: Sequence[str]) -> dict[str, float]:
     return figures | {f"{name}_mb": kb / 1024 for name, kb in most.items()}
 
 
-def build(folder: Path, keys: list[str]) -> Iterator[dict[str, object]]:
-    """Build an index; yields the figures of each command and of searches."""
-    command = [sys.executable, "-m", "twotower", "build_index", f"parts={folder}/item_parts", *keys]
+def measure_size(row: Row, seed: int) -> Figures:
+    """Build an index with a command; return its figures and those of searches."""
+    num_items, *keys = row.words
+    folder = OUTPUTS / "index_sizes" / num_items
+    if not folder.is_dir():
+        make(folder, int(num_items))
     out = folder / "index"
     shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "twotower", "build_index", f"parts={folder}/item_parts", *keys]
     final = [f"queries={folder}/users.parquet", f"out={out}"]
-    yield {"step": "build", **measured([*command, *final])}
+    figures: Figures = {"build": measured([*command, *final])}
     report = json.loads((out / "report.json").read_text())["report"]
     names = ("num_vectors", "factory", "search_args", "recall_at_100", "bytes_per_item", "build_seconds")
-    yield {"step": "report", **{name: report[name] for name in names}}
-    words = [sys.executable, __file__, "search", "--folder", str(folder)]
-    yield json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        searched = pool.submit(search, folder, out).result()
+    return figures | {"report": {name: report[name] for name in names}, "search": searched}
 
 
-def search(folder: Path) -> dict[str, object]:
+def search(folder: Path, out: Path) -> dict[str, float]:
     """Time single queries after the files of the index were dropped from the page cache, and once more."""
-    out = folder / "index"
     config = Index.Config.from_spec(json.loads((out / "report.json").read_text())["spec"], "index")
     for path in out.glob("index.*"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     index, started = config.build(), time.perf_counter()
     index.load(out / "index.faiss")
-    figures: dict[str, object] = {"step": "search", "load_seconds": time.perf_counter() - started}
+    figures = {"load_seconds": time.perf_counter() - started}
     users = pq.read_table(folder / "users.parquet")["vector"].combine_chunks().flatten()
     queries = users.to_numpy().reshape(-1, DIM)
     for name in ("cold", "warm"):
@@ -147,26 +221,13 @@ def search(folder: Path) -> dict[str, object]:
     return figures | {f"{name}_mb": int(values[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")}
 
 
-def main() -> None:
-    """Do what the first argument says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["make", "build", "search"])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--parts", type=int, default=16, help="parts of the vectors")
-    parser.add_argument("--keys", nargs="*", default=["index=ivf_sq"], help="settings of the index")
-    given = parser.parse_args()
-    if given.what == "make":
-        make(given.folder, given.items, given.parts)
-    elif given.what == "search":
-        print(json.dumps(search(given.folder)))
-    else:
-        for figures in build(given.folder, given.keys):
-            line = json.dumps({"keys": " ".join(given.keys), **figures})
-            print(line, flush=True)
-            with (RESULTS / "index_sizes.jsonl").open("a") as file:
-                file.write(line + "\n")
-
-
-if __name__ == "__main__":
-    main()
+SIZES = [
+    Row("1 M ivf_sq", ("1000000", "index=ivf_sq", "index.target_recall=0.95", "index.nlist=1000")),
+    Row(
+        "10 M ivf_sq", ("10000000", "index=ivf_sq", "index.target_recall=0.95", "index.nlist=1024"), minutes=5
+    ),
+]
+TABLES = {
+    "index": Table("benchmarks.md", lambda: [Row(kind) for kind in KINDS], measure_kind),
+    "index_sizes": Table("vectors.md", lambda: SIZES, measure_size),
+}
