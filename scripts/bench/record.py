@@ -224,7 +224,7 @@ def plan(table: Table, rows: Sequence[Row], lines: Sequence[Line], since: str = 
     for row in rows:
         settings = table.settings(row)
         known = [line for line in lines if line.row == row.name]
-        minutes = known[-1].minutes if known else row.minutes
+        minutes = known[-1].minutes or row.minutes if known else row.minutes
         of_today = {line.seed: line for line in known if line.settings == settings}
         for seed in row.seeds:
             line = of_today.get(seed) or measured.get((row.name, seed))
