@@ -46,7 +46,8 @@ def enlarged(name: str, number: int = NUMBER) -> tuple[Path, np.ndarray, np.ndar
             np.save(temporary / "items.npy", enlarge(items, number))
             np.save(temporary / "users.npy", users)
             publish_folder(temporary, folder)
-    return folder, np.load(folder / "items.npy"), np.load(folder / "users.npy")
+    items, users = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("items", "users"))
+    return folder, items, users
 
 
 def enlarge(items: np.ndarray, number: int, seed: int = SEED) -> np.ndarray:
