@@ -149,7 +149,8 @@ def timed_steps(config: RunConfig) -> dict[str, float]:
     """Return medians of the parts of a step of one process, and counts of items and rows with a gradient."""
     dataset = load_dataset(config, rebuild=False)
     module, batches = build_training(config, dataset, dataset.train, None, Random.Config().build())
-    optimizer = module.optimizer_choice.optimizer(p for p in module.parameters() if p.requires_grad)
+    weights = [each for each in module.parameters() if each.requires_grad]
+    optimizer = module.optimizer_choice.optimizer(weights, sparse_parameters(module.model))
     draw, encode, gathered = module.scorer.negatives, module.model.encode_both, iter(batches)
     drawn: list[float] = []
     items: list[int] = []
