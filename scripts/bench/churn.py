@@ -124,7 +124,7 @@ def changes(
         clock.append(time.perf_counter())
         rows = changing.search(step.test.queries, K).rows
         now, then = p99s([changing, index], step.test.queries)
-        sizes = changing.cell_sizes if isinstance(changing, IVF) else np.ones(1)
+        sizes = changing.list_sizes if isinstance(changing, IVF) else np.ones(1)
         yield {
             "search": " ".join(f"{key}={value}" for key, value in changing.search_args.items()) or "all",
             "recall@10": step.test.part(10).recall(rows),
@@ -156,7 +156,7 @@ def measure(row: Row, seed: int) -> Figures:
     vectors, made = steps(items, queries, float(gather))
     spec = load_settings("build_index", ["parts=.", "out=.", f"index={kind}"])["index"]
     at_start = vectors[: made[0].end]
-    index = Index.Config.from_spec(spec, "index").for_vectors(at_start, made[0].fitted).build()
+    index = Index.Config.from_spec(spec, "index").choose_for(at_start, made[0].fitted).build()
     index.build(at_start, np.arange(len(at_start)))
     target = min(tune(index, made[0].tuning, float(target_recall)), float(target_recall))
     return {"steps": list(changes(index, vectors, made, target if how == "maintained" else None))}

@@ -150,7 +150,7 @@ def beside_auto(vectors: Vectors, settings: Sequence[tuple[Figures, Callable[[],
 
 
 def measure_grid(vectors: Vectors) -> Figures:
-    """Measure kinds in cells with several numbers of cells, which fit other users or the items alone."""
+    """Measure kinds of IVF with several numbers of clusters, which fit other users or the items alone."""
     settings: list[tuple[Figures, Callable[[], Search]]] = []
     for nlist, is_fitted in itertools.product(NLISTS, (True, False)):
         items = vectors.items

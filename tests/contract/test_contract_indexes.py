@@ -80,7 +80,7 @@ def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_an_index_that_fits_queries_finds_as_much_and_changes_as_others(path: Path, tmp_path: Path) -> None:
-    chosen = config_in(path).for_vectors(VECTORS, unit(NUM_QUERIES, seed=5))
+    chosen = config_in(path).choose_for(VECTORS, unit(NUM_QUERIES, seed=5))
     built, again = chosen.build(), chosen.build()
     files = [tmp_path / name for name in ("built", "again")]
     for index, file in zip((built, again), files, strict=True):
@@ -402,7 +402,9 @@ def test_what_is_stored_of_it_is_a_concrete_kind_and_reads_back(path: Path) -> N
     assert config.owner.kind == config.build().kind
 
 
-def test_balanced_cells_hold_the_same_items_and_can_be_changed_and_saved(load: Load, tmp_path: Path) -> None:
+def test_balanced_clusters_hold_the_same_items_and_can_be_changed_and_saved(
+    load: Load, tmp_path: Path
+) -> None:
     index = load()
     gone, crowd, rows = ROWS[::4], unit(1, 6) + 0.02 * unit(300, 7), np.arange(10_000, 10_300)
     index.remove(gone)
@@ -410,14 +412,14 @@ def test_balanced_cells_hold_the_same_items_and_can_be_changed_and_saved(load: L
     vectors, all_rows = np.concatenate([VECTORS, crowd]), np.concatenate([ROWS, rows])
     live = np.isin(all_rows, gone, invert=True)
     if not isinstance(index, IVF):
-        with pytest.raises(InputError, match=f"{index.kind}: has no cells that could be split"):
+        with pytest.raises(InputError, match=f"{index.kind}: has no clusters that could be split"):
             index.balanced(vectors[live], all_rows[live])
         return
     before, args = index.search(QUERIES, 10).rows, index.search_args
     new, all_rows[-1] = index.balanced(vectors[live], all_rows[live]), 20_000
-    assert new.num_vectors == live.sum() == new.cell_sizes.sum()
+    assert new.num_vectors == live.sum() == new.list_sizes.sum()
     assert new.num_tombstones == 0
-    assert new.cell_sizes.max() < index.cell_sizes.max()
+    assert new.list_sizes.max() < index.list_sizes.max()
     assert new.largest_search_arg > index.largest_search_arg
     assert new.search_args == {"nprobe": new.largest_search_arg}  # the same share: all of them
     np.testing.assert_array_equal(index.search(QUERIES, 10).rows, before)

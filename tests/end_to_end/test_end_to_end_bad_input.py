@@ -236,7 +236,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
     "more cells than items": (
         change_nothing,
         "index=ivf_flat index.nlist=31",
-        ("\n  index.nlist: 31 cells are more than the 30 vectors to index: choose at most 30",),
+        ("\n  index.nlist: 31 lists are more than the 30 vectors to index: choose at most 30",),
     ),
     "k above the catalogue, and more": (
         change_nothing,

@@ -86,21 +86,21 @@ def test_the_chosen_index_is_saved(tmp_path: Path, files: tuple[str, str]) -> No
 
 def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() -> None:
     exact = exact_results(vectors(500, 2), vectors(20, 3))
-    flat, cells = (
+    flat, clusters = (
         measure_case(name, Chosen(config), exact, 1.0)
-        for name, config in (("flat", FlatIP.Config()), ("cells", IVFFlat.Config(nlist=4)))
+        for name, config in (("flat", FlatIP.Config()), ("lists", IVFFlat.Config(nlist=4)))
     )
     assert flat.recall_at == {1: 1.0, 10: 1.0, 100: 1.0}
     assert flat.reaches_target
     slower = type(flat)(
-        **{**vars(cells), "chosen": type(flat.chosen)({}, flat.chosen.recall, queries_per_second=1.0)}
+        **{**vars(clusters), "chosen": type(flat.chosen)({}, flat.chosen.recall, queries_per_second=1.0)}
     )
     assert pareto_rows([flat, slower]) == [flat]
 
 
 def test_a_search_argument_of_the_settings_is_the_only_one() -> None:
     chosen = Chosen(IVFFlat.Config(nlist=8, nprobe=2))
-    row = measure_case("cells", chosen, exact_results(vectors(500, 2), vectors(20, 3)), 1.0)
+    row = measure_case("lists", chosen, exact_results(vectors(500, 2), vectors(20, 3)), 1.0)
     assert [point.search_args for point in row.points] == [row.chosen.search_args] == [{"nprobe": 2}]
     assert not row.reaches_target
 

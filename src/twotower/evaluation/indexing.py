@@ -114,7 +114,7 @@ def tuned_index(
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
     fitted, tuning = split_queries(queries)
-    chosen = config.for_vectors(vectors, fitted, labels)
+    chosen = config.choose_for(vectors, fitted, labels)
     index, choice = chosen.build(), chosen.choice
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
@@ -174,7 +174,7 @@ def served_top(
 
     Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
     them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
-    cells have fewer than k items, or if the index is exact (the result is the same). Each interest of a user
+    lists have fewer than k items, or if the index is exact (the result is the same). Each interest of a user
     fetches that many. The item of row r stands at r - 1 of `items` [N, D].
     """
     none = np.zeros(0, dtype=np.int64)

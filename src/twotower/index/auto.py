@@ -26,14 +26,14 @@ class Auto(Index):
 
     class Config(Index.Config):
         candidates: list[str] = Field(default=["flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan", "ivf_pq"])
-        """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first one in cells, and
-        the best, are tried with half, once and twice the usual number of cells, fitted to users and plain."""
+        """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first IVF, and the best
+        one, are tried with half, once and twice the usual number of clusters, fitted to users and plain."""
         max_latency_ms: PositiveFloat | None = None
         """Longest median time of one query on one thread; None = no limit."""
         max_bytes_per_item: PositiveFloat | None = None
         """Largest size of the file per item; None = no limit."""
         max_build_seconds: PositiveFloat | None = None
-        """Longest time to build the index with the cells of the sample; None = no limit."""
+        """Longest time to build the index with the clusters of the sample; None = no limit."""
         max_label_loss: PositiveFloat | None = None
         """Largest share of the recall of validation targets that the index may lose; None = no limit."""
         exact_below: NonNegativeInt = 50_000
@@ -66,7 +66,7 @@ class Auto(Index):
             kind: type[Index] = FlatIP if self._is_exact(num_items) else IVFSQ
             return kind.Config.model_validate(self._recalls).for_size(num_items)
 
-        def for_vectors(
+        def choose_for(
             self, vectors: np.ndarray, queries: np.ndarray, labels: Callable[[], LabelLists] | None = None
         ) -> Chosen:
             if self.max_label_loss and labels is None:
@@ -96,5 +96,5 @@ class Auto(Index):
     kind = "auto"
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """Raise TypeError: build the result of `Config.for_vectors` instead."""
-        raise TypeError("Auto cannot be built; build the result of its Config.for_vectors")
+        """Raise TypeError: build the result of `Config.choose_for` instead."""
+        raise TypeError("Auto cannot be built; build the result of its Config.choose_for")

@@ -1,4 +1,4 @@
-"""Centroids of cells by k-means of item vectors.
+"""Centroids of clusters by k-means of item vectors.
 
 Shapes: N items, Q queries, C centroids, D embedding.
 """
@@ -45,13 +45,13 @@ def find_centroids(
 ) -> np.ndarray:
     """Return centroids [C, D] of item vectors [N, D], more of them among the items that queries find.
 
-    Many queries find the same few items, those with long vectors for example. Cells of plain k-means are
+    Many queries find the same few items, those with long vectors for example. Clusters of plain k-means are
     large there, and most of the others are never visited. Here a third of the weight is on the items that
     queries find, in proportion to how often.
 
     Args:
         num_found: see `count_found`; None: centroids fit the items alone.
-        iterations: of k-means; None: as many as Faiss has for an index in cells.
+        iterations: of k-means; None: as many as Faiss has for an IVF.
     """
     sample = np.random.default_rng(CLUSTERING_SEED).permutation(len(vectors))[: SAMPLED_PER_CENTROID * nlist]
     weights = np.zeros(len(vectors))

@@ -30,8 +30,8 @@ def faiss_versions() -> dict[str, str | int]:
 
 TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
 FAISS: Any = faiss  # type stubs lack the arguments of selectors and search parameters
-CELL_EFFORT = 2.0
-"""Factor on `nprobe` among the cells with allowed items, because queries may be far from all of them."""
+LIST_EFFORT = 2.0
+"""Factor on `nprobe` among the lists with allowed items, because queries may be far from all of them."""
 BITS_PER_ROW = 64
 """Up to this many bits per row, allowed rows are a bitmap: faster than a hash set."""
 
@@ -53,7 +53,7 @@ class FaissIndex:
     def __init__(self, outer: Any) -> None:
         self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
         self.dim, self.num_tombstones = int(outer.d), 0
-        self._cells: Cells | None = None  # found by the first filtered search after a change
+        self._row_lists: RowLists | None = None  # found by the first filtered search after a change
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
         self._is_fast_scan = isinstance(innermost(self.inner), FAST_SCANS)
 
@@ -96,7 +96,7 @@ class FaissIndex:
         ordered = np.sort(rows)
         if len(self.rows):
             ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
-        self.rows, self._cells = ordered, None
+        self.rows, self._row_lists = ordered, None
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
@@ -112,7 +112,7 @@ class FaissIndex:
                 if self._ids is None:
                     raise
                 self._mark(present)
-        self.rows, self._cells = np.delete(self.rows, np.searchsorted(self.rows, present)), None
+        self.rows, self._row_lists = np.delete(self.rows, np.searchsorted(self.rows, present)), None
         return len(present)
 
     def _mark(self, rows: np.ndarray) -> None:
@@ -139,10 +139,10 @@ class FaissIndex:
             part, ids = self.inner, self._ids
             if isinstance(part, faiss.IndexHNSW):  # the walk misses items that are far from a query
                 part = faiss.downcast_index(part.storage)
-            selector, effort, cells = self._selection(allowed)
+            selector, effort, lists = self._selection(allowed)
             if ids is not None:  # an IndexIDMap translates no selector of an inner part
                 selector = FAISS.IDSelectorTranslated(self.outer.id_map, selector)
-            parameters = search_parameters(part, selector, effort, cells)
+            parameters = search_parameters(part, selector, effort, lists)
             try:
                 scores[:, :size], found = part.search(queries, size, params=parameters)
             except RuntimeError:  # the class takes no parameters
@@ -151,7 +151,7 @@ class FaissIndex:
         return _padded(scores, rows)
 
     def _selection(self, allowed: np.ndarray) -> tuple[Any, float, np.ndarray | None]:
-        """Return a selector of rows, the factor on the search argument, and which cells have rows [nlist]."""
+        """Return a selector of rows, the factor on the search argument, and which lists have rows [nlist]."""
         effort, num_rows = math.sqrt(max(1.0, len(self.rows) / len(allowed))), 1 + int(self.rows[-1])
         if num_rows > BITS_PER_ROW * len(self.rows):
             return FAISS.IDSelectorBatch(allowed), effort, None
@@ -160,10 +160,10 @@ class FaissIndex:
         is_allowed[allowed] = True
         if (part := FAISS.try_extract_index_ivf(self.inner)) is None:
             return bitmap_selector(is_allowed), effort, None
-        self._cells = cells = self._cells or find_cells(part, self._ids, num_rows)
-        counts = np.bincount(cells.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
+        self._row_lists = lists = self._row_lists or find_row_lists(part, self._ids, num_rows)
+        counts = np.bincount(lists.of_row[allowed], minlength=part.nlist + 1)[: part.nlist]
         has_allowed = counts > 0
-        effort = CELL_EFFORT * math.sqrt(cells.sizes[has_allowed].sum() / max(1, counts.sum()))
+        effort = LIST_EFFORT * math.sqrt(lists.sizes[has_allowed].sum() / max(1, counts.sum()))
         return bitmap_selector(is_allowed), effort, has_allowed
 
     @property
@@ -202,8 +202,8 @@ class FaissIndex:
         return _padded(scores, rows)
 
 
-class Cells(NamedTuple):
-    """The cell of each row, int32 [rows], `nlist` for absent rows, and the number of vectors in each cell."""
+class RowLists(NamedTuple):
+    """The list of each row, int32 [rows], `nlist` for absent rows, and the number of vectors in each list."""
 
     of_row: np.ndarray
     sizes: np.ndarray
@@ -230,20 +230,20 @@ def transforms(index: Any) -> Iterator[Any]:
             yield from (faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size()))
 
 
-def cell_sizes(cells: Any) -> np.ndarray:
-    """Return the number of vectors in each cell, int64 [nlist]."""
-    return np.array([cells.invlists.list_size(cell) for cell in range(cells.nlist)], dtype=np.int64)
+def list_sizes(lists: Any) -> np.ndarray:
+    """Return the number of vectors in each list, int64 [nlist]."""
+    return np.array([lists.invlists.list_size(number) for number in range(lists.nlist)], dtype=np.int64)
 
 
-def find_cells(part: Any, ids: np.ndarray | None, num_rows: int) -> Cells:
-    """Return the cells of a Faiss object whose vectors have rows, or positions with these `ids`."""
+def find_row_lists(part: Any, ids: np.ndarray | None, num_rows: int) -> RowLists:
+    """Return the lists of a Faiss object whose vectors have rows, or positions with these `ids`."""
     lists, of_row = part.invlists, np.full(num_rows, part.nlist, dtype=np.int32)
-    sizes = cell_sizes(part)
-    for cell in np.flatnonzero(sizes).tolist():
-        rows = faiss.rev_swig_ptr(lists.get_ids(cell), int(sizes[cell]))
+    sizes = list_sizes(part)
+    for number in np.flatnonzero(sizes).tolist():
+        rows = faiss.rev_swig_ptr(lists.get_ids(number), int(sizes[number]))
         rows = rows if ids is None else ids[rows]
-        of_row[rows[rows >= 0]] = cell
-    return Cells(of_row, sizes)
+        of_row[rows[rows >= 0]] = number
+    return RowLists(of_row, sizes)
 
 
 def bitmap_selector(is_allowed: np.ndarray) -> Any:
@@ -251,25 +251,25 @@ def bitmap_selector(is_allowed: np.ndarray) -> Any:
     return FAISS.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
 
 
-def search_parameters(part: Any, selector: Any, effort: float = 1.0, cells: np.ndarray | None = None) -> Any:
+def search_parameters(part: Any, selector: Any, effort: float = 1.0, lists: np.ndarray | None = None) -> Any:
     """Return parameters that restrict a Faiss object to the ids of a selector.
 
     Args:
         effort: factor on `nprobe` or `efSearch`, because the best of few items lie further apart.
-        cells: which cells may be searched, bool [nlist]; None: all. `nprobe` is at most their number, because
+        lists: which lists may be searched, bool [nlist]; None: all. `nprobe` is at most their number, because
             the missing ones would have a score of -inf, which spoils the 8-bit sums of a fast scan.
     """
     if isinstance(part, faiss.IndexRefine):
-        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort, cells)
+        base = search_parameters(faiss.downcast_index(part.base_index), selector, effort, lists)
         return FAISS.IndexRefineSearchParameters(k_factor=part.k_factor, base_index_params=base)
     if isinstance(part, faiss.IndexPreTransform):
-        inner = search_parameters(faiss.downcast_index(part.index), selector, effort, cells)
+        inner = search_parameters(faiss.downcast_index(part.index), selector, effort, lists)
         return FAISS.SearchParametersPreTransform(index_params=inner)
     if isinstance(part, faiss.IndexIVF):
         nprobe, coarse = min(part.nlist, math.ceil(effort * part.nprobe)), None
-        if cells is not None:
-            nprobe = max(1, min(nprobe, int(cells.sum())))
-            coarse = search_parameters(faiss.downcast_index(part.quantizer), bitmap_selector(cells))
+        if lists is not None:
+            nprobe = max(1, min(nprobe, int(lists.sum())))
+            coarse = search_parameters(faiss.downcast_index(part.quantizer), bitmap_selector(lists))
         return FAISS.SearchParametersIVF(sel=selector, nprobe=nprobe, quantizer_params=coarse)
     if isinstance(part, faiss.IndexHNSW):
         return FAISS.SearchParametersHNSW(sel=selector, efSearch=math.ceil(effort * part.hnsw.efSearch))

@@ -50,8 +50,8 @@ class Index(Component, ABC):
             for a key of that name.
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
-        centroids: [nlist, D] of the cells of `build`, if there are cells; None: k-means finds them.
-        queries: [Q, D] like those of later searches, which the cells of `build` should fit; None: unknown.
+        centroids: [nlist, D] of the clusters of `build`, if there are any; None: k-means finds them.
+        queries: [Q, D] like those of later searches, which the clusters of `build` should fit; None: unknown.
     """
 
     class Config(Component.Config):
@@ -78,7 +78,7 @@ class Index(Component, ABC):
             """Return the settings for a catalogue of this size, with automatic values filled in."""
             return self
 
-        def for_vectors(
+        def choose_for(
             self, vectors: np.ndarray, queries: np.ndarray, labels: Callable[[], LabelLists] | None = None
         ) -> "Chosen":
             """Return the settings for item vectors [N, D] and queries [Q, D], which the index will fit.
@@ -127,16 +127,16 @@ class Index(Component, ABC):
     def create(self, dim: int, num_vectors: int) -> Any:
         """Return an empty Faiss object for this number of training vectors, without an IndexIDMap."""
 
-    def searched(self, inner: Any) -> Any:
+    def search_target(self, inner: Any) -> Any:
         """Return the part of a Faiss object that has `search_arg`; by default the whole."""
         return inner
 
     def search_attribute(self, inner: Any) -> tuple[Any, str]:
         """Return the part of a Faiss object with the search argument, and the name of its attribute."""
         *parts, name = self.search_arg.split(".")
-        return functools.reduce(getattr, parts, self.searched(inner)), name
+        return functools.reduce(getattr, parts, self.search_target(inner)), name
 
-    def fits(self, inner: Any) -> bool:
+    def is_compatible(self, inner: Any) -> bool:
         """Whether the sizes of a loaded Faiss object agree, so that searches stay within its memory."""
         return True
 
@@ -152,7 +152,7 @@ class Index(Component, ABC):
         with matrix_products():
             inner.train(vectors)
 
-    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
+    def adding_context(self, inner: Any) -> AbstractContextManager[None]:
         """Return a context manager for training and adding vectors; the object is not searched meanwhile."""
         return nullcontext()
 
@@ -174,7 +174,7 @@ class Index(Component, ABC):
         self.config.check_sizes(dim, num_vectors)
         try:
             inner = self.create(dim, num_vectors)
-            with self.taking_in(inner):
+            with self.adding_context(inner):
                 self.train(inner, sample)
                 built = FaissIndex.wrap(inner)
                 built.add(vectors, rows)
@@ -194,7 +194,7 @@ class Index(Component, ABC):
             queries: their embeddings.
             k: number of items.
             allowed: distinct rows that may be returned, also absent ones; None allows all. The search
-                argument grows with the square root of items / allowed rows. Cells without allowed items are
+                argument grows with the square root of items / allowed rows. Lists without allowed items are
                 skipped, and graphs score all of them.
 
         Raises:
@@ -212,7 +212,7 @@ class Index(Component, ABC):
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
-        with self._lock.writing(), self.taking_in(self._faiss_index.inner):
+        with self._lock.writing(), self.adding_context(self._faiss_index.inner):
             self._faiss_index.add(vectors, rows)
 
     def remove(self, rows: np.ndarray) -> int:
@@ -223,9 +223,9 @@ class Index(Component, ABC):
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "Index":
         """Return an index of these items with the training of this one; see `IVF.balanced`.
 
-        Raises InputError if this kind has no cells.
+        Raises InputError if this kind has no clusters.
         """
-        raise InputError(f"{self.kind}: has no cells that could be split; build the index again")
+        raise InputError(f"{self.kind}: has no clusters that could be split; build the index again")
 
     def save(self, path: Path) -> None:
         """Write the index to a file, atomically."""
@@ -244,7 +244,7 @@ class Index(Component, ABC):
             loaded = FaissIndex(faiss.read_index(str(path)))
             is_valid = (
                 self.faiss_type in (type(loaded.inner), faiss.Index)
-                and self.fits(loaded.inner)
+                and self.is_compatible(loaded.inner)
                 and loaded.find_rows(self.stored_rows)
             )
         except (RuntimeError, MemoryError) as error:
@@ -298,8 +298,8 @@ class Index(Component, ABC):
             text = str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
         except NotImplementedError:
             return type(inner).__name__
-        cells = self.searched(inner)
-        if isinstance(cells, faiss.IndexIVFPQFastScan) and cells.by_residual:
+        ivf = self.search_target(inner)
+        if isinstance(ivf, faiss.IndexIVFPQFastScan) and ivf.by_residual:
             text = text.replace("x4fs", "x4fsr", 1)  # Faiss leaves the r out
         return text
 
@@ -307,7 +307,7 @@ class Index(Component, ABC):
     def metric(self) -> str:
         """`inner_product` if every part of the index uses it, else the parts with another metric."""
         inner = self._faiss_index.inner
-        parts = {"index": inner, "cells": self.searched(inner)}
+        parts = {"index": inner, "lists": self.search_target(inner)}
         for name in ("quantizer", "refine_index", "storage"):
             found = [getattr(part, name) for part in parts.values() if hasattr(part, name)]
             parts.update([(name, found[-1])] if found else [])
@@ -352,7 +352,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         choice: the candidates that were measured; None if there was nothing to choose.
-        centroids, queries: see `Index`; the centroids are those of the cells that were measured.
+        centroids, queries: see `Index`; the centroids are those that were measured.
     """
 
     config: Index.Config

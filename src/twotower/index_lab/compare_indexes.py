@@ -120,7 +120,7 @@ def compare_indexes(
     for name, config in configs.items():
         LOG.info("index_lab: %s", name)
         try:
-            chosen[name] = config.for_vectors(items, fitted)
+            chosen[name] = config.choose_for(items, fitted)
             rows.append(measure_case(name, chosen[name], truths, target_recall))
         except InputError as error:
             skipped[name] = str(error)

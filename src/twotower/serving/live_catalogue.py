@@ -162,8 +162,8 @@ class LiveCatalogue:
     def rebuild(self) -> None:
         """Make a new index of the offered items; searches and changes continue meanwhile.
 
-        Cells are balanced, and no codes are trained. An index without cells is built again. Users of the
-        bundle then choose its search argument.
+        Clusters are balanced, and no codes are trained. An index without clusters is built again. Users of
+        the bundle then choose its search argument.
         """
         entry = self._bundle.manifest.index
         with self._rebuilding:
@@ -199,8 +199,8 @@ def fresh_index(
 ) -> Index:
     """Return an index of vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
 
-    If the index before it has cells, they are balanced, and no codes are trained. If the settings do not fit
-    so few items, search is exact. Search arguments are limited to the new size.
+    If the index before it has clusters, they are balanced, and no codes are trained. If the settings do not
+    fit so few items, search is exact. Search arguments are limited to the new size.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or config.size_problems(vectors.shape[1], len(rows)):

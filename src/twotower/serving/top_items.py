@@ -48,7 +48,7 @@ def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence
 
     Each interest of a request is a query of the index; an item has the best of its scores.
     The index returns as many more items as are excluded or not allowed; an exact index is first asked for
-    fewer. If that is too many, if the searched cells have too few items, or if some items are allowed and the
+    fewer. If that is too many, if the searched lists have too few items, or if some items are allowed and the
     index is exact, all candidates are scored. Scores are exact for any index; equal ones are in the order of
     rows.
     """

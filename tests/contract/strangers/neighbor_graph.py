@@ -35,6 +35,6 @@ class NeighborGraph(Index):
         created.hnsw.efConstruction = created.hnsw.efSearch = self.config.candidates
         return created
 
-    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
+    def adding_context(self, inner: Any) -> AbstractContextManager[None]:
         inner.keep_max_size_level0 = True  # short vectors need links; files do not store it
         return nullcontext()

@@ -132,7 +132,7 @@ index=ivf_pq index.num_subquantizers=24
 data=synthetic index=ivf_flat index.nlist=5000
     index.nlist: 5000 cells ... 1000 vectors
 index=ivf_flat index.nlist=10 index.nprobe=11
-    index.nprobe: 11 is above the number of cells 10
+    index.nprobe: 11 is above the number of lists 10
 data=synthetic negatives.max_items=999
     negatives: 1,000 items ... negatives=mixed
 features.item.price.column=prize

@@ -34,14 +34,14 @@ PROBLEMS: list[tuple[Index.Config, int | None, str, str]] = [
     ),
     (
         *(IVFFlat.Config(nlist=5000), 3659, "nlist"),
-        "5000 cells are more than the 3659 vectors to index: choose at most 3659, or null for about its"
+        "5000 lists are more than the 3659 vectors to index: choose at most 3659, or null for about its"
         " square root",
     ),
     (
         *(IVFPQ.Config(num_subquantizers=8, num_bits=8), 200, "num_bits"),
         "2**8 centroids a part are more than the 200 vectors to train on: choose at most 7",
     ),
-    (IVFSQ.Config(nprobe=61), 3659, "nprobe", "61 is above the number of cells 60: choose at most that"),
+    (IVFSQ.Config(nprobe=61), 3659, "nprobe", "61 is above the number of lists 60: choose at most that"),
     (
         *(FlatIP.Config(target_recall=0.9, min_recall=0.95), None, "min_recall"),
         "0.95 is above target_recall 0.9: lower it",
@@ -66,7 +66,7 @@ def test_without_sizes_there_are_no_problems() -> None:
         assert not list(config.problems())
 
 
-def test_an_automatic_number_of_cells_is_settled_by_size() -> None:
+def test_an_automatic_number_of_clusters_is_settled_by_size() -> None:
     assert IVFFlat.Config().for_size(3659).spec()["nlist"] == 60
     assert IVFFlat.Config(nlist=7).for_size(3659) == IVFFlat.Config(nlist=7)
 
@@ -81,7 +81,7 @@ def test_factory_and_arguments_are_what_was_built() -> None:
     assert index.build_seconds > 0
 
 
-def test_grid_reaches_from_one_cell_to_all() -> None:
+def test_grid_reaches_from_one_cluster_to_all() -> None:
     index = IVFFlat.Config(nlist=13).build()
     index.build(vectors(50), np.arange(50))
     assert [point["nprobe"] for point in search_grid(index)] == [1, 2, 3, 4, 6, 8, 12, 13]

@@ -84,7 +84,7 @@ def test_limits_that_nothing_meets_name_the_least() -> None:
 
 def test_small_catalogues_are_searched_exactly_without_measuring() -> None:
     unread = partial(pytest.fail, "targets of users are gathered, which nothing reads")
-    config, choice, *_ = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES, unread)
+    config, choice, *_ = Auto.Config(target_recall=0.9).choose_for(VECTORS, QUERIES, unread)
     assert config.owner is FlatIP
     assert (config.target_recall, choice) == (0.9, None)
 
@@ -107,7 +107,7 @@ def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
 
 
 def test_a_limit_with_a_catalogue_of_one_item() -> None:
-    config, choice, *_ = Auto.Config(max_latency_ms=1e3).for_vectors(VECTORS[:1], QUERIES)
+    config, choice, *_ = Auto.Config(max_latency_ms=1e3).choose_for(VECTORS[:1], QUERIES)
     assert choice is not None
     index = config.build()
     index.build(VECTORS[:1], np.arange(1))
@@ -119,7 +119,7 @@ def test_each_prediction_of_bytes_and_recall_holds() -> None:
     config = Auto.Config(
         exact_below=0, num_sampled=10, target_recall=0.9, max_bytes_per_item=1e6, candidates=names
     )
-    choice = config.for_vectors(VECTORS, QUERIES).choice
+    choice = config.choose_for(VECTORS, QUERIES).choice
     assert choice is not None
     assert {each.kind for each in choice.candidates} == set(names)
     truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 100)
@@ -135,7 +135,7 @@ def test_each_prediction_of_bytes_and_recall_holds() -> None:
 
 def test_graphs_are_candidates_too() -> None:
     config = Auto.Config(exact_below=0, candidates=["hnsw", "hnsw_sq"], target_recall=0.9)
-    choice = config.for_vectors(VECTORS[:1000], QUERIES).choice
+    choice = config.choose_for(VECTORS[:1000], QUERIES).choice
     assert choice is not None
     assert {each.kind for each in choice.candidates} == {"hnsw", "hnsw_sq"}
     assert all(each.search_args["efSearch"] >= 1 for each in choice.candidates)
@@ -217,7 +217,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
         candidates=names,
         max_bytes_per_item=1e6,
     )
-    chosen = config.for_vectors(VECTORS, QUERIES, lambda: lists)
+    chosen = config.choose_for(VECTORS, QUERIES, lambda: lists)
     known = [set(rows[mask]) for rows, mask in zip(exact, is_target, strict=True)]
 
     def change(index: Index, search_args: dict[str, int]) -> float:
@@ -230,7 +230,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
     assert chosen.choice is not None
     best, *_ = candidates = chosen.choice.candidates
     for each in candidates:
-        built = Index.Config.model_validate(each.spec).build()  # in other cells
+        built = Index.Config.model_validate(each.spec).build()  # in other lists
         assert each.label_difference == pytest.approx(
             change(built, each.search_args), abs=0.04 * lists.recall
         ), each.name
@@ -243,7 +243,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
     if num_sampled == NUM_ITEMS:
         assert best.label_difference == pytest.approx(outcome)
     with pytest.raises(InputError, match=r"index\.max_label_loss: there are no targets of users here"):
-        config.for_vectors(VECTORS, QUERIES)
+        config.choose_for(VECTORS, QUERIES)
 
 
 def test_an_index_beyond_the_limits_is_rejected() -> None:
@@ -257,18 +257,18 @@ def test_an_index_beyond_the_limits_is_rejected() -> None:
 def test_candidates_that_cannot_be_built_are_left_out() -> None:
     few: Any = VECTORS[:12]  # too few for codes
     config = Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan", "flat_ip"])
-    choice = config.for_vectors(few, QUERIES).choice
+    choice = config.choose_for(few, QUERIES).choice
     assert choice is not None
     assert [each.kind for each in choice.candidates] == ["flat_ip"]
     with pytest.raises(InputError, match=r"candidates: none fits 12 vectors of dimension 16 \(.*flat_ip"):
-        Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan"]).for_vectors(few, QUERIES)
+        Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan"]).choose_for(few, QUERIES)
 
 
 def test_any_dimension_has_codes_of_a_product_quantizer() -> None:
     """37 has no half, quarter or eighth: there is one code per dimension."""
     items = np.random.default_rng(0).standard_normal((300, 37), dtype=np.float32)
     config = Auto.Config(exact_below=0, candidates=["ivf_pq"], target_recall=0.9)
-    choice = config.for_vectors(items, items[:20]).choice
+    choice = config.choose_for(items, items[:20]).choice
     assert choice is not None
     assert {each.spec["num_subquantizers"] for each in choice.candidates} == {37}
 
@@ -285,7 +285,7 @@ def test_a_machine_that_becomes_slower_does_not_choose(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("twotower.index.candidates.time_searches", time_searches)
     config = Auto.Config(exact_below=0, candidates=["flat_ip", "hnsw"], target_recall=0.9)
-    choice = config.for_vectors(VECTORS, QUERIES).choice
+    choice = config.choose_for(VECTORS, QUERIES).choice
     assert choice is not None
     assert [(each.kind, 1 / each.queries_per_second) for each in choice.candidates] == [
         ("hnsw", pytest.approx(3)),

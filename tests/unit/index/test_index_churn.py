@@ -37,8 +37,8 @@ def test_recall_is_that_of_the_live_items_and_clusters_are_measured_with_and_wit
 
     exact = measured(FlatIP.Config(), None)
     assert [(step["recall@10"], step["recall@100"]) for step in exact] == [(1.0, 1.0)] * 7
-    cells = IVFFlat.Config(nlist=8, nprobe=8)
-    maintained, as_built = measured(cells, 0.99)[-1], measured(cells, None)[-1]
+    clusters = IVFFlat.Config(nlist=8, nprobe=8)
+    maintained, as_built = measured(clusters, 0.99)[-1], measured(clusters, None)[-1]
     assert maintained["recall@100"] == as_built["recall@100"] == 1.0
     assert as_built["clusters"] == 8
     assert maintained["imbalance"] < 0.9 * as_built["imbalance"]

@@ -73,7 +73,7 @@ def reindexed(nlist: int, target_recall: float, few: slice) -> tuple[IVFFlat, In
 
 @pytest.mark.parametrize("nlist", [10, 20, 40])
 @pytest.mark.parametrize("few", [slice(3), slice(3, 9), slice(9, 40)], ids=lambda few: f"{few.start}")
-def test_a_higher_target_is_never_faster_and_a_cell_index_never_rejected(nlist: int, few: slice) -> None:
+def test_a_higher_target_is_never_faster_and_a_cluster_index_never_rejected(nlist: int, few: slice) -> None:
     nprobes = []
     for target in TARGETS:
         index, report = reindexed(nlist, target, few)
@@ -182,13 +182,13 @@ def test_recall_k_is_the_catalogue_where_that_is_smaller() -> None:
 
 
 def test_rehearsal_raises_problems_before_it_builds() -> None:
-    with pytest.raises(InputError, match=r"index\.nlist: 500 cells are more than the 400 vectors"):
+    with pytest.raises(InputError, match=r"index\.nlist: 500 lists are more than the 400 vectors"):
         rehearse(IVFFlat.Config(nlist=500), 8, 400)
     with pytest.raises(InputError, match="the catalogue has no items"):
         rehearse(FlatIP.Config(), 8, 0)
 
 
-def test_rehearsal_has_the_cells_of_the_real_size() -> None:
+def test_rehearsal_has_the_clusters_of_the_real_size() -> None:
     rehearsed = rehearse(IVFFlat.Config(nprobe=300), 4, 100_000)
     assert rehearsed.build_args == {"nlist": 316}
     assert rehearsed.search_args == {"nprobe": 300}

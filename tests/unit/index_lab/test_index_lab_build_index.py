@@ -161,7 +161,7 @@ def test_wrong_names_and_settings_are_refused(parts, users, tmp_path):
     refused(f"parts={part}: is part 2/3; name the folder of all parts", part, None, tmp_path)
     pq.write_table(pa.table({"item_id": IDS}), tmp_path / "other.parquet")
     refused("other.parquet has no vectors of items", tmp_path / "other.parquet", None, tmp_path)
-    refused("index.nlist: 13 cells are more than the 12 vectors", parts, users, tmp_path, nlist=13)
+    refused("index.nlist: 13 lists are more than the 12 vectors", parts, users, tmp_path, nlist=13)
     write(users, [1, 2], USERS[:2], side="users", bundle="def")
     refused(f"queries={users}: of another run than parts={parts}", parts, users, tmp_path)
 

@@ -15,7 +15,7 @@ from twotower.index.centroids import set_clustering
 from twotower.index.faiss_index import innermost, parts_of, transforms
 from twotower.index.index import Index, RecallTarget
 from twotower.index.kinds.hnsw import LARGEST_EF
-from twotower.index.kinds.ivf import euclidean_cells, rows_in_cells
+from twotower.index.kinds.ivf import euclidean_assignment, rows_in_lists
 
 NUM_CANDIDATES, CODE_BITS = 8, 8
 ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsTransform)
@@ -25,7 +25,7 @@ ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsT
 class Factory(Index):
     """The index of an `index_factory` text of Faiss, such as `OPQ16,IVF1024,PQ16x4fsr,Refine(SQfp16)`.
 
-    Texts that change dot products, such as `PCA32` and `L2norm`, are refused. Cells hold the items that are
+    Texts that change dot products, such as `PCA32` and `L2norm`, are refused. Lists hold the items that are
     nearest by Euclidean distance, as in `IVF`, unless their centroids are searched by an index of their own
     (`IVF1024_HNSW32`).
     """
@@ -48,10 +48,10 @@ class Factory(Index):
 
         @property
         def min_items(self) -> int:
-            """See `Index.Config.min_items`; the number of cells, and 256 for codes of 8 bits."""
-            cells = re.search(r"IVF(\d+)", self.factory)
+            """See `Index.Config.min_items`; the number of lists, and 256 for codes of 8 bits."""
+            ivf = re.search(r"IVF(\d+)", self.factory)
             codes = 2**CODE_BITS if re.search(r"PQ\d+(?!\d|x)", self.factory) else 1
-            return max(int(cells[1]) if cells else 1, codes)
+            return max(int(ivf[1]) if ivf else 1, codes)
 
         def _factory_problem(self, dim: int) -> str:
             if "IDMap" in self.factory:
@@ -77,52 +77,52 @@ class Factory(Index):
 
     def create(self, dim: int, num_vectors: int) -> Any:
         created = faiss.index_factory(dim, self.config.factory, faiss.METRIC_INNER_PRODUCT)
-        cells = _cells(created)
-        if cells is not None:
-            set_clustering(cells.cp, self.training_iterations)
-            cells.cp.spherical = not _has_flat_centroids(cells)
-            cells.nprobe = max(1, cells.nlist // 4)
+        ivf = _ivf_part(created)
+        if ivf is not None:
+            set_clustering(ivf.cp, self.training_iterations)
+            ivf.cp.spherical = not _has_flat_centroids(ivf)
+            ivf.nprobe = max(1, ivf.nlist // 4)
         if isinstance(created, faiss.IndexRefine):
             created.k_factor = self.config.num_candidates or NUM_CANDIDATES
         return created
 
-    def searched(self, inner: Any) -> Any:
+    def search_target(self, inner: Any) -> Any:
         return innermost(inner)
 
     def search_attribute(self, inner: Any) -> tuple[Any, str]:
-        """See `Index.search_attribute`; `nprobe` of cells and `efSearch` of graphs."""
+        """See `Index.search_attribute`; `nprobe` of lists and `efSearch` of graphs."""
         part = innermost(inner)
         if hasattr(part, "hnsw"):
             return part.hnsw, "efSearch"
         return part, "nprobe" if hasattr(part, "nprobe") else ""
 
-    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
-        cells = _cells(inner)
-        return nullcontext() if cells is None or not _has_flat_centroids(cells) else euclidean_cells(cells)
+    def adding_context(self, inner: Any) -> AbstractContextManager[None]:
+        ivf = _ivf_part(inner)
+        return nullcontext() if ivf is None or not _has_flat_centroids(ivf) else euclidean_assignment(ivf)
 
-    def fits(self, inner: Any) -> bool:
-        """See `Index.fits`; the parts must have the classes of the text, or derived ones."""
+    def is_compatible(self, inner: Any) -> bool:
+        """See `Index.is_compatible`; the parts must have the classes of the text, or derived ones."""
         expected = faiss.index_factory(inner.d, self.config.factory, faiss.METRIC_INNER_PRODUCT)
         parts = [*zip_longest(parts_of(inner), parts_of(expected))]
         return all(isinstance(one, type(other)) or isinstance(other, type(one)) for one, other in parts)
 
     def stored_rows(self, inner: Any) -> np.ndarray:
-        cells = _cells(inner)
-        return super().stored_rows(inner) if cells is None else rows_in_cells(cells)
+        ivf = _ivf_part(inner)
+        return super().stored_rows(inner) if ivf is None else rows_in_lists(ivf)
 
     @property
     def largest_search_arg(self) -> int:
-        """See `Index.largest_search_arg`; the number of cells, or that of `HNSW`."""
+        """See `Index.largest_search_arg`; the number of lists, or that of `HNSW`."""
         part, name = self.search_attribute(self._faiss_index.inner)
         if name == "nprobe":
             return int(part.nlist)
         return min(super().largest_search_arg, LARGEST_EF)
 
 
-def _cells(index: Any) -> Any:
+def _ivf_part(index: Any) -> Any:
     part = innermost(index)
     return part if isinstance(part, faiss.IndexIVF) else None
 
 
-def _has_flat_centroids(cells: Any) -> bool:
-    return isinstance(faiss.downcast_index(cells.quantizer), faiss.IndexFlat)
+def _has_flat_centroids(ivf: Any) -> bool:
+    return isinstance(faiss.downcast_index(ivf.quantizer), faiss.IndexFlat)

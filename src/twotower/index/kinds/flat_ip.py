@@ -24,5 +24,5 @@ class FlatIP(Index):
     def create(self, dim: int, num_vectors: int) -> Any:
         return faiss.IndexFlatIP(dim)
 
-    def fits(self, inner: Any) -> bool:
+    def is_compatible(self, inner: Any) -> bool:
         return bool(inner.codes.size() == 4 * inner.d * inner.ntotal)

@@ -42,8 +42,8 @@ class HNSW(Index):
         """Return an empty Faiss graph."""
         return faiss.IndexHNSWFlat(dim, self.config.links, faiss.METRIC_INNER_PRODUCT)
 
-    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
-        """See `Index.taking_in`; fills every list of neighbors, so that short vectors stay reachable."""
+    def adding_context(self, inner: Any) -> AbstractContextManager[None]:
+        """See `Index.adding_context`; fills every list of neighbors, so that short vectors stay reachable."""
         inner.keep_max_size_level0 = True  # not stored in files
         return nullcontext()
 

@@ -1,4 +1,4 @@
-"""Base class of inverted file indexes: items in cells around centroids; a search visits a few cells."""
+"""Base class of inverted file indexes: items in lists around centroids; a search visits a few lists."""
 
 import math
 import time
@@ -14,9 +14,9 @@ import numpy as np
 from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
-from twotower.index.cell_split import balance_cells, nearest
+from twotower.index.balance_clusters import balance_clusters, nearest
 from twotower.index.centroids import count_found, find_centroids, set_clustering
-from twotower.index.faiss_index import FaissIndex, cell_sizes, transforms
+from twotower.index.faiss_index import FaissIndex, list_sizes, transforms
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
 from twotower.index.matrix_products import matrix_products
@@ -27,11 +27,11 @@ NO_CODE_SIZE = 2**64 - 1
 
 
 class IVF(Index):
-    """Cells around `nlist` centroids found by k-means; `nprobe` of them are searched.
+    """A list for each of the `nlist` clusters of k-means; `nprobe` of them are searched.
 
-    Items are assigned to the nearest centroid by Euclidean distance. A query visits the cells whose centroids
+    Items are assigned to the nearest centroid by Euclidean distance. A query visits the lists whose centroids
     have the highest dot product with it. Norms encode popularity, so assignment by inner product would spread
-    popular items over all cells.
+    popular items over all lists.
 
     Reference: Sivic and Zisserman, "Video Google", ICCV 2003; Johnson et al., "Billion-scale similarity
         search with GPUs", section 2.
@@ -39,12 +39,12 @@ class IVF(Index):
 
     class Config(Index.Config):
         nlist: PositiveInt | None = None
-        """Number of cells; None = the square root of the number of vectors, with at least 39 training points
+        """Number of lists; None = the square root of the number of vectors, with at least 39 training points
         per centroid."""
         nprobe: PositiveInt | None = None
-        """Number of cells that a query visits; None = chosen by tuning (before that, a quarter)."""
+        """Number of lists that a query visits; None = chosen by tuning (before that, a quarter)."""
         fit_queries: bool = True
-        """Place more cells among the items that users' queries find; false = cells fit the items alone."""
+        """Place more clusters among the items that users' queries find; false = fit the items alone."""
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             num_items = context.num_items
@@ -52,14 +52,14 @@ class IVF(Index):
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
                 advice = f"choose at most {num_items}, or null for about its square root"
-                yield "nlist", f"{nlist} cells are more than the {num_items} vectors to index: {advice}"
+                yield "nlist", f"{nlist} lists are more than the {num_items} vectors to index: {advice}"
             if nlist is None and num_items:
                 nlist = automatic_nlist(num_items)
             if nlist is not None and self.nprobe is not None and self.nprobe > nlist:
-                yield "nprobe", f"{self.nprobe} is above the number of cells {nlist}: choose at most that"
+                yield "nprobe", f"{self.nprobe} is above the number of lists {nlist}: choose at most that"
 
         def for_size(self, num_items: int) -> Self:
-            """See `Index.Config.for_size`; sets an automatic number of cells."""
+            """See `Index.Config.for_size`; sets an automatic number of lists."""
             return self.model_copy(update={"nlist": self.nlist or automatic_nlist(num_items)})
 
         @property
@@ -68,35 +68,35 @@ class IVF(Index):
 
     config: Config
     search_arg = "nprobe"
-    cell_size: float
-    """Mean number of vectors of a cell when the index was built or loaded."""
+    mean_list_size: float
+    """Mean number of vectors of a list when the index was built or loaded."""
 
     @abstractmethod
-    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+    def create_ivf(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """Return an empty Faiss index with this quantizer."""
 
-    def searched(self, inner: Any) -> Any:
-        """See `Index.searched`; the cells, which may be inside a rotation or a refinement."""
+    def search_target(self, inner: Any) -> Any:
+        """See `Index.search_target`; the IVF, which may be inside a rotation or a refinement."""
         return faiss.downcast_index(faiss.extract_index_ivf(inner))
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
+        """See `Index.create`; the lists store the ids, because IDMap2 over an IVF fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
-        created = self.create_cells(faiss.IndexFlatIP(dim), dim, nlist)
+        created = self.create_ivf(faiss.IndexFlatIP(dim), dim, nlist)
         set_clustering(created.cp, self.training_iterations)
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
-        self.cell_size = num_vectors / nlist
+        self.mean_list_size = num_vectors / nlist
         return created
 
     def load(self, path: Path) -> None:
         super().load(path)
-        self.cell_size = self._faiss_index.inner.ntotal / self.largest_search_arg
+        self.mean_list_size = self._faiss_index.inner.ntotal / self.largest_search_arg
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`; cells are those of `centroids`, else fit `queries`, else the vectors alone."""
-        cells, centroids, num_found = self.searched(inner), self.centroids, None
+        """See `Index.train`; clusters are `centroids`, else fit `queries`, else the vectors alone."""
+        ivf, centroids, num_found = self.search_target(inner), self.centroids, None
         if centroids is None and self.config.fit_queries and self.queries is not None and len(self.queries):
-            num_found = count_found(vectors, self.queries, round(cells.nlist * self.cell_size))
+            num_found = count_found(vectors, self.queries, round(ivf.nlist * self.mean_list_size))
         if centroids is not None or num_found is not None:
             with matrix_products():
                 for transform in transforms(inner):
@@ -104,44 +104,44 @@ class IVF(Index):
                         transform.train(vectors)
             if centroids is None:
                 centroids = find_centroids(
-                    transformed(inner, vectors), cells.nlist, num_found, self.training_iterations
+                    transformed(inner, vectors), ivf.nlist, num_found, self.training_iterations
                 )
             else:
                 centroids = transformed(inner, centroids)
-            faiss.downcast_index(cells.quantizer).add(centroids)
+            faiss.downcast_index(ivf.quantizer).add(centroids)
         super().train(inner, vectors)
 
-    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
-        """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
-        return euclidean_cells(self.searched(inner))
+    def adding_context(self, inner: Any) -> AbstractContextManager[None]:
+        """See `Index.adding_context`: assign vectors to the nearest centroid by Euclidean distance."""
+        return euclidean_assignment(self.search_target(inner))
 
-    def fits(self, inner: Any) -> bool:
-        """See `Index.fits`; the cells must have the class and the sizes of empty ones of these settings."""
-        cells = self.searched(inner)
-        quantizer = faiss.downcast_index(cells.quantizer)
-        if not isinstance(quantizer, faiss.IndexFlat) or quantizer.d != cells.d:
+    def is_compatible(self, inner: Any) -> bool:
+        """See `Index.is_compatible`; class and sizes must be those of an empty index of these settings."""
+        ivf = self.search_target(inner)
+        quantizer = faiss.downcast_index(ivf.quantizer)
+        if not isinstance(quantizer, faiss.IndexFlat) or quantizer.d != ivf.d:
             return False
         try:
-            empty = self.create_cells(faiss.IndexFlatIP(cells.d), cells.d, 1)
+            empty = self.create_ivf(faiss.IndexFlatIP(ivf.d), ivf.d, 1)
         except RuntimeError:  # these settings cannot encode vectors of this dimension
             return False
         return bool(
-            type(cells) is type(empty)
-            and code_sizes(cells) == code_sizes(empty)
-            and quantizer.ntotal == cells.invlists.nlist == cells.nlist
-            and cells.invlists.code_size in (cells.code_size, NO_CODE_SIZE)
-            and 1 <= cells.nprobe <= cells.nlist
-            and cells.is_trained
+            type(ivf) is type(empty)
+            and code_sizes(ivf) == code_sizes(empty)
+            and quantizer.ntotal == ivf.invlists.nlist == ivf.nlist
+            and ivf.invlists.code_size in (ivf.code_size, NO_CODE_SIZE)
+            and 1 <= ivf.nprobe <= ivf.nlist
+            and ivf.is_trained
         )
 
     def stored_rows(self, inner: Any) -> np.ndarray:
-        return rows_in_cells(self.searched(inner))
+        return rows_in_lists(self.search_target(inner))
 
     def balanced(self, vectors: np.ndarray, rows: np.ndarray) -> "IVF":
-        """Return an index of these items in which overfull cells are split and empty ones dropped.
+        """Return an index of these items in which overfull clusters are split and empty ones dropped.
 
-        Codes are not trained: see `balance_cells`. Searches of this index continue meanwhile.
-        `nprobe` keeps its share of the cells. The new index has no tombstones.
+        Codes are not trained: see `balance_clusters`. Searches of this index continue meanwhile.
+        `nprobe` keeps its share of the lists. The new index has no tombstones.
 
         Args:
             vectors: of all items of the new index, [N, D]; those of this index and others.
@@ -158,39 +158,39 @@ class IVF(Index):
         self.check_range(vectors)
         with self._lock.reading():
             renewed = FaissIndex(faiss.clone_index(self._faiss_index.outer))
-        cells = self.searched(renewed.inner)
-        quantizer, num_before = faiss.downcast_index(cells.quantizer), cells.nlist
+        ivf = self.search_target(renewed.inner)
+        quantizer, num_before = faiss.downcast_index(ivf.quantizer), ivf.nlist
         clustered, centroids = transformed(renewed.inner, vectors), quantizer.reconstruct_n(0, num_before)
-        assigned = cells_of(renewed, cells, rows)
+        assigned = list_numbers(renewed, ivf, rows)
         new = assigned < 0
         assigned[new] = nearest(centroids, clustered[new])
-        centroids, assigned = balance_cells(centroids, clustered, assigned, self.cell_size)
+        centroids, assigned = balance_clusters(centroids, clustered, assigned, self.mean_list_size)
         renewed.outer.reset()
         quantizer.reset()
         quantizer.add(centroids)
-        set_empty_lists(cells, len(centroids))
-        cells.nprobe = max(1, round(cells.nprobe * cells.nlist / num_before))
+        set_empty_lists(ivf, len(centroids))
+        ivf.nprobe = max(1, round(ivf.nprobe * ivf.nlist / num_before))
         if isinstance(renewed.outer, faiss.IndexIVF):
-            cells.add_core(len(rows), *map(faiss.swig_ptr, (vectors, rows, assigned)))
+            ivf.add_core(len(rows), *map(faiss.swig_ptr, (vectors, rows, assigned)))
             renewed.rows = np.sort(rows)
         else:  # Faiss assigns all vectors again
-            with euclidean_cells(cells), matrix_products():
+            with euclidean_assignment(ivf), matrix_products():
                 renewed.add(vectors, rows)
         index = self.config.build()
         assert isinstance(index, IVF)
         index._faiss_index, index.build_seconds = renewed, time.perf_counter() - started
-        index.cell_size = self.cell_size
+        index.mean_list_size = self.mean_list_size
         return index
 
     @property
-    def cell_sizes(self) -> np.ndarray:
-        """Number of stored vectors of each cell, int64 [nlist]."""
-        return cell_sizes(self.searched(self._faiss_index.inner))
+    def list_sizes(self) -> np.ndarray:
+        """Number of stored vectors of each list, int64 [nlist]."""
+        return list_sizes(self.search_target(self._faiss_index.inner))
 
     @property
     def largest_search_arg(self) -> int:
-        """The number of cells."""
-        return int(self.searched(self._faiss_index.inner).nlist)
+        """The number of lists."""
+        return int(self.search_target(self._faiss_index.inner).nlist)
 
     @property
     def build_args(self) -> dict[str, int]:
@@ -198,16 +198,16 @@ class IVF(Index):
 
 
 def transformed(inner: Any, vectors: np.ndarray) -> np.ndarray:
-    """Return vectors as the cells inside a rotation get them."""
+    """Return vectors as the IVF inside a rotation gets them."""
     for transform in transforms(inner):
         vectors = transform.apply(vectors)
     return vectors
 
 
 @contextmanager
-def euclidean_cells(cells: Any) -> Iterator[None]:
-    """Assign vectors to the nearest centroid by Euclidean distance; the cells are not searched meanwhile."""
-    quantizer = faiss.downcast_index(cells.quantizer)
+def euclidean_assignment(ivf: Any) -> Iterator[None]:
+    """Assign vectors to the nearest centroid by Euclidean distance; the lists are not searched meanwhile."""
+    quantizer = faiss.downcast_index(ivf.quantizer)
     quantizer.metric_type = faiss.METRIC_L2
     try:
         yield
@@ -215,9 +215,9 @@ def euclidean_cells(cells: Any) -> Iterator[None]:
         quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
 
 
-def cells_of(index: FaissIndex, cells: Any, rows: np.ndarray) -> np.ndarray:
-    """Return the cell of each row [N], or -1 for rows that are not in the index."""
-    stored, numbers = rows_in_cells(cells), np.repeat(np.arange(cells.nlist), cell_sizes(cells))
+def list_numbers(index: FaissIndex, ivf: Any, rows: np.ndarray) -> np.ndarray:
+    """Return the list of each row [N], or -1 for rows that are not in the index."""
+    stored, numbers = rows_in_lists(ivf), np.repeat(np.arange(ivf.nlist), list_sizes(ivf))
     if index.outer is not index.inner:
         stored = faiss.vector_to_array(index.outer.id_map)[stored]
     stored, numbers = np.append(stored, -1), np.append(numbers, -1)
@@ -226,37 +226,37 @@ def cells_of(index: FaissIndex, cells: Any, rows: np.ndarray) -> np.ndarray:
     return np.where(stored[at] == rows, numbers[at], -1)
 
 
-def code_sizes(cells: Any) -> list[int]:
+def code_sizes(ivf: Any) -> list[int]:
     """Return the sizes of the codes and of their quantizer, on which the memory of a search depends."""
-    sizes = [cells.code_size]
-    if hasattr(cells, "sq"):
-        sizes += [cells.sq.qtype]
-    if hasattr(cells, "pq"):
-        sizes += [cells.pq.d, cells.pq.M, cells.pq.dsub, cells.pq.nbits, cells.pq.centroids.size()]
-    if hasattr(cells, "rabitq"):
-        sizes += [cells.rabitq.d, cells.rabitq.code_size]
+    sizes = [ivf.code_size]
+    if hasattr(ivf, "sq"):
+        sizes += [ivf.sq.qtype]
+    if hasattr(ivf, "pq"):
+        sizes += [ivf.pq.d, ivf.pq.M, ivf.pq.dsub, ivf.pq.nbits, ivf.pq.centroids.size()]
+    if hasattr(ivf, "rabitq"):
+        sizes += [ivf.rabitq.d, ivf.rabitq.code_size]
     return sizes
 
 
-def set_empty_lists(cells: Any, nlist: int) -> None:
-    """Give trained cells without vectors another number of lists."""
-    cells.nlist, in_blocks = nlist, cells.invlists.code_size == NO_CODE_SIZE
-    before: Any = faiss.downcast_InvertedLists(cells.invlists)
-    sizes = (before.n_per_block, before.block_size) if in_blocks else (cells.code_size,)
+def set_empty_lists(ivf: Any, nlist: int) -> None:
+    """Give a trained IVF without vectors another number of lists."""
+    ivf.nlist, in_blocks = nlist, ivf.invlists.code_size == NO_CODE_SIZE
+    before: Any = faiss.downcast_InvertedLists(ivf.invlists)
+    sizes = (before.n_per_block, before.block_size) if in_blocks else (ivf.code_size,)
     lists = type(before)(nlist, *sizes)
-    cells.replace_invlists(lists, True)
+    ivf.replace_invlists(lists, True)
     lists.this.disown()
     if in_blocks:
-        cells.init_code_packer()
+        ivf.init_code_packer()
 
 
-def rows_in_cells(cells: Any) -> np.ndarray:
-    """Return the ids of the vectors in cells, int64 [N]."""
-    lists, first = cells.invlists, 0
+def rows_in_lists(ivf: Any) -> np.ndarray:
+    """Return the ids of the vectors in the lists of an IVF, int64 [N]."""
+    lists, first = ivf.invlists, 0
     rows = np.empty(lists.compute_ntotal(), dtype=np.int64)
-    for cell in range(cells.nlist):
-        if size := lists.list_size(cell):
-            rows[first : first + size] = faiss.rev_swig_ptr(lists.get_ids(cell), size)
+    for number in range(ivf.nlist):
+        if size := lists.list_size(number):
+            rows[first : first + size] = faiss.rev_swig_ptr(lists.get_ids(number), size)
             first += size
     return rows
 

@@ -21,11 +21,11 @@ class IVFOPQ(IVFPQ):
     faiss_type = faiss.IndexPreTransform
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        cells = super().create(dim, num_vectors)
+        ivf = super().create(dim, num_vectors)
         rotation = faiss.OPQMatrix(dim, self.config.num_subquantizers)
         if self.training_iterations is not None:
             rotation.niter = rotation.niter_pq = rotation.niter_pq_0 = self.training_iterations
-        return faiss.IndexPreTransform(rotation, cells)
+        return faiss.IndexPreTransform(rotation, ivf)
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """See `Index.train`; the rotation is learned for codes of this size."""
@@ -36,12 +36,12 @@ class IVFOPQ(IVFPQ):
         super().train(inner, vectors)
         rotation.pq = None
 
-    def fits(self, inner: Any) -> bool:
-        """See `Index.fits`; also checks the rotation."""
+    def is_compatible(self, inner: Any) -> bool:
+        """See `Index.is_compatible`; also checks the rotation."""
         if inner.chain.size() != 1:
             return False
         rotation: Any = faiss.downcast_VectorTransform(inner.chain.at(0))
         size = rotation.d_in * rotation.d_out
         is_rotation = isinstance(rotation, faiss.LinearTransform) and not rotation.have_bias
         is_rotation = is_rotation and rotation.d_in == rotation.d_out == inner.d and rotation.A.size() == size
-        return bool(is_rotation and super().fits(inner))
+        return bool(is_rotation and super().is_compatible(inner))

@@ -48,8 +48,8 @@ class IVFPQ(IVF):
     score_tolerance = 0.1
     faiss_type: ClassVar[type] = faiss.IndexIVFPQ
 
-    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`; without polysemous training, which factory strings add."""
+    def create_ivf(self, quantizer: Any, dim: int, nlist: int) -> Any:
+        """See `IVF.create_ivf`; without polysemous training, which factory strings add."""
         parts, bits = self.config.num_subquantizers, self.config.num_bits
         created = faiss.IndexIVFPQ(quantizer, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         set_clustering(created.pq.cp, self.training_iterations)
@@ -57,7 +57,7 @@ class IVFPQ(IVF):
 
     @property
     def build_args(self) -> dict[str, int]:
-        codes = self.searched(self._faiss_index.inner).pq
+        codes = self.search_target(self._faiss_index.inner).pq
         return super().build_args | {"num_subquantizers": int(codes.M), "num_bits": int(codes.nbits)}
 
     @property

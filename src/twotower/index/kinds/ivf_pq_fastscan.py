@@ -42,9 +42,9 @@ class IVFPQFastScan(RefinedIVF):
     config: Config
     kind = "ivf_pq_fastscan"
 
-    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+    def create_ivf(self, quantizer: Any, dim: int, nlist: int) -> Any:
         parts = self.config.num_subquantizers or dim
         created = faiss.IndexIVFPQFastScan(quantizer, dim, nlist, parts, NUM_BITS, faiss.METRIC_INNER_PRODUCT)
-        created.by_residual = True  # choosing the cells has computed the dot products with centroids
+        created.by_residual = True  # choosing the lists has computed the dot products with centroids
         set_clustering(created.pq.cp, self.training_iterations)
         return created

@@ -35,7 +35,7 @@ class IVFRaBitQ(RefinedIVF):
     config: Config
     kind = "ivf_rabitq"
 
-    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+    def create_ivf(self, quantizer: Any, dim: int, nlist: int) -> Any:
         return faiss.IndexIVFRaBitQ(
             quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT, True, self.config.num_bits
         )

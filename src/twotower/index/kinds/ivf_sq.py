@@ -16,7 +16,7 @@ class IVFSQ(IVF):
     score_tolerance = 1e-3
     faiss_type = faiss.IndexIVFScalarQuantizer
 
-    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+    def create_ivf(self, quantizer: Any, dim: int, nlist: int) -> Any:
         metric = faiss.METRIC_INNER_PRODUCT
         return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, HALF_PRECISION, metric)
 

@@ -35,12 +35,16 @@ class RefinedIVF(IVF):
         created.k_factor = self.config.num_candidates
         return created
 
-    def fits(self, inner: Any) -> bool:
-        """See `Index.fits`; also checks the vectors of the refinement."""
+    def is_compatible(self, inner: Any) -> bool:
+        """See `Index.is_compatible`; also checks the vectors of the refinement."""
         vectors: Any = faiss.downcast_index(inner.refine_index)
-        fits = isinstance(vectors, faiss.IndexScalarQuantizer) and vectors.sq.qtype == HALF_PRECISION
-        fits = fits and vectors.codes.size() == 2 * inner.d * inner.ntotal
-        return bool(fits and self.searched(inner).ntotal == inner.ntotal and super().fits(inner))
+        return bool(
+            isinstance(vectors, faiss.IndexScalarQuantizer)
+            and vectors.sq.qtype == HALF_PRECISION
+            and vectors.codes.size() == 2 * inner.d * inner.ntotal
+            and self.search_target(inner).ntotal == inner.ntotal
+            and super().is_compatible(inner)
+        )
 
     def check_range(self, vectors: np.ndarray) -> None:
         check_half_precision(vectors)

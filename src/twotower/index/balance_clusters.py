@@ -1,6 +1,6 @@
-"""Keep cells around centroids balanced while items come and go.
+"""Keep clusters around centroids balanced while items come and go.
 
-Shapes: C cells, N vectors, D embedding.
+Shapes: C clusters, N vectors, D embedding.
 """
 
 from typing import Any
@@ -10,41 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPLIT_ABOVE = 2.0
-"""A cell with more items than this multiple of the usual size is split."""
+"""A cluster with more items than this multiple of the usual size is split."""
 LEAST_ITEMS = 39
-"""Items that each part of a split cell should get: the points per centroid that Faiss recommends."""
+"""Items that each part of a split cluster should get: the points per centroid that Faiss recommends."""
 SPLIT_SEED = 1234
 BLOCK = 4096
 """Vectors that are compared with centroids at once."""
 
 Floats = NDArray[np.float32]
-Cells = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 
 
-def balance_cells(
-    centroids: Floats, vectors: Floats, cells: Cells, usual_size: float
-) -> tuple[Floats, Cells]:
-    """Split overfull cells, drop empty ones, and move the other centroids to their vectors' mean.
+def balance_clusters(
+    centroids: Floats, vectors: Floats, assigned: Numbers, usual_size: float
+) -> tuple[Floats, Numbers]:
+    """Split overfull clusters, drop empty ones, and move the other centroids to their vectors' mean.
 
-    An overfull cell becomes as many cells as its size is multiples of the usual one, by k-means of its
+    An overfull cluster becomes as many clusters as its size is multiples of the usual one, by k-means of its
     vectors. Then each vector moves to its nearest centroid. The same arguments give the same result.
-    Small cells stay, as they can be there for the users (see `find_centroids`).
+    Small clusters stay, as they can be there for the users (see `find_centroids`).
 
     Args:
         centroids: [C, D].
         vectors: [N, D].
-        cells: the cell of each vector, [N].
-        usual_size: number of vectors that a cell should have; not the mean, which falls with each split.
+        assigned: the cluster of each vector, [N].
+        usual_size: number of vectors that a cluster should have; not the mean, which falls with each split.
 
     Returns:
-        The centroids [C', D] and the cell of each vector [N].
+        The centroids [C', D] and the cluster of each vector [N].
 
     Reference: Xu et al., "SPFresh: incremental in-place update for billion-scale vector search", SOSP 2023,
-        section 3 (LIRE), which moves vectors near split cells only.
+        section 3 (LIRE), which moves vectors near split clusters only.
     """
-    sizes = np.bincount(cells, minlength=len(centroids))
+    sizes = np.bincount(assigned, minlength=len(centroids))
     parts = []
-    for members in np.split(np.argsort(cells, kind="stable"), np.cumsum(sizes)[:-1]):
+    for members in np.split(np.argsort(assigned, kind="stable"), np.cumsum(sizes)[:-1]):
         if len(members) > max(SPLIT_ABOVE * usual_size, 2 * LEAST_ITEMS):
             num_parts = min(round(len(members) / usual_size), len(members) // LEAST_ITEMS)
             parts.append(_split(vectors[members], num_parts))
@@ -54,7 +54,7 @@ def balance_cells(
     return renewed, nearest(renewed, vectors)
 
 
-def nearest(centroids: Floats, vectors: Floats) -> Cells:
+def nearest(centroids: Floats, vectors: Floats) -> Numbers:
     """Return the nearest centroid of each vector by Euclidean distance, [N]."""
     halves = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
     found = np.empty(len(vectors), dtype=np.int64)
