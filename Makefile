@@ -1,8 +1,7 @@
-# Shortcuts for the commands of CONTRIBUTING. Arguments: make unit ARGS="-k loss", make bench NAME=startup
+# Shortcuts for the commands of CONTRIBUTING. Arguments: make unit ARGS="-k loss", make bench ARGS="--show leaderboard"
 SHELL := bash
 ENV := source scripts/environment &&
 export OMP_NUM_THREADS ?= 1
-NAME ?= step
 
 .PHONY: setup fmt lint types docs unit contract test bench
 
@@ -22,5 +21,5 @@ contract:
 	$(ENV) pytest tests/contract $(ARGS)
 test:             # everything that must pass before a merge
 	scripts/test $(ARGS)
-bench:            # one script of scripts/bench
-	$(ENV) python scripts/bench/$(NAME).py $(ARGS)
+bench:            # lists the tables of the guide; ARGS="--run TABLE" measures one
+	$(ENV) python scripts/bench/record.py $(ARGS)
