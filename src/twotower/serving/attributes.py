@@ -201,12 +201,6 @@ def truths(values: pd.Series) -> bool:
     return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
-def is_dates(values: pd.Series) -> bool:
-    """Return whether a column contains dates or times."""
-    first = values.dropna().head(1)
-    return pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(first.squeeze(), datetime.date)
-
-
 class Attributes:
     """Raw values by row: first those of a table, then `records`, one for each later row.
 
@@ -262,14 +256,18 @@ class Attributes:
 
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
         """Return whether a row was added with these raw values."""
-        position = row - len(self._table) - 1
-        return position >= 0 and _plain_record(self._records[position]) == _plain_record(record)
+        if (position := row - len(self._table) - 1) < 0:
+            return False
+        before, now = (
+            {name: plain(value) for name, value in each.items()} for each in (self._records[position], record)
+        )
+        return before == now
 
     def check(self, record: Mapping[str, Any]) -> None:
         """Raise InputError if a value of a column that no feature reads has another type than the column."""
         for name in set(record) - set(self._features):
-            column = self._column(name)
-            if name in self._dates and not _is_date(record[name]):
+            column, value = self._column(name), pd.Series([record[name]], dtype=object).dropna()
+            if name in self._dates and parsed_dates(value).isna().any():
                 raise InputError(
                     f"features: column {name!r} holds dates, found {record[name]!r:.80}; write 2024-05-31"
                 )
@@ -298,7 +296,9 @@ class Attributes:
             if name not in self._prepared:
                 feature = self._features.get(name)
                 self._prepared[name] = make_column(name, self._table[name], feature, name == self._label)
-                if self._prepared[name] is None and is_dates(self._table[name]):
+                first = self._table[name].dropna().head(1)
+                is_time = pd.api.types.is_datetime64_any_dtype(first.dtype)
+                if self._prepared[name] is None and (is_time or isinstance(first.squeeze(), datetime.date)):
                     self._dates.add(name)
             column = self._prepared[name]
             if column is not None:
@@ -318,14 +318,6 @@ def plain(value: Any) -> Any:
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _is_date(value: Any) -> bool:
-    return bool(parsed_dates(pd.Series([value], dtype=object).dropna()).notna().all())
-
-
-def _plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in record.items()}
 
 
 def _several(condition: Any) -> list[Any]:

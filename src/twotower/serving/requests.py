@@ -183,13 +183,6 @@ class EventTypes:
             name: EventType(role, codes.get(name, 0)) for name, role in (roles | manifest.event_roles).items()
         }
 
-    def types_of(self, names: Sequence[Any] | None, num_items: int) -> list[EventType]:
-        """Return the event type of each item of a session; None means all are positive interactions."""
-        if names is None:
-            return [EventType()] * num_items
-        given = listed(names, "history_events", "event types", num_items)
-        return [self.type_of(name, "history_events") for name in given]
-
     def type_of(self, name: str | None, part: str = "event") -> EventType:
         """Return the event type of a name; None is a positive interaction. Raises InputError."""
         if name is None:

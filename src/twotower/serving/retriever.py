@@ -319,7 +319,9 @@ class Retriever:
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
-        event_types = self.event_types.types_of(request.history_events, len(session))
+        names = [None] * len(session) if request.history_events is None else request.history_events
+        given_events = listed(names, "history_events", "event types", len(session))
+        event_types = [self.event_types.type_of(name, "history_events") for name in given_events]
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # like events

@@ -47,13 +47,10 @@ def write_top_lists(
     ids = _ids(users, retriever)
     retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # reports mistakes first
     size, k = max(1, PART_ROWS // rules.k), rules.k
-    kinds = {False: pa.int64(), True: pa.string()}
-    columns = {
-        USER_ID: kinds[retriever.bundle.users.is_text],
-        "rank": pa.int32(),
-        ITEM_ID: kinds[retriever.bundle.items.is_text],
-        "score": pa.float32(),
-    }
+    user_kind, item_kind = (
+        pa.string() if ids.is_text else pa.int64() for ids in (retriever.bundle.users, retriever.bundle.items)
+    )
+    columns = {USER_ID: user_kind, "rank": pa.int32(), ITEM_ID: item_kind, "score": pa.float32()}
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
     plan = {
         "command": "recommend",
@@ -76,7 +73,7 @@ def write_top_lists(
 
 
 def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in (USER_ID, "rank", ITEM_ID, "score")}
+    columns: dict[str, list[Any]] = {USER_ID: [], "rank": [], ITEM_ID: [], "score": []}
     for start in range(0, len(ids), USERS_PER_PASS):
         some = ids[start : start + USERS_PER_PASS]
         answers = retriever.answer([dataclasses.replace(rules, user_id=user) for user in some])

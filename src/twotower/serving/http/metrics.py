@@ -44,9 +44,8 @@ class AccessLog:
         now, ms = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), seconds * 1000
         path = path[:MAX_PATH_LENGTH]
         if self._console == "jsonl":
-            names = ("time", "client", "method", "path", "status", "ms")
-            fields = dict(zip(names, (now, client, method, path, status, round(ms, 3)), strict=True))
-            self._lines.append(f"{orjson.dumps(fields).decode()}\n")
+            fields = {"time": now, "client": client, "method": method, "path": path, "status": status}
+            self._lines.append(f"{orjson.dumps({**fields, 'ms': round(ms, 3)}).decode()}\n")
         else:  # repr, because a path can contain line breaks
             self._lines.append(f"{now} {client} {method} {path!r} {status} {ms:.2f} ms\n")
 
@@ -86,11 +85,7 @@ class Metrics(Collector):
             registry = None
         requests = Counter("twotower_requests", "Requests.", ("route", "status"), registry=registry)
         latency = Histogram(
-            "twotower_request_seconds",
-            "Duration.",
-            ("route",),
-            buckets=SECONDS,
-            registry=registry,
+            "twotower_request_seconds", "Duration.", ("route",), buckets=SECONDS, registry=registry
         )
         # Looking up a series takes longer than counting in it.
         self._series = functools.cache(

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, FastAPI, Query
 from starlette.responses import Response
 
 from twotower.bundle.notices import notices
-from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, recommendation_entries
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.models import read_query
@@ -42,26 +41,18 @@ Text = Annotated[str, Query(max_length=200)]
 ItemIds = Annotated[Sequence[str], Query(max_length=1000)]
 
 
-def _item_id(bundle: Bundle, text: str) -> ItemId:
-    return id_of(text, bundle.items, "item")
-
-
 def add_page(app: FastAPI, live: LiveService, keys: Keys) -> None:
     """Add the page, its files and the page at `/docs`, which need no key, and the requests of the page."""
     files = APIRouter(include_in_schema=False)
-    _add_files(files)
-    app.include_router(files)
-    router = APIRouter(include_in_schema=False, dependencies=[Depends(keys.check)])
-    _add_lookups(router, live)
-    app.include_router(router)
-
-
-def _add_files(router: APIRouter) -> None:
     paths = {f"/page/{path.name}": path for path in PAGE_FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
     paths |= {"/": paths.pop("/page/index.html"), "/docs": paths.pop("/page/docs.html")}
     paths |= {f"/docs/{name}": SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css")}
     for address, path in paths.items():
-        router.get(address)(_file_route(path.read_bytes(), MEDIA_TYPES[path.suffix]))
+        files.get(address)(_file_route(path.read_bytes(), MEDIA_TYPES[path.suffix]))
+    app.include_router(files)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(keys.check)])
+    _add_lookups(router, live)
+    app.include_router(router)
 
 
 def _file_route(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
@@ -76,6 +67,9 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
         return live.browser
 
     Now = Annotated[Browser, Depends(browser)]
+
+    def item_id(now: Browser, text: str) -> ItemId:
+        return id_of(text, now.retriever.bundle.items, "item")
 
     def answer(now: Browser, **content: Any) -> Response:
         return respond(now.retriever.version, **content)
@@ -94,11 +88,11 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
 
     @router.get("/page/item")
     def item(now: Now, item: str) -> Response:
-        return answer(now, item=now.item(_item_id(now.retriever.bundle, item)))
+        return answer(now, item=now.item(item_id(now, item)))
 
     @router.get("/page/similar")
     def similar(now: Now, item: str, k: Limit = 10) -> Response:
-        similar = now.retriever.similar(_item_id(now.retriever.bundle, item), k)
+        similar = now.retriever.similar(item_id(now, item), k)
         return answer(now, items=recommendation_entries(similar))
 
     @router.get("/page/recommend")
@@ -112,15 +106,14 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
         exclude_seen: bool | None = None,
         allow: ItemIds = (),
     ) -> Response:
-        bundle = now.retriever.bundle
         request = Request(
-            user_id=None if user is None else id_of(user, bundle.users, "user"),
+            user_id=None if user is None else id_of(user, now.retriever.bundle.users, "user"),
             features=read_query("features", features),
-            history=[_item_id(bundle, each) for each in history],
+            history=[item_id(now, each) for each in history],
             where=read_query("where", where),
             k=k,
             exclude_seen=exclude_seen,
-            allow=[_item_id(bundle, each) for each in allow] or None,
+            allow=[item_id(now, each) for each in allow] or None,
         )
         return answer(now, items=now.recommend(request))
 

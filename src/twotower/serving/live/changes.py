@@ -132,18 +132,11 @@ def without_removed(changes: Sequence[Change], retriever: Retriever) -> list[Cha
 
 
 def _apply(change: Change, retriever: Retriever) -> Quarantined | None:
+    is_deletion = isinstance(change, ItemRemoved | UserForgotten)
     try:
-        match change:
-            case ItemPut() | UserPut():
-                _check_puts([change], retriever)()
-            case ItemRemoved():
-                with contextlib.suppress(UnknownItem):
-                    retriever.remove_item(change.item_id)
-            case UserForgotten():
-                with contextlib.suppress(UnknownUser):
-                    retriever.forget_user(change.user_id)
-            case EventAdded():
-                retriever.add_event(change.user_id, change.item_id, change.time, change.event)
+        with contextlib.suppress(*([UnknownItem, UnknownUser] if is_deletion else [])):
+            if (apply := check(change, retriever)) is not None:
+                apply()
     except InputError as error:
         return Quarantined(change, str(error))
     except Exception as error:
