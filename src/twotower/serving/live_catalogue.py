@@ -5,10 +5,10 @@ Shapes: n rows, N vectors, D embedding.
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -61,11 +61,8 @@ class PreparedItem:
     embedding: Floats
 
 
-class Matches(NamedTuple):
-    """Offered rows that meet conditions, int64 [n] ascending, and their embeddings [n, D] if they are few."""
-
-    rows: Rows
-    embeddings: Floats | None
+Matches = tuple[Rows, Floats | None]
+"""Offered rows that meet conditions, int64 [n] ascending, and their embeddings [n, D] if they are few."""
 
 
 class LiveCatalogue:
@@ -78,7 +75,7 @@ class LiveCatalogue:
         self.items = LiveItems(bundle.items, labels, bundle.item_embeddings, bundle.model.layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label, self.items.records)
-        self.find_matches = item_filter(self.items, self.attributes)
+        self._find_cached = lru_cache(NUM_KEPT)(lambda text, *_: self._find(json.loads(text)))
         self.index = bundle.index
         self.lock = ReadWriteLock()
         self._rebuilding = threading.Lock()
@@ -133,6 +130,23 @@ class LiveCatalogue:
         self.index.remove(rows)
         for row in rows.tolist():
             self.items.remove(row)
+
+    def find_matches(self, where: Mapping[str, Any]) -> Matches:
+        """Return the items that meet conditions, see `Request.where`. The lock is held for reading.
+
+        Raises InputError: a condition is invalid.
+        """
+        try:
+            text = json.dumps(where)
+        except (TypeError, ValueError):  # values of other types, such as those of NumPy
+            return self._find(where)
+        # One number grows with each item that is added, the other falls with each that is removed.
+        return self._find_cached(text, self.items.num_rows, self.items.num_live)
+
+    def _find(self, where: Mapping[str, Any]) -> Matches:
+        meets = self.attributes.matches(where, self.items.num_rows) & self.items.live_mask()
+        rows = np.flatnonzero(meets) + 1
+        return rows, self.items.embeddings(rows) if len(rows) <= SCAN_ROWS else None
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
         """Return an item as plain values; see `Retriever.item`. The lock is held for reading."""
@@ -214,29 +228,3 @@ def fresh_index(
         {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
     )
     return fresh
-
-
-def item_filter(items: LiveItems, attributes: Attributes) -> Callable[[Mapping[str, Any]], Matches]:
-    """Return a function from conditions (see `Request.where`) to the items that meet them.
-
-    The function raises InputError for invalid conditions. Its callers hold the lock of the catalogue.
-    """
-
-    def find(where: Mapping[str, Any]) -> Matches:
-        meets = attributes.matches(where, items.num_rows) & items.live_mask()
-        rows = np.flatnonzero(meets) + 1
-        return Matches(rows, items.embeddings(rows) if len(rows) <= SCAN_ROWS else None)
-
-    @lru_cache(maxsize=NUM_KEPT)
-    def find_kept(text: str, num_rows: int, num_live: int) -> Matches:
-        return find(json.loads(text))
-
-    def find_matches(where: Mapping[str, Any]) -> Matches:
-        try:
-            text = json.dumps(where)
-        except (TypeError, ValueError):  # values of other types, such as those of NumPy
-            return find(where)
-        # One number grows with each item that is added, the other falls with each that is removed.
-        return find_kept(text, items.num_rows, items.num_live)
-
-    return find_matches

@@ -163,11 +163,6 @@ class EventType:
     code: int = 0
 
     @property
-    def is_stored(self) -> bool:
-        """Whether the event is stored."""
-        return self.role != "ignored"
-
-    @property
     def is_of_history(self) -> bool:
         """Whether the event enters the history of the user."""
         return self.role in ("positive", "train", "history")

@@ -227,7 +227,7 @@ class Retriever:
 
     def check_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> bool:
         """Return whether such an event is stored; otherwise its item is not checked. Raises InputError."""
-        is_stored = self.event_types.type_of(event).is_stored
+        is_stored = self.event_types.type_of(event).role != "ignored"
         self.users.checked(user_id)
         checked_time(time, "time")
         if is_stored:
@@ -278,11 +278,11 @@ class Retriever:
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
         embeddings = None
         if not isinstance(where, Mapping) or where:
-            matches = self.catalogue.find_matches(where)
+            matching, of_matching = self.catalogue.find_matches(where)
             if allowed is None:
-                allowed, embeddings = matches
+                allowed, embeddings = matching, of_matching
             else:
-                allowed = allowed[contains(matches.rows, allowed)]
+                allowed = allowed[contains(matching, allowed)]
         excluded = items.rows(listed(deny, "deny"))
         if seen is not None:
             excluded = np.concatenate([items.latest(seen), excluded])
