@@ -233,7 +233,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
         "split.test=200",
         ("split=temporal: train holds none of the 1,200 interactions", "change split.test and split.valid"),
     ),
-    "more cells than items": (
+    "more lists than items": (
         change_nothing,
         "index=ivf_flat index.nlist=31",
         ("\n  index.nlist: 31 lists are more than the 30 vectors to index: choose at most 30",),

@@ -34,7 +34,7 @@ JOBS = {
     "mlp": ("index=flat_ip",),
     "one": ("index=flat_ip", "user_tower=multi_interest", "user_tower.interests=1"),
     "exact": ("index=flat_ip", *TWO),
-    "cells": ("index=ivf_flat", "index.nlist=8", "index.nprobe=8", *TWO),
+    "lists": ("index=ivf_flat", "index.nlist=8", "index.nprobe=8", *TWO),
     "ensemble": ("index=flat_ip", "history=sasrec", "history.members=3"),
 }
 
@@ -62,13 +62,13 @@ def test_one_interest_trains_to_the_metrics_and_weights_of_mlp_bit_by_bit(runs: 
     assert towers[0] == towers[1]
 
 
-@pytest.mark.parametrize("name", ["exact", "cells", "ensemble"])
+@pytest.mark.parametrize("name", ["exact", "lists", "ensemble"])
 def test_they_are_indexed_and_served_as_exact_search_ranks_them(
     runs: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
     run, result = runs[name], result_of(runs[name])
     assert result["index"]["ok"]
-    assert result["index"]["recall_at_100"] == 1.0  # all cells are visited
+    assert result["index"]["recall_at_100"] == 1.0  # all lists are visited
     metrics = result["metrics"]
     exact = {key: value for key, value in metrics.items() if key.startswith("test_exact/")}
     assert {"test_exact/recall_at_20", "test_exact/ndcg_at_5"} <= exact.keys()
@@ -102,5 +102,5 @@ def test_they_are_indexed_and_served_as_exact_search_ranks_them(
 
 
 def test_metrics_of_the_index_are_those_of_exact_search(runs: dict[str, Path]) -> None:
-    values = [pd.read_parquet(runs[name] / "per_user.parquet")["recall_at_20"] for name in ("exact", "cells")]
+    values = [pd.read_parquet(runs[name] / "per_user.parquet")["recall_at_20"] for name in ("exact", "lists")]
     assert values[0].equals(values[1])

@@ -204,7 +204,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     "a time that no clock shows": {"request_time": 2**63},
     "no class": {"index": {"spec": {}, "search_args": {}}},
     "a class of others": {"index": {"spec": {"_target_": "os.X"}, "search_args": {}}},
-    "more cells than items": {
+    "more lists than items": {
         "index": {
             "spec": {"_target_": "twotower.index.kinds.ivf_flat.IVFFlat", "nlist": HUGE},
             "search_args": {},

@@ -130,7 +130,7 @@ data=synthetic data.labels=clicks objective=next_basket negatives=impressions
 index=ivf_pq index.num_subquantizers=24
     index.num_subquantizers: 24 does not divide the embedding dimension 64 ... choose 16 or 32
 data=synthetic index=ivf_flat index.nlist=5000
-    index.nlist: 5000 cells ... 1000 vectors
+    index.nlist: 5000 lists ... 1000 vectors
 index=ivf_flat index.nlist=10 index.nprobe=11
     index.nprobe: 11 is above the number of lists 10
 data=synthetic negatives.max_items=999

@@ -151,7 +151,7 @@ def test_the_filtered_answer_is_that_of_brute_force(
     scores = [each.score for each in found]
     np.testing.assert_allclose(scores, [expected[each.item_id] for each in found], rtol=1e-5, atol=1e-6)
     best = sorted(expected.values(), reverse=True)[:k]
-    # Codes, and one of four cells, are searched nearly right unless a request needs a scan.
+    # Codes, and one of four lists, are searched nearly right unless a request needs a scan.
     searched_nearly = kind in KINDS[2:] and k <= 10 and (scan_rows == 0 or (not where and chosen is None))
     if not searched_nearly:
         np.testing.assert_allclose(scores, best, rtol=1e-5, atol=1e-6)
