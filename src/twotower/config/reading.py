@@ -67,7 +67,7 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
         return Problem(key, "required, but not set")
     if details["type"] == "extra_forbidden":
         valid = _valid_keys(kind, values, parents)
-        if not valid and parents:  # a key of an entry that does not exist
+        if not valid and parents and TARGET not in _at(values, parents):  # an entry that does not exist
             return _unknown_choice(values, parents)
         return Problem(key, f"unknown key; {nearest(last, valid)}")
     if details["type"] == "literal_error":

@@ -39,6 +39,8 @@ loss.temprature=0.1
     model: unknown key ... valid: baselines, benchmark, cache, console
 loss=bce loss.log_q_correction=true
     loss.log_q_correction: unknown key
+item_bias=none item_bias.half_life_days=1
+    item_bias.half_life_days: unknown key; none are valid here
 seed=abc
     seed: expected a valid integer ... 'abc'
 loss.temperature=warm
