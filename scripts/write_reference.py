@@ -35,9 +35,12 @@ def page() -> str:
     }
     lines = [INTRODUCTION, "## Groups", "", " · ".join(f"[{group}](#{group})" for group in defaults), ""]
     for group, default in defaults.items():
-        lines += [f"## {group}", "", f"Default: `{default_in_words(default) or 'none'}`.", ""]
         choices = list(sections(group, own_choices))
-        lines += ["| choice | what it is | keys |", "|---|---|---|", *map(_choice, choices), ""]
+        lines += [f"## {group}", ""]
+        if f"{group}={default}" not in [section.title for section in choices]:
+            lines += [f"Default: `{default_in_words(default) or 'none'}`.", ""]
+        rows = [_choice(section, section.title == f"{group}={default}") for section in choices]
+        lines += ["| choice | what it is | keys |", "|---|---|---|", *rows, ""]
         lines += _meanings(choices)
     lines += ["## Commands", ""]
     for command in COMMANDS:
@@ -67,7 +70,7 @@ def _name(section: Section) -> str:
     return re.split("=|: ", section.title, maxsplit=1)[1]
 
 
-def _choice(section: Section) -> str:
+def _choice(section: Section, is_default: bool) -> str:
     """Return the row of a choice: its name, its description and class, its keys with their defaults."""
     text = _escaped(section.text)
     if section.config and issubclass(section.config, Component.Config):
@@ -77,6 +80,7 @@ def _choice(section: Section) -> str:
         for key in section.keys
     ]
     name = f"`{_name(section)}`" if "=" in section.title else f"class `{_name(section)}`"
+    name += " (default)" if is_default else ""
     return f"| {name} | {text.strip()} | {', '.join(keys)} |"
 
 
