@@ -1,11 +1,11 @@
 """Logits of embeddings that a test makes up, through the `Scorer`."""
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from twotower.model.losses.batch_loss import views
 from twotower.model.losses.loss import Loss
 from twotower.model.negatives.sampler import Negatives
 from twotower.model.scoring.batch import Batch
@@ -18,10 +18,10 @@ NONE = torch.empty(0, dtype=torch.int64)
 
 
 class Prior:
-    """Prior odds at hand, as an item bias gives them, and the width of its column."""
+    """Prior odds at hand, as an item bias gives them."""
 
-    def __init__(self, odds: LogPriorOdds | None, width: int) -> None:
-        self.odds, self.config = odds, SimpleNamespace(width=width)
+    def __init__(self, odds: LogPriorOdds | None) -> None:
+        self.odds = odds
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
         return self.odds
@@ -51,6 +51,7 @@ def logits_of(
     to_user: Tensor | None = None,
     prior: LogPriorOdds | None = None,
     positive_rows: Tensor | None = None,
+    num_members: int = 1,
     bias_width: int = 0,
 ) -> list[Logits]:
     """Compute the logits of embeddings.
@@ -68,6 +69,7 @@ def logits_of(
         to_user: [P].
         prior: of all items, row 0 included.
         positive_rows: [P], for the prior.
+        num_members: of an ensemble.
         bias_width: columns of the item bias, the last of D.
     """
     if isinstance(scorer, ScoringConfig):
@@ -89,7 +91,10 @@ def logits_of(
         positive_to_user=to_user,
     )
     encoded = EncodedItems(NONE, *ranges[1:])
-    return scorer(users, torch.cat(every), encoded, negatives, batch, cast(Any, Prior(prior, bias_width)))
+    embedded = scorer.embeddings(users, torch.cat(every), encoded, negatives)
+    terms = scorer.terms(negatives, batch, cast(Any, Prior(prior)))
+    found = views(embedded, scorer.config, num_members, bias_width)
+    return [scorer(view, terms, negatives, batch) for view in found]
 
 
 def loss_of(loss: Loss, *embeddings: Any, scorer: Scorer | None = None, **more: Any) -> Tensor:

@@ -22,14 +22,13 @@ from twotower.commands.compose import load_settings
 from twotower.evaluation.top_k import exact_top_k
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig
+from twotower.model.towers.embedding_tables import sparse_parameters
 from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import gather_rows, sum_over_ranks
-from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import TrainContext, fit
 from twotower.training.initialization.random import Random
-from twotower.training.module import sparse_parameters
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.optimizers.adamw import AdamW
 from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad
@@ -151,7 +150,7 @@ def timed_steps(config: RunConfig) -> dict[str, float]:
     module, batches = build_training(config, dataset, dataset.train, None, Random.Config().build())
     weights = [each for each in module.parameters() if each.requires_grad]
     optimizer = module.optimizer_choice.optimizer(weights, sparse_parameters(module.model))
-    draw, encode, gathered = module.scorer.negatives, module.model.encode_both, iter(batches)
+    draw, encode, gathered = module.compute_loss.draw, module.model.encode_both, iter(batches)
     drawn: list[float] = []
     items: list[int] = []
 
@@ -165,7 +164,7 @@ def timed_steps(config: RunConfig) -> dict[str, float]:
         items.append(len(rows))
         return encode(rows, users)  # type: ignore[arg-type]
 
-    module.scorer.negatives, module.model.encode_both = timed_draw, counted  # type: ignore[assignment,method-assign]
+    module.compute_loss.draw, module.model.encode_both = timed_draw, counted  # type: ignore[assignment,method-assign]
     module.train()
     taken = []
     for number in range(WARM_UP + NUM_STEPS):
@@ -282,7 +281,7 @@ def other_costs(folder: Path, num_rows: int = 5_000_000) -> dict[str, float]:
     interactions = log_of(folder, num_rows)
     before, began = resident("RssAnon"), time.process_time()
     history = MeanPooling.Config(length=LENGTH, strict=False)
-    batches = TrainBatches(interactions, NextItem(NextItem.Config(batch_size=BATCH)), history=history, seed=0)
+    batches = NextItem(NextItem.Config(batch_size=BATCH)).batches(interactions, history=history, seed=0)
     batches.order.epoch(0)
     found = {
         "order_seconds": (time.process_time() - began) / batches.order.size,

@@ -24,9 +24,10 @@ from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.model.features.encoders import LookupEncoder
-from twotower.model.features.row_wise_table import RowWiseTable
 from twotower.parallel.processes import processes
 from twotower.parallel.ranks import rank, world_size
+from twotower.parallel.row_wise_table import RowWiseTable
+from twotower.parallel.training_parts import table_builder
 from twotower.training.optimizers.rowwise_adagrad import SparseRowwiseAdagrad
 
 REPEATS = 3
@@ -223,7 +224,7 @@ NUM_ROWS, BATCH, STEPS = 5_000_000, 4_096, 40
 def train_table(folder: Path) -> None:
     """Train a table for some steps, and write the figures of this process."""
     before = resident("RssAnon")
-    encoder = LookupEncoder(NUM_ROWS, DIM, sparse=True, row_wise=world_size() > 1)
+    encoder = LookupEncoder(NUM_ROWS, DIM, sparse=True, new_table=table_builder())
     table: Any = encoder.table
     optimizer = SparseRowwiseAdagrad([table.weight], 0.02)
     if isinstance(encoder.table, RowWiseTable):

@@ -28,6 +28,7 @@ from twotower.data.blocks import ArrayWriter, blocks
 from twotower.data.interactions import Interactions
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.id import Id
+from twotower.model.losses.batch_loss import BatchLoss
 from twotower.model.losses.loss import Loss
 from twotower.model.negatives.sampler import NegativeSampler
 from twotower.model.scoring.batch import Batch
@@ -179,13 +180,14 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     frequencies = np.bincount(interactions.items, minlength=NUM_ITEMS + 1) / len(interactions)
     frequencies[1:] = np.maximum(frequencies[1:], 1e-9)
     sampler = configs["negatives"].build(torch.from_numpy(frequencies).float())
-    return RetrievalModule(model, sampler, configs["loss"].build(), configs["optimizer"].build(), None, 1, 0)
+    compute_loss = BatchLoss(model, sampler, configs["loss"].build())
+    return RetrievalModule(compute_loss, configs["optimizer"].build(), 1, 0)
 
 
 def train_batches(interactions: Interactions, size: int) -> TrainBatches:
     """Return the batches of a training."""
     history = MeanPooling.Config(length=LENGTH, strict=False)
-    return TrainBatches(interactions, NextItem(NextItem.Config(batch_size=size)), history=history, seed=0)
+    return NextItem(NextItem.Config(batch_size=size)).batches(interactions, history=history, seed=0)
 
 
 def precision(low: bool) -> contextlib.AbstractContextManager[Any]:

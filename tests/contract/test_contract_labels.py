@@ -13,12 +13,12 @@ from variants import specs_of
 
 from twotower.config.choice_context import ChoiceContext
 from twotower.data.interactions import Interactions
+from twotower.model.losses.batch_loss import BatchLoss
 from twotower.model.losses.loss import Loss
 from twotower.model.negatives.sampler import NegativeSampler
 from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.model.towers.item_bias.no_bias import NoBias
 from twotower.model.towers.user_batch import UserBatch
-from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
@@ -86,9 +86,8 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
         specs_of("objective")["next_item"] | {"batch_size": 30}
     ).build()
     num_impressions = of_negatives.max_impressions()
-    batches = TrainBatches(
+    batches = objective.batches(
         log,
-        objective,
         history=MeanPooling.Config(length=3, strict=False),
         seed=2,
         with_impressions=bool(num_impressions) and of_loss.impressions == "examples",
@@ -99,11 +98,8 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     if of_loss.impressions == "query_negatives":
         sampler.read_interactions(log)
     module = RetrievalModule(
-        towers,  # type: ignore[arg-type]
-        sampler,
-        of_loss.build(),
+        BatchLoss(towers, sampler, of_loss.build()),  # type: ignore[arg-type]
         OptimizerChoice.Config.model_validate(specs_of("optimizer")["adamw"]).build(),
-        None,
         len(batches),
         0,
     )

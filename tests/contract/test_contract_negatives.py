@@ -221,7 +221,8 @@ def test_a_memory_of_embeddings_reaches_the_logits() -> None:
     assert encoded.rows.tolist() == [3, 4]
     items = torch.randn(2, 3, requires_grad=True)
     bias = NoBias(NoBias.Config(), N)
-    (logits,) = scorer(torch.randn(3, 3), items, encoded, negatives, batch, bias)
+    embedded = scorer.embeddings(torch.randn(3, 3), items, encoded, negatives)
+    logits = scorer(embedded, scorer.terms(negatives, batch, bias), negatives, batch)
     assert torch.equal(logits.shared.embeddings[2:], torch.eye(3)[:2])
     loss = SampledSoftmax(SampledSoftmax.Config()).batch_mean(logits)
     loss.backward()

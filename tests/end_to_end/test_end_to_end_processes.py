@@ -20,7 +20,7 @@ from tiny_runs import TINY
 from services import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
 from twotower.commands.conf import CONF
 from twotower.jobs import open_run
-from twotower.model.features.row_wise_table import is_torchrec_installed
+from twotower.parallel.row_wise_table import is_torchrec_installed
 
 SCRIPT = CONF.parent / "scripts" / "train.py"
 EXACT = ("history.dropout=0", "features.item.item_id.dropout=0", "trainer.refit=false")

@@ -22,7 +22,7 @@ from twotower.jobs.run_config import RunConfig
 from twotower.model.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.order import Replay
-from twotower.training.parts import build_module
+from twotower.training.parts import build_module, build_towers, fit_tables
 from twotower.training.warm_start import Parent, is_new_interaction, read_parent
 
 DAY, BEGIN = 86_400, 1_600_000_000
@@ -204,7 +204,8 @@ def begun(folder: Path, parent: Parent) -> Any:
     log = data.train_and_valid
     new = is_new_interaction(parent, data, log)
     replay = Replay(new, how.replay, np.zeros(0, bool))
-    module = build_module(config, data, log, parent=parent.model, shares=replay.shares)
+    towers = build_towers(config, data, log, fit_tables(config, data, log, parent.model))
+    module = build_module(config, towers, log, shares=replay.shares)
     warm_start.transfer_parent(parent, data, log, module)
     return module
 

@@ -226,3 +226,9 @@ def newer_share_within_user(interactions: Interactions) -> NDArray[np.float64]:
     newer: NDArray[np.float64] = np.repeat(ends, counts) - 1.0
     newer -= np.arange(len(newer))
     return newer / np.repeat(counts, counts)
+
+
+def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
+    """Return the order of two concatenated logs by user, then time; at equal times the first log leads."""
+    users = np.concatenate([first.user_rows(), second.user_rows()])
+    return np.lexsort((np.concatenate([first.times, second.times]), users))

@@ -18,7 +18,7 @@ from twotower.jobs.run_config import RunConfig, WarmStartRunConfig
 from twotower.jobs.run_context import RunContext
 from twotower.parallel.launched import launched_size
 from twotower.parallel.processes import join, processes, run_follower
-from twotower.parallel.ranks import from_first, rank
+from twotower.parallel.ranks import broadcast_json, rank
 from twotower.training.callbacks.curves import TrialPruned, agreed
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers
@@ -47,7 +47,7 @@ def training_processes(job: RunContext, trains: bool, has_callback: bool) -> Ite
                 "data": job.dataset.identity,
                 "has_callback": has_callback,
             }
-            from_first(plan if trains else None)
+            broadcast_json(plan if trains else None)
         if not trains:
             group.close()
         yield
@@ -55,7 +55,7 @@ def training_processes(job: RunContext, trains: bool, has_callback: bool) -> Ite
 
 def follow() -> None:
     """Train and evaluate together with rank 0, which says what."""
-    told = from_first(None)
+    told = broadcast_json(None)
     if told is None:  # nothing is trained
         return
     LOG.addHandler(logging.NullHandler())  # rank 0 has the same messages

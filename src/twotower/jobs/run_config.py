@@ -18,9 +18,9 @@ from twotower.evaluation.user_values import metric_name
 from twotower.experiments.runs.benchmark import Benchmark, contract_problems
 from twotower.experiments.runs.folder_name import output_folder_problems
 from twotower.index.index import Index
-from twotower.model.features.row_wise_table import INSTALL, is_torchrec_installed
 from twotower.model.losses.loss import Loss
 from twotower.model.towers.two_tower import TwoTowerConfig
+from twotower.parallel.row_wise_table import INSTALL, is_torchrec_installed
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.tracker import Tracker

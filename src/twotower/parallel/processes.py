@@ -71,8 +71,8 @@ class Processes:
             time.sleep(0.05)
 
     @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Name the process that has ended in the error of an exchange with it."""
+    def explain_lost_process(self) -> Iterator[None]:
+        """Re-raise a communication error with the rank that exited."""
         try:
             yield
         except RuntimeError as error:
@@ -125,7 +125,7 @@ def processes(num_devices: int, num_nodes: int, follow: Callable[[], object], fo
             torch.set_num_threads(max(1, before // num_devices))
             _start(started, size, store, follow, folder)
             join(store, 0, size)
-        with started.named():
+        with started.explain_lost_process():
             yield
     finally:
         if dist.is_initialized():

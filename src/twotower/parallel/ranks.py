@@ -8,7 +8,7 @@ Shapes: n_r rows of rank r.
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,32 +39,12 @@ def share(number: int) -> slice:
     return slice(number * rank() // size, number * (rank() + 1) // size)
 
 
-class Share(NamedTuple):
-    """This rank's rows of a batch, at least one.
-
-    Attributes:
-        rows: contiguous.
-        size: number of rows of all ranks.
-        weight: factor of the weights of the rows; 0 if the first row stands in for a rank without any.
-    """
-
-    rows: slice
-    size: int
-    weight: float = 1.0
-
-    @classmethod
-    def of(cls, size: int) -> "Share":
-        """Return this rank's share of `size` rows."""
-        own = share(size)
-        return cls(own, size) if own.start < own.stop else cls(slice(0, 1), size, 0.0)
-
-
 def gather_rows(rows: Tensor) -> Tensor:
     """Concatenate the rows [n_r, ...] of all ranks, in order; the gradient returns to the rank of a row."""
-    return gather_each(rows)[0]
+    return all_gather_rows(rows)[0]
 
 
-def gather_each(*tensors: Tensor) -> tuple[Tensor, ...]:
+def all_gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return `gather_rows` of each tensor; all are sent in one exchange, which is faster than several."""
     if world_size() == 1:
         return tensors
@@ -86,8 +66,8 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def from_first(value: Any) -> Any:
-    """Return the JSON value of rank 0; that of other ranks is ignored."""
+def broadcast_json(value: Any) -> Any:
+    """Broadcast a JSON value from rank 0."""
     if world_size() == 1:
         return value
     content = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
@@ -99,7 +79,7 @@ def from_first(value: Any) -> Any:
     return json.loads(bytes(content.tolist()))
 
 
-def tensor_from_first(compute: Callable[[], Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def broadcast_tensor(compute: Callable[[], Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Return a tensor on the CPU that rank 0 computes, of a shape and a type that all ranks know."""
     if world_size() == 1:
         return compute()

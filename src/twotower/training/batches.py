@@ -7,7 +7,7 @@ share histories), L history length, K known items, n interactions, m impressions
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.errors import InputError
-from twotower.data.interactions import Interactions, history_mask, values_before
-from twotower.model.scoring.batch import Batch
+from twotower.data.interactions import Interactions, history_mask, time_order, values_before
+from twotower.model.scoring.batch import Batch, BatchShare
 from twotower.model.towers.history.history_encoder import HistoryEncoder
 from twotower.model.towers.user_batch import UserBatch
-from twotower.parallel.ranks import Share
 from twotower.training.order import BlockOrder, Order, position_type
-
-if TYPE_CHECKING:
-    from twotower.training.objectives.objective import Objective
 
 SAMPLE = 100_000
 """Number of examples by which the share without a history is estimated."""
@@ -32,15 +28,17 @@ SAMPLE = 100_000
 class TrainBatches:
     """All batches of all epochs, addressed by their number, so that a resumed training is bit-identical.
 
-    An epoch is an order seeded by (seed, epoch); a batch is a slice of it. Of several processes, each
-    yields its share of the slice, so the examples of a batch do not depend on the number of processes.
+    An epoch is an order seeded by (seed, epoch); a batch is a slice of it, or a share of the slice.
     Iterating yields the rest of the current epoch.
 
     Args:
         interactions: the training interactions, may be memory-mapped.
-        objective: batch size and weights. The size counts positives and impressions together.
+        batch_size: positives and impressions together.
+        weights: [n + m] of the examples, 0 = none; None with `shuffle_rows`: all have the weight 1.
+        num_draws: examples that an epoch draws by their weights, with replacement; None: each occurs once.
         history: length of the histories, and whether they hold strictly earlier items only.
         build_order: builds the order of the examples; see `Order`.
+        share: returns the rows of a batch that are computed here; by default all.
         with_impressions: impressions without a click are examples, in one permutation with the positives.
         shuffle_rows: shuffle an epoch in a buffer of so many examples, see `BlockOrder`, and compute the
             examples of a batch only. None: a permutation, and arrays of all examples.
@@ -52,11 +50,14 @@ class TrainBatches:
     def __init__(
         self,
         interactions: Interactions,
-        objective: "Objective",
+        batch_size: int,
+        weights: np.ndarray | None,
+        num_draws: int | None = None,
         *,
         history: HistoryEncoder.Config,
         seed: int,
         build_order: Callable[[np.ndarray, int | None, int], Order] = Order,
+        share: Callable[[int], BatchShare] = BatchShare.whole,
         with_impressions: bool = False,
         shuffle_rows: int | None = None,
     ) -> None:
@@ -64,16 +65,14 @@ class TrainBatches:
         self.known_offsets = np.asarray(interactions.examples.offsets)
         self.known_items = np.asarray(interactions.examples.items)
         self.offsets = np.asarray(interactions.offsets)
-        self.batch_size = objective.config.batch_size
+        self.batch_size, self.share = batch_size, share
         self.history_length = history.length
         self.order: Order | BlockOrder
-        weights = np.broadcast_to(np.float32(1), len(interactions))  # without memory
+        ones = np.broadcast_to(np.float32(1), len(interactions if weights is None else weights))  # no memory
         if shuffle_rows is None:
-            weights = objective.example_weights(interactions, with_impressions)
-            num_draws = objective.num_draws(weights)
+            assert weights is not None
             self.order = build_order(weights, num_draws, seed)
-            if num_draws is not None:  # the draws follow the weights
-                weights = np.broadcast_to(np.float32(1), len(weights))
+            self.weights = weights if num_draws is None else ones  # the draws follow the weights
             self.examples = build_examples(interactions, history.strict, with_impressions)
         else:
             if interactions.example_weights is not None or with_impressions or build_order is not Order:
@@ -83,7 +82,7 @@ class TrainBatches:
                 )
             self.order = BlockOrder(len(interactions), shuffle_rows, seed)
             self.examples = lazy_examples(interactions, history.strict)
-        self.weights = weights
+            self.weights = ones
         # Plain views are faster than memory maps.
         self.items, self.times = np.asarray(interactions.items), np.asarray(interactions.times)
         self.events = None if interactions.events is None else np.asarray(interactions.events)
@@ -108,7 +107,7 @@ class TrainBatches:
         order = self.order.epoch(epoch)
         for position in range(first, len(self)):
             chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-            own = Share.of(len(chosen))
+            own = self.share(len(chosen))
             chosen = chosen[own.rows]
             chosen = chosen[np.argsort(chosen >= self.examples.num_positives, kind="stable")]
             yield self._gather(chosen, epoch * len(self) + position, own)
@@ -140,7 +139,7 @@ class TrainBatches:
         self,
         chosen: np.ndarray,
         number: int,
-        share: Share,
+        share: BatchShare,
         ends: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         query_positions: Tensor | None = None,
@@ -298,9 +297,3 @@ def first_since(
         low[left[is_earlier]] = middle[is_earlier] + 1
         high[left[~is_earlier]] = middle[~is_earlier]
     return low
-
-
-def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
-    """Return the order of two concatenated logs by user, then time; at equal times the first log leads."""
-    users = np.concatenate([first.user_rows(), second.user_rows()])
-    return np.lexsort((np.concatenate([first.times, second.times]), users))

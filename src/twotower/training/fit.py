@@ -35,6 +35,7 @@ from twotower.training.checkpoints import (
     write_final,
 )
 from twotower.training.module import RetrievalModule
+from twotower.training.phase_logger import PhaseLogger
 from twotower.training.scalars import Scalars
 from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.tracker import Tracker
@@ -211,11 +212,11 @@ def phase_trainer(
     batches: TrainBatches,
 ) -> pl.Trainer:
     """Return the Lightning Trainer of a phase."""
-    settings, prefix = context.trainer, "" if name == FIT else f"{name}-"
+    settings, tracker, prefix = context.trainer, context.tracker, "" if name == FIT else f"{name}-"
     return pl.Trainer(
         logger=[
             Scalars(context.folder, prefix, settings.monitor),
-            *(context.tracker.loggers(prefix) if context.tracker else ()),
+            *([PhaseLogger(tracker, prefix)] if tracker is not None and tracker.is_open else []),
         ],
         callbacks=callbacks,
         plugins=[CheckedCheckpoints()],

@@ -3,32 +3,25 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from twotower.data.interactions import Interactions
-from twotower.model.features.row_wise_table import RowWiseTable
-from twotower.model.losses.loss import Loss
-from twotower.model.negatives.sampler import Negatives, NegativeSampler
+from twotower.model.features.encoders import DividedTable
+from twotower.model.losses.batch_loss import BatchLoss
 from twotower.model.scoring.batch import Batch
-from twotower.model.scoring.logits import product_dtype
-from twotower.model.scoring.scorer import Scorer
-from twotower.model.towers.two_tower import TwoTower
-from twotower.parallel.ranks import gather_rows, rank, share, sum_over_ranks, world_size
+from twotower.model.towers.embedding_tables import sparse_parameters
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
 
 LOG = logging.getLogger("twotower")
 BOOST = "new_items.boost"
-RANK_SEED = 10**12
-"""Difference of the random seeds of two processes."""
 FUSED_DEVICES = ("cpu", "cuda")
 """Devices for which torch has fused optimizer kernels."""
 
@@ -40,28 +33,25 @@ class RetrievalModule(pl.LightningModule):
     `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
-        validation: ranks the validation users; None without validation.
+        compute_loss: the towers, the sampler and the loss, and how they give the loss of a batch.
         num_steps: of the learning-rate schedule.
         seed: seeds the draws and the dropout of each batch, with its number.
     """
 
     def __init__(
         self,
-        model: TwoTower,
-        negatives: NegativeSampler,
-        loss: Loss,
+        compute_loss: BatchLoss,
         optimizer: OptimizerChoice,
-        validation: Validation | None,
         num_steps: int,
         seed: int,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.negatives = negatives
-        self.loss = loss
-        self.scorer = Scorer(loss.config.scoring(), negatives.num_items, model.num_members)
+        self.compute_loss = compute_loss
+        self.model, self.negatives = compute_loss.model, compute_loss.sampler
+        self.loss, self.scorer = compute_loss.loss, compute_loss.scorer
         self.optimizer_choice = optimizer
-        self.validation = validation
+        self.validation: Validation | None = None
+        """Ranks the validation users; None without validation."""
         self.num_steps = num_steps
         self.seed = seed
         self.initial_score: float | None = None
@@ -116,7 +106,7 @@ class RetrievalModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""
         state = (self.seed * 1_000_003 + batch.number) % 2**63
-        own = (state + rank() * RANK_SEED) % 2**63
+        own = (state + self.compute_loss.seed_offset) % 2**63
         if batch.positives.device.type == "cpu":
             torch.default_generator.manual_seed(own)  # without the search for GPUs in manual_seed
         else:
@@ -130,62 +120,13 @@ class RetrievalModule(pl.LightningModule):
         return loss
 
     def batch_loss(self, batch: Batch, remembers: bool = False) -> Tensor:
-        """Draw negatives, encode, compute the logits and the loss.
-
-        Of several processes, each returns a loss whose mean over the processes is that of the whole batch, as
-        the gradients are averaged.
-
-        Args:
-            remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
-        """
-        negatives = self.scorer.negatives(self.negatives, batch, self.draws)
-        sent = self._sent(negatives, batch)
-        negatives = negatives.share() if sent == "users" else negatives
-        encoded = self.scorer.items(negatives, batch)
-        users, items = self._encode(batch, encoded.rows, negatives.num_encoded if sent == "items" else 0)
-        if remembers:
-            self.negatives.remember(encoded.rows, items.detach())
-        weight = batch.weights.sum()
-        of_all = None if sent == "users" else sum_over_ranks(weight)
-        if not batch.has_weight and sent != "users":
-            # Every process has a gradient of every parameter, as the others wait for it.
-            trained = [*self.scorer.parameters(), *self.loss.parameters()]
-            return sum(((each * 0).sum() for each in trained), (users * 0).sum() + (items * 0).sum())
-        all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
-        losses = [self.loss.batch_mean(logits) for logits in all_logits]
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum() / self.model.num_members
-        if world_size() > 1:
-            loss = loss + empty_lookups(self.model)
-        return loss if world_size() == 1 or of_all is None else loss * (weight / of_all * world_size())
-
-    def _sent(self, negatives: Negatives, batch: Batch) -> Literal["", "items", "users"]:
-        """Return which embeddings the processes send each other.
-
-        Nothing if histories read the item tower: each process embeds most items anyway. Otherwise each embeds
-        a share of the items. A softmax sends users, if they are fewer, and adds the sums over the shares.
-        """
-        if world_size() == 1 or self.model.history.config.reads_towers:
-            return ""
-        is_half = product_dtype(self.negatives.frequencies) == torch.float16
-        is_possible = self.loss.takes_share_of_negatives() and negatives.embeddings is None and not is_half
-        num_users = max(batch.num_rows or 0, world_size() - 1)  # a share has a row at least
-        return "users" if is_possible and num_users < len(negatives.rows) else "items"
+        """Return the loss of a batch; see `BatchLoss`."""
+        return self.compute_loss(batch, self.draws, remembers)
 
     def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of each trained parameter, None without one; no table is updated."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.autograd.grad(loss, trained, allow_unused=True)
-
-    def _encode(self, batch: Batch, rows: Tensor, num_shared: int) -> tuple[Tensor, Tensor]:
-        """Embed the users of a batch, and items [R], of which the first are the same for all processes.
-
-        Each process embeds a share of these, and receives the others with their gradients.
-        """
-        if not num_shared:
-            return self.model.encode_both(rows, batch.users)
-        own, others = rows[:num_shared][share(num_shared)], rows[num_shared:]
-        users, items = self.model.encode_both(torch.cat([own, others]), batch.users)
-        return users, torch.cat([gather_rows(items[: len(own)]), items[len(own) :]])
 
     def _log_step(self, loss: Tensor) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
@@ -214,7 +155,7 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
         sparse = sparse_parameters(self.model)
-        divided = [each for each in self.model.modules() if isinstance(each, RowWiseTable)]
+        divided = [each for each in self.model.modules() if isinstance(each, DividedTable)]
         stand_ins = {id(table.weight) for table in divided}
         parameters = [each for each in self.parameters() if each.requires_grad or id(each) in stand_ins]
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
@@ -224,28 +165,3 @@ class RetrievalModule(pl.LightningModule):
             table.set_optimizer(optimizer)
         scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def empty_lookups(model: TwoTower) -> Tensor:
-    """Return 0, of which each sparse table has a sparse gradient without rows.
-
-    The processes exchange the gradients of all tables, also of those that no tower reads.
-    """
-    zero = torch.zeros(())
-    for table in sparse_parameters(model):
-        if table.requires_grad:
-            nothing = torch.empty(0, dtype=torch.long, device=table.device)
-            zero = zero + F.embedding(nothing, table, sparse=True).sum()
-    return zero
-
-
-def sparse_parameters(model: TwoTower) -> list[Tensor]:
-    """Return the parameters whose gradients are sparse."""
-    tables = [
-        module.weight
-        for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag | RowWiseTable) and module.sparse
-    ]
-    if model.item_bias.config.gives_sparse_gradients:
-        tables.append(model.item_bias.get_parameter("biases"))
-    return tables

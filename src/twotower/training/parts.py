@@ -18,11 +18,13 @@ from twotower.model.features.encoders import LookupEncoder
 from twotower.model.features.feature import Activity
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.id import Id
+from twotower.model.towers.embedding_tables import sparse_parameters
 from twotower.model.towers.two_tower import TwoTower
+from twotower.parallel.training_parts import build_batch_loss, own_share, table_builder
 from twotower.training.batches import TrainBatches
 from twotower.training.initialization.initialization import Initialization
-from twotower.training.module import RetrievalModule, sparse_parameters
-from twotower.training.order import Order, Replay
+from twotower.training.module import RetrievalModule
+from twotower.training.order import Order
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
@@ -43,72 +45,67 @@ def build_training(
     dataset: RetrievalDataset,
     interactions: Interactions,
     evaluator: Evaluator | None,
-    initialization: Initialization | None = None,
-    parent: TwoTower | None = None,
-    replay: Replay | None = None,
+    initialization: Initialization,
     tables: FeatureTables | None = None,
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Build the module and the batches of a phase, with settings that the interactions determine.
 
     Args:
         evaluator: validates after each epoch; None for a training without validation.
-        initialization: sets the initial weights; None for a warm start.
-        parent: towers of a warm start, whose features are extended.
-        replay: of a warm start.
+        initialization: sets the initial weights.
         tables: `fit_tables` of the interactions; None: computed.
     """
     config, chosen = config.resolve(interactions, dataset.horizon_days)
-    batches = build_batches(config, interactions, Order if replay is None else replay.order)
-    shares = None if replay is None else replay.shares
-    module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares, tables)
+    batches = build_batches(config, interactions)
+    towers = build_towers(config, dataset, interactions, tables or fit_tables(config, dataset, interactions))
+    module = build_module(config, towers, interactions, num_steps=config.trainer.max_epochs * len(batches))
+    if evaluator is not None:
+        module.validation = Validation(dataset.valid, evaluator, interactions, len(dataset.items))
     module.chosen |= chosen
-    if initialization is not None:
-        module.initialize(initialization, interactions, config.trainer.monitor)
+    module.initialize(initialization, interactions, config.trainer.monitor)
     return module, batches
 
 
-def build_module(
-    config: TrainingConfig,
-    dataset: RetrievalDataset,
-    interactions: Interactions,
-    epoch_batches: int = 1,
-    evaluator: Evaluator | None = None,
-    parent: TwoTower | None = None,
-    shares: np.ndarray | None = None,
-    tables: FeatureTables | None = None,
-) -> RetrievalModule:
-    """Build towers, sampler, loss and optimizer; `config.seed` decides all random draws.
-
-    Args:
-        epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
-        shares: see `Objective.frequencies`.
-        tables: see `build_training`.
+def build_towers(
+    config: TrainingConfig, dataset: RetrievalDataset, interactions: Interactions, tables: FeatureTables
+) -> TwoTower:
+    """Build towers with random weights, drawn by `config.seed`, and the item bias of the interactions.
 
     Raises:
         InputError: the towers need more memory than is available.
     """
-    num_items = len(dataset.items)
-    trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
-    tables = tables or fit_tables(config, dataset, interactions, parent)
-    check_weights(config, *tables, len(dataset.events))
     users, items, contexts = tables
+    num_items, num_events = len(dataset.items), len(dataset.events)
+    check_weights(config, users, items, contexts, num_events)
+    trained_items = torch.from_numpy(np.bincount(interactions.items, minlength=num_items + 1) > 0)
     torch.manual_seed(config.seed)
-    model = TwoTower(config, users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
+    model = TwoTower(config, users, items, trained_items, contexts, num_events)
     scoring = config.loss.scoring()
     model.item_bias.initialize(interactions, scoring.temperature or 1.0, scoring.power)
+    return model
+
+
+def build_module(
+    config: TrainingConfig,
+    model: TwoTower,
+    interactions: Interactions,
+    num_steps: int = 1,
+    shares: np.ndarray | None = None,
+) -> RetrievalModule:
+    """Build sampler, loss and optimizer around towers, without validation.
+
+    Args:
+        num_steps: of the learning-rate schedule.
+        shares: see `Objective.frequencies`.
+    """
+    num_items = len(model.trained_items) - 1
     frequencies = config.objective.build().frequencies(interactions, num_items, shares)
     sampler = config.negatives.build(frequencies)
     if config.loss.impressions == "query_negatives":
         sampler.read_interactions(interactions)
-    return RetrievalModule(
-        model,
-        sampler,
-        config.loss.build(int(frequencies.count_nonzero())),
-        config.optimizer.build(),
-        Validation(dataset.valid, evaluator, interactions, num_items) if evaluator else None,
-        config.trainer.max_epochs * epoch_batches,
-        config.seed,
-    )
+    loss = config.loss.build(int(frequencies.count_nonzero()))
+    compute_loss = build_batch_loss(model, sampler, loss)
+    return RetrievalModule(compute_loss, config.optimizer.build(), num_steps, config.seed)
 
 
 def check_weights(
@@ -192,6 +189,7 @@ def build_batches(
         history=config.history,
         seed=config.seed,
         build_order=build_order,
+        share=own_share,
         with_impressions=reads_impressions and config.loss.impressions == "examples",
     )
     size = min(batches.batch_size, batches.order.size)
@@ -245,6 +243,9 @@ def fit_tables(
     tables = []
     for (side, choices, table, source_path), train_rows, earlier in sides:
         features = {name: choice.build(config.tower_width) for name, choice in choices.items()}
+        for feature in features.values():
+            if isinstance(feature, Id):
+                feature.new_table = table_builder()
         if earlier is not None:
             for name, feature in features.items():
                 feature.state = earlier.features[name].state

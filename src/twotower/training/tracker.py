@@ -92,13 +92,10 @@ class Tracker(Component):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"tracker: {self._name} cannot open a run: {reason:.300}") from error
 
-    def loggers(self, prefix: str) -> "list[Logger]":
-        """Return the loggers of a phase for Lightning; each name begins with `prefix`."""
-        if self._logger is None:
-            return []
-        from twotower.training.phase_logger import PhaseLogger
-
-        return [PhaseLogger(self, prefix)]
+    @property
+    def is_open(self) -> bool:
+        """Whether a run is open in the tracker."""
+        return self._logger is not None
 
     def log(self, figures: Mapping[str, float], step: int | None = 0) -> None:
         """Log metrics by name."""

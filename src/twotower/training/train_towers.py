@@ -31,7 +31,14 @@ from twotower.training.fit import TrainContext, fit
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
-from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
+from twotower.training.parts import (
+    FeatureTables,
+    build_module,
+    build_towers,
+    build_training,
+    fit_tables,
+    warn_of_large_tables,
+)
 from twotower.training.probe import probe
 from twotower.training.training_config import TrainingConfig
 
@@ -96,7 +103,7 @@ def train_towers(
     """
     check_same_data(context.folder, dataset.identity)
     initialization = config.initialization.build()
-    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
+    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables)
     _warn_of_empty_histories(batches, dataset.valid)
     warn_of_large_tables(module.model)
     chosen = probe(config, module, batches, context)
@@ -193,7 +200,8 @@ def load_trained_towers(
 
     def load(phase: str, interactions: Interactions) -> tuple[RetrievalModule, FitResult]:
         checkpoint, result = read_final(folder, phase)
-        module = build_module(config.with_chosen(result.chosen), dataset, interactions)
+        tables, chosen = fit_tables(config, dataset, interactions), config.with_chosen(result.chosen)
+        module = build_module(chosen, build_towers(chosen, dataset, interactions, tables), interactions)
         load_final(module, checkpoint)
         return module, result
 

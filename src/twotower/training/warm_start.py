@@ -25,7 +25,7 @@ from twotower.training.checkpoints import FIT, REFIT, TRAINED_ON, final_path, re
 from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
-from twotower.training.parts import build_training, fit_tables
+from twotower.training.parts import build_batches, build_module, build_towers, fit_tables
 from twotower.training.train_towers import (
     TrainedTowers,
     better_first_phase,
@@ -34,6 +34,7 @@ from twotower.training.train_towers import (
     trained_towers,
 )
 from twotower.training.training_config import TrainingConfig
+from twotower.training.validation import Validation
 
 LOG = logging.getLogger("twotower")
 ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
@@ -131,10 +132,16 @@ def warm_start(
     check_same_data(context.folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
     config = config.model_copy(update={"optimizer": constant})
-    valid_evaluator = None if refit else evaluator
-    module, batches = build_training(
-        config, dataset, interactions, valid_evaluator, parent=parent.model, replay=replay
+    config, chosen = config.resolve(interactions, dataset.horizon_days)
+    batches = build_batches(config, interactions, replay.order)
+    tables = fit_tables(config, dataset, interactions, parent.model)
+    towers = build_towers(config, dataset, interactions, tables)
+    module = build_module(
+        config, towers, interactions, config.trainer.max_epochs * len(batches), replay.shares
     )
+    if not refit:
+        module.validation = Validation(dataset.valid, evaluator, interactions, len(dataset.items))
+    module.chosen |= chosen
     transfer_parent(parent, dataset, interactions, module)
     module.set_chosen(parent.chosen)
     LOG.info(

@@ -25,6 +25,7 @@ from twotower.jobs.run_config import RunConfig
 from twotower.model.negatives.mined import Mined
 from twotower.parallel.processes import FailedProcessError, processes
 from twotower.parallel.ranks import rank, sum_over_ranks, world_size
+from twotower.parallel.sharded_loss import ShardedBatchLoss
 from twotower.training.callbacks.curves import EPOCH_LOSS
 from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
@@ -131,7 +132,7 @@ def test_several_processes_train_the_weights_of_one(
 
 @pytest.mark.parametrize("loss", ["loss.learned_temperature=true", "loss=bce", "loss=bpr"])
 def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+    tmp_path: Path, loss: str
 ) -> None:
     """Otherwise the others would wait for them without end."""
     config = RunConfig.composed(
@@ -144,7 +145,8 @@ def test_a_process_without_examples_has_gradients_of_the_parameters_of_the_other
     module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
     batch = next(iter(batches))
     without = replace(batch, weights=torch.zeros_like(batch.weights))
-    monkeypatch.setattr("twotower.model.scoring.batch.world_size", lambda: 2)
+    module.compute_loss = ShardedBatchLoss(module.model, module.negatives, module.loss)
+    module.scorer = module.compute_loss.scorer
     usual, empty = (module.gradients(module.batch_loss(each)) for each in (batch, without))
     assert [each is None for each in usual] == [each is None for each in empty]
     assert all(not each.any() for each in empty if each is not None)

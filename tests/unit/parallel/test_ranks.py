@@ -8,7 +8,7 @@ import torch
 from forks import ranks_are_forks
 
 from twotower.parallel.processes import processes
-from twotower.parallel.ranks import gather_each, gather_rows, rank, wait_for_all
+from twotower.parallel.ranks import all_gather_rows, gather_rows, rank, wait_for_all
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,7 +24,7 @@ def gather() -> None:
     numbers = torch.tensor([3, 4] if own == 0 else [5], dtype=torch.int32)
     known = torch.zeros(own, 0, dtype=torch.bool)
     halves = torch.tensor([0.5 + own], dtype=torch.bfloat16, requires_grad=True)
-    all_floats, all_numbers, all_known, all_halves = gather_each(floats, numbers, known, halves)
+    all_floats, all_numbers, all_known, all_halves = all_gather_rows(floats, numbers, known, halves)
     assert all_floats.tolist() == [[10, 10], [20, 20], [20, 20]]
     assert (all_numbers.tolist(), all_numbers.dtype) == ([3, 4, 5], torch.int32)
     assert (all_known.shape, all_known.dtype) == ((1, 0), torch.bool)

@@ -13,8 +13,8 @@ from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.jobs.open_run import load_dataset
 from twotower.jobs.run_config import RunConfig
-from twotower.model.features.row_wise_table import INSTALL, RowWiseTable, is_torchrec_installed
 from twotower.parallel.processes import processes
+from twotower.parallel.row_wise_table import INSTALL, RowWiseTable, is_torchrec_installed
 from twotower.training.callbacks.curves import EPOCH_LOSS, TrialPruned
 from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
 from twotower.training.fit import TrainContext, fit

@@ -44,9 +44,8 @@ def batches_of(
     seed: int = 5,
     **more: Any,
 ) -> TrainBatches:
-    return TrainBatches(
+    return NextItem(NextItem.Config(batch_size=batch_size, **more)).batches(
         history_of(log) if isinstance(log, list) else log,
-        NextItem(NextItem.Config(batch_size=batch_size, **more)),
         history=MeanPooling.Config(length=length, strict=strict),
         seed=seed,
         with_impressions=with_impressions,

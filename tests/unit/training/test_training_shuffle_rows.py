@@ -17,6 +17,7 @@ from twotower.data.interactions import Interactions
 from twotower.model.negatives.impressions import Impressions
 from twotower.model.scoring.batch import Batch
 from twotower.model.towers.history.mean_pooling import MeanPooling
+from twotower.parallel.training_parts import own_share
 from twotower.training import order
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
@@ -105,7 +106,9 @@ def test_the_processes_of_a_training_divide_the_batches_of_one(monkeypatch: pyte
     monkeypatch.setattr("twotower.parallel.ranks.world_size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr("twotower.parallel.ranks.rank", lambda rank=rank: rank)
-        parts.append(list(batches_of(log, 4, 4).epoch_batches(0, 0)))
+        batches = batches_of(log, 4, 4)
+        batches.share = own_share
+        parts.append(list(batches.epoch_batches(0, 0)))
     together = [batch for pair in zip(*parts, strict=True) for batch in pair]
     assert [each[:3] for each in examples_of(together)] == [each[:3] for each in alone]
 

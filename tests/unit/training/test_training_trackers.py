@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 
 from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml
+from twotower.training.phase_logger import PhaseLogger
 from twotower.training.tracker import Tracker
 
 CONF = Path(__file__).parents[3] / "conf/tracker"
@@ -61,7 +62,7 @@ def test_figures_of_phases_have_the_names_that_tensorboard_has(told: Told) -> No
     with told:
         told.start({"loss": "Bce"})
         for prefix in ("", "refit-"):
-            (logger,) = told.loggers(prefix)
+            logger = PhaseLogger(told, prefix)
             logger.log_metrics({"train/loss": 0.5, "epoch": 3}, 7)
             logger.finalize("success")  # the trainer's: the run goes on
         told.log({"test/recall_at_5": 0.25})
@@ -102,7 +103,7 @@ def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCa
     with told:
         told.start({})
         told.broken = "log"
-        (logger,) = told.loggers("")
+        logger = PhaseLogger(told, "")
         for step in range(3):
             logger.log_metrics({"train/loss": 1.0}, step)
         told.status = "ok"
@@ -116,7 +117,7 @@ def test_tensorboard_alone_adds_nothing(tmp_path: Path) -> None:
     tracker = chosen("tensorboard", tmp_path)
     with tracker:
         tracker.start({"loss": "Bce"})
-        assert tracker.loggers("") == []
+        assert not tracker.is_open
         tracker.log({"test/recall_at_5": 0.25})
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +127,7 @@ def test_csv_reads_back(tmp_path: Path) -> None:
         tracker = chosen("csv", tmp_path)
         with tracker:
             tracker.start({"loss": "Bce", "trainer.max_epochs": 2, "reuse": True})
-            (logger,) = tracker.loggers("")
+            logger = PhaseLogger(tracker, "")
             for step in (4, 9):
                 logger.log_metrics({"train/loss": step / 2, "epoch": 1}, step)
             logger.save()
@@ -162,7 +163,7 @@ def test_mlflow_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         tracker = chosen("mlflow", folder, tracking_uri=uri)
         with tracker:
             tracker.start({"loss": "Bce", "trainer.max_epochs": 2})
-            (logger,) = tracker.loggers("")
+            logger = PhaseLogger(tracker, "")
             logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 7)
             logger.finalize("success")
             tracker.log({"test/recall_at_5": 0.25})

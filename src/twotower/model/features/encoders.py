@@ -3,34 +3,67 @@
 Shapes: N bags, W width, T tokens in all bags, V rows of the table, D embedding.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, embedding_bag
+from torch.optim import Optimizer
 
-from twotower.model.features.row_wise_table import RowWiseTable
+
+class DividedTable(nn.Module, ABC):
+    """An embedding table that several processes divide; each holds the rows `own`.
+
+    Attributes:
+        weight: stands for the table in the optimizer.
+        num_embeddings: rows of the whole table.
+    """
+
+    weight: nn.Parameter
+    num_embeddings: int
+    own: slice
+    sparse: bool = True
+
+    @abstractmethod
+    def own_rows(self) -> Tensor:
+        """Return the rows of this process, to be changed by all processes."""
+
+    @abstractmethod
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Read the learning rate of an optimizer that holds `weight`, and store the state in it."""
+
+
+NewTable = Callable[[int, int, float], DividedTable]
+"""(number of rows, width, standard deviation of the initial rows) -> table."""
 
 
 class LookupEncoder(nn.Module):
     """Rows [..., 1] -> their embeddings [..., dim]; row 0 (unknown) is one of `num_rows`, initially zeros.
 
     In training, each row is replaced by row 0 with probability `dropout`, so that the unknown row learns to
-    represent unseen entities. `row_wise` divides the table among processes; see `RowWiseTable`.
+    represent unseen entities. `new_table` builds a table that
+    several processes divide.
 
     Reference: Volkovs et al., DropoutNet: Addressing Cold Start in Recommender Systems, NIPS 2017, section 4.
     """
 
-    table: nn.Embedding | RowWiseTable
+    table: nn.Embedding | DividedTable
 
     def __init__(
-        self, num_rows: int, dim: int, dropout: float = 0.0, sparse: bool = False, row_wise: bool = False
+        self,
+        num_rows: int,
+        dim: int,
+        dropout: float = 0.0,
+        sparse: bool = False,
+        new_table: NewTable | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        if row_wise:
-            self.table = RowWiseTable(num_rows, dim, dim**-0.5)
+        if new_table is not None:
+            self.table = new_table(num_rows, dim, dim**-0.5)
             return
         self.table = nn.Embedding(num_rows, dim, sparse=sparse)
         nn.init.normal_(self.table.weight, std=dim**-0.5)

@@ -12,9 +12,8 @@ from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.spec import DropoutRate, PositiveFloat, PositiveInt, WidthOrZero
 from twotower.data.sources.source import needs_times
 from twotower.model.features.categorical import Categorical
-from twotower.model.features.encoders import LookupEncoder
+from twotower.model.features.encoders import LookupEncoder, NewTable
 from twotower.model.features.feature import Activity, Feature, FeaturePlace
-from twotower.parallel.ranks import world_size
 
 
 class Id(Categorical):
@@ -71,6 +70,8 @@ class Id(Categorical):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.removed: dict[str, int] = {}
+        self.new_table: NewTable | None = None
+        """Builds the table of `row_wise`, if several processes train."""
 
     def admit(self, values: pd.Series, activity: Activity) -> pd.Series:
         """Return the training ids that have a row, or keep it; ids that are too old lose theirs."""
@@ -90,8 +91,8 @@ class Id(Categorical):
     def encoder(self) -> LookupEncoder:
         """Return a new embedding table; row 0 is unknown."""
         config, num_rows = self.config, len(self.state.values) + 1
-        row_wise = config.row_wise and world_size() > 1
-        return LookupEncoder(num_rows, config.dim, config.dropout, config.sparse, row_wise)
+        new_table = self.new_table if config.row_wise else None
+        return LookupEncoder(num_rows, config.dim, config.dropout, config.sparse, new_table)
 
     def rows_in(self, earlier: Feature) -> Tensor:
         """Return the row of the table of earlier towers for each row of this one; 0 for a new id."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,7 +13,6 @@ from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.parallel.ranks import share
 
 ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
 """How a loss uses impressions without a click: as examples with the label 0, as negatives of the positives of
@@ -37,7 +36,6 @@ class Negatives:
         query_rows: [P, H] query negatives: item rows that only this positive is scored against, 0 = none.
         query_log_q: [P, H] their log q. Both None where no positive has any.
         embeddings: [E, D] of the last E rows, used as constants; the item tower encodes the others.
-        total: number of rows of all processes, each of which has a share; None: all have the same rows.
     """
 
     rows: Tensor
@@ -48,13 +46,6 @@ class Negatives:
     query_rows: Tensor | None = None
     query_log_q: Tensor | None = None
     embeddings: Tensor | None = None
-    total: int | None = None
-
-    def share(self) -> "Negatives":
-        """Return the share of this process, all of whose rows the item tower encodes."""
-        own = share(len(self.rows))
-        columns = {name: getattr(self, name)[own] for name in ("rows", "log_multiplicity", "log_q")}
-        return replace(self, **columns, total=len(self.rows))
 
     @property
     def num_encoded(self) -> int:

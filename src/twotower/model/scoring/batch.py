@@ -2,13 +2,31 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from twotower.model.towers.user_batch import UserBatch
-from twotower.parallel.ranks import world_size
+
+
+class BatchShare(NamedTuple):
+    """The rows of a batch that are computed here: all of them, or a share.
+
+    Attributes:
+        rows: contiguous, at least one.
+        size: number of rows of the whole batch.
+        weight: factor of the weights of the rows: 0 if the share has no rows; its single row is padding.
+    """
+
+    rows: slice
+    size: int
+    weight: float = 1.0
+
+    @classmethod
+    def whole(cls, size: int) -> "BatchShare":
+        """Return all rows."""
+        return cls(slice(0, size), size)
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,7 @@ class Batch:
     Attributes:
         users: [P + S] users, with histories [B, L]; with `positive_to_user`, users [B].
         positives: [P] int64 item rows.
-        weights: [P + S] float32; all 0 if the examples stand in for those of a process that has none.
+        weights: [P + S] float32; all 0 if the examples stand in for a share without any.
         known_positives: [K] int32, ascending positions among the positives (with `positive_to_user`, among
             the users [B]), for
         known_items: [K] int32, the items that the users have interacted with.
@@ -29,7 +47,7 @@ class Batch:
         impressions: [S] int64 item rows; empty unless impressions are examples.
         positive_to_user: [P] int64, ascending: each positive's row among the users [B]; None where positive p
             is of user p.
-        num_rows: number of `users.rows` in the batches of all processes; None: that of this one.
+        num_rows: number of `users.rows` of the whole batch, if this is a share of it.
     """
 
     users: UserBatch
@@ -42,10 +60,10 @@ class Batch:
     positive_to_user: Tensor | None = None
     num_rows: int | None = None
 
-    @property
-    def has_weight(self) -> bool:
-        """Whether its examples count; those of a process without an example of its own do not."""
-        return world_size() == 1 or bool(self.weights.any())
+    def users_of_positives(self) -> Tensor:
+        """Return the user row of each positive, [P]."""
+        rows, to_user = self.users.rows, self.positive_to_user
+        return rows[: len(self.positives)] if to_user is None else rows[to_user]
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; Lightning calls it."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from twotower.model.scoring.link import inverse_slopes, raise_to_power
 from twotower.model.scoring.logits import ForwardGradients, Logits, padded, product_dtype, relative, sum_dtype
 from twotower.model.towers.item_bias.item_bias import LogPriorOdds
-from twotower.parallel.ranks import log_sum_over_ranks, world_size
 
 BLOCK_BYTES = 1 << 23  # of logits
 LOG2_E = math.log2(math.e)
@@ -40,12 +39,11 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
     users, shared = logits.users, logits.shared
     precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
-    if shared.total is not None:
-        logits = logits.of_all_ranks()
-    elif precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
-        return logits.mean(cross_entropy)
-    elif logits.query_negatives is not None:
-        logits = logits.by_positive()
+    if logits.num_shares == 1:
+        if precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
+            return logits.mean(cross_entropy)
+        if logits.query_negatives is not None:
+            logits = logits.by_positive()
     total: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
         logits, block_bytes, logits.users, shared.embeddings, logits.positive, logits.query_negatives
     )
@@ -211,9 +209,8 @@ class _Softmax(ForwardGradients):
     ) -> Tensor:
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
         num_interests = users.shape[1] if users.dim() == 3 else 1
-        total = logits.shared.total
-        largest = len(negatives) if total is None else -(-total // world_size())
-        block_rows = max(1, block_bytes // (padded(largest) * num_interests * precision.itemsize))
+        row_bytes = padded(logits.largest_share) * num_interests * precision.itemsize
+        block_rows = max(1, block_bytes // row_bytes)
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
@@ -229,9 +226,7 @@ class _Softmax(ForwardGradients):
             for (rows, masked), (begin, end) in zip(blocks, itertools.pairwise(edges), strict=True):
                 block, log_scale = operands.exponentials(rows, masked)
                 log_scale = log_scale.expand(len(block))
-                of_negatives = operands.sums(block).log_() + log_scale
-                if total is not None:
-                    of_negatives = log_sum_over_ranks(of_negatives)
+                of_negatives = logits.log_sums(operands.sums(block).log_() + log_scale)
                 own = slice(begin, end)  # the positives of these users
                 their_users = to_user[own] - rows.start
                 torch.logaddexp(of_negatives[their_users], others[own], out=log_sums[own])
@@ -239,9 +234,8 @@ class _Softmax(ForwardGradients):
                     log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked
                     scale = torch.zeros_like(of_negatives).index_add_(0, their_users, factor * weights[own])
-                    if total is not None:  # these gradients are parts, and the mean over processes is taken
-                        scale *= world_size()
-                    operands.add_gradients(rows, block, scale)
+                    # The gradients of a share are parts of a sum, of which training takes the mean.
+                    operands.add_gradients(rows, block, scale * logits.num_shares)
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(operands.d_users, operands.d_negatives(), d_positive, d_query)

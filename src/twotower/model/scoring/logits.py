@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from twotower.model.scoring.link import link
 from twotower.model.towers.item_bias.item_bias import LogPriorOdds
-from twotower.parallel.ranks import gather_each
 
 PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(positive [b], negatives [b, C + H], multiplicity [C + H]) -> loss [b]; see `Loss.forward`."""
@@ -71,9 +70,6 @@ class SharedNegatives:
         correction: [C] addends of the logits: minus log q, or zeros.
         log_multiplicity: [C] log of the number of draws.
         prior: log prior odds of the negatives at the request times.
-        total: number of negatives of all processes, each of which has a share, with the false negatives and
-            the request times of the users of all; None: all have the same negatives.
-        first_user: number of users of the processes before this one, if each has a share.
     """
 
     embeddings: Tensor
@@ -81,8 +77,6 @@ class SharedNegatives:
     log_multiplicity: Tensor
     false_negatives: FalseNegatives
     prior: LogPriorOdds | None = None
-    total: int | None = None
-    first_user: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,23 +104,19 @@ class Logits:
     power: float | None = None
     impressions: tuple[Tensor, Tensor] | None = None
 
-    def of_all_ranks(self) -> "Logits":
-        """Return the logits of the users of all processes with the negatives of this one."""
-        to_user = self.positive_to_user
-        if to_user is None:
-            to_user = torch.arange(len(self.users), device=self.users.device)
-        queries = () if self.query_negatives is None else (self.query_negatives,)
-        positive, weights, users, to_user, *queries_of_all = gather_each(
-            self.positive, self.weights, self.users, to_user + self.shared.first_user, *queries
-        )
-        return replace(
-            self,
-            positive=positive,
-            weights=weights,
-            users=users,
-            query_negatives=queries_of_all[0] if queries else None,
-            positive_to_user=to_user,
-        )
+    @property
+    def num_shares(self) -> int:
+        """Above 1 if the negatives are a share of the negatives of the users; see `log_sums`."""
+        return 1
+
+    @property
+    def largest_share(self) -> int:
+        """The number of negatives, or of the largest share of them."""
+        return len(self.shared.embeddings)
+
+    def log_sums(self, values: Tensor) -> Tensor:
+        """Return the log of sums [b] over all negatives, from those over these negatives."""
+        return values
 
     def by_positive(self) -> "Logits":
         """Return the same logits with one row of users for each positive."""

@@ -1,11 +1,12 @@
 """From the embeddings of a batch to its logits.
 
-Shapes: B users, P positives, S impressions, C negatives, H query negatives of a positive, D embedding.
+Shapes: B users, P positives, S impressions, C negatives, H query negatives of a positive, R encoded items, D
+embedding.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -13,14 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.model.negatives.sampler import Negatives, NegativeSampler
+from twotower.model.negatives.sampler import Negatives
 from twotower.model.scoring.batch import Batch
 from twotower.model.scoring.link import link
 from twotower.model.scoring.logits import FalseNegatives, Logits, SharedNegatives
-from twotower.model.towers.embedding_layout import EmbeddingLayout
-from twotower.model.towers.item_bias.item_bias import ItemBias
+from twotower.model.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 from twotower.model.towers.two_tower import pair_scores
-from twotower.parallel.ranks import gather_each, gather_rows, rank, world_size
 
 LOWEST, HIGHEST = 0.01, 10.0  # of a learned temperature
 
@@ -120,45 +119,53 @@ class EncodedItems(NamedTuple):
     query_negatives: Tensor
 
 
+class BatchEmbeddings(NamedTuple):
+    """The embeddings of a batch, or a view of them: some of their columns.
+
+    Attributes:
+        users: [B + S, D] (or [B + S, K, D]) of the users of the positives, then of the impressions.
+        negatives: [C, D].
+        positives: [P, D].
+        impressions: [S, D].
+        query_negatives: [P * H, D].
+    """
+
+    users: Tensor
+    negatives: Tensor
+    positives: Tensor
+    impressions: Tensor
+    query_negatives: Tensor
+
+
+class LogitTerms(NamedTuple):
+    """What is added to the scores of a batch, the same for every view, and the negatives that are masked.
+
+    Attributes:
+        positives: [P], or a scalar.
+        negatives: [C]: minus log q, or zeros.
+        query_negatives: [P, H]; -inf where there is none.
+        impressions: [S], or a scalar.
+        prior: log prior odds of the negatives at the request times.
+        false_negatives: the negatives that a user is known to have interacted with.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+    query_negatives: Tensor
+    impressions: Tensor
+    prior: LogPriorOdds | None
+    false_negatives: FalseNegatives
+
+
 class Scorer(nn.Module):
     """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks."""
 
-    def __init__(self, config: ScoringConfig, num_items: int, num_members: int = 1) -> None:
+    def __init__(self, config: ScoringConfig, num_items: int) -> None:
         super().__init__()
-        self.config, self.num_members = config, num_members
+        self.config = config
         self.lookup = RowLookup(num_items)
         initial, learned = config.temperature, config.learns_temperature
         self.temperature = None if initial is None else Temperature(initial, learned)
-
-    def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
-        """Draw the negatives of a batch, and the query negatives of its positives.
-
-        Processes that train together draw the same, for the positives of all; each keeps the query negatives
-        of its own.
-        """
-        if not self.config.uses_negatives:
-            zeros = torch.zeros(len(batch.positives), device=batch.positives.device)
-            return Negatives(batch.positives[:0], zeros[:0], zeros[:0], zeros)
-        to_user, users = batch.positive_to_user, batch.users.rows
-        users = users[: len(batch.positives)] if to_user is None else users[to_user]
-        pairs = torch.stack([batch.positives, users, torch.full_like(users, rank())])
-        pairs = gather_rows(pairs.T if batch.has_weight else pairs.T[:0])
-        negatives: Negatives = sampler(pairs[:, 0], generator, sampler.query_rows(pairs[:, 1], generator))
-        if world_size() == 1:
-            return negatives
-        is_own, queries, log_q = pairs[:, 2] == rank(), negatives.query_rows, negatives.query_log_q
-
-        def own(values: Tensor) -> Tensor:
-            """Return the values of the positives of this process; zeros if its examples do not count."""
-            return values[is_own] if batch.has_weight else values.new_zeros(size, *values.shape[1:])
-
-        size = len(batch.positives)
-        return replace(
-            negatives,
-            positive_log_q=own(negatives.positive_log_q),
-            query_rows=None if queries is None else own(queries),
-            query_log_q=None if log_q is None else own(log_q),
-        )
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
         """Return the items to encode, each once."""
@@ -176,84 +183,75 @@ class Scorer(nn.Module):
             rows = torch.cat([rows, others])
         return EncodedItems(rows, *positions.split([*map(len, wanted)]))
 
-    def forward(
-        self,
-        users: Tensor,
-        items: Tensor,
-        encoded: EncodedItems,
-        negatives: Negatives,
-        batch: Batch,
-        item_bias: ItemBias,
-    ) -> list[Logits]:
-        """Return the logits of a batch: of whole embeddings, then of each truncation.
-
-        Args:
-            users: [B, D] (or [B, K, D]) embeddings of the users of the positives, then of the impressions.
-            items: [R, D] embeddings of `encoded.rows`.
-        """
-        size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
-        # index_select, not items[...]: its gradient is deterministic with any number of threads.
-        positives, impressions, queries = (items.index_select(0, each) for each in encoded[1:])
+    def embeddings(
+        self, users: Tensor, items: Tensor, encoded: EncodedItems, negatives: Negatives
+    ) -> BatchEmbeddings:
+        """Select the embeddings of a batch from the embeddings [R, D] of `encoded.rows`."""
+        fresh = negatives.num_encoded
         shared = items if len(items) == fresh else items[:fresh]
         if negatives.embeddings is not None:
             shared = torch.cat([shared, negatives.embeddings.to(shared.dtype)])
+        # index_select, not items[...]: its gradient is deterministic with any number of threads.
+        return BatchEmbeddings(users, shared, *(items.index_select(0, each) for each in encoded[1:]))
+
+    def terms(self, negatives: Negatives, batch: Batch, item_bias: ItemBias) -> LogitTerms:
+        """Return what is added to the scores of a batch, and its masks."""
+        size, to_user, impressions = len(batch.positives), batch.positive_to_user, batch.impressions
+        of_positives, of_negatives, of_queries = self._corrections(negatives)
+        of_impressions = of_negatives.new_zeros(())
         prior = item_bias.log_prior_odds(batch.users.request_times)
-        positive_addend, correction, query_addend = self._corrections(negatives)
-        impression_addend = correction.new_zeros(())
         if prior is not None:
-            positive_addend = positive_addend + prior.for_pairs(batch.positives, to_user)
-            if len(batch.impressions):
-                later = torch.arange(size, size + len(impressions), device=items.device)
-                impression_addend = prior.for_pairs(batch.impressions, later)
-            if negatives.query_rows is not None:
-                query_addend = query_addend + prior.for_pairs(negatives.query_rows, to_user)
-            prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
-        known_users, known_items, first_user = batch.known_positives, batch.known_items, 0
-        if negatives.total is not None:  # a share, for the users of all processes
-            known_users, known_items, times, first_user = _of_all_ranks(batch, len(users))
-            prior = item_bias.log_prior_odds(times)
-        prior = prior and prior.select(negatives.rows)
-        if negatives.query_rows is not None:
-            query_addend = query_addend.masked_fill(negatives.query_rows == 0, -torch.inf)
-        masks = FalseNegatives(known_users, self.lookup.positions(negatives.rows, known_items))
-
-        def logits(
-            users: Tensor, shared: Tensor, positives: Tensor, impressions: Tensor, queries: Tensor
-        ) -> Logits:
-            if self.temperature is not None:
-                users = self.temperature(users)
-            users, of_impressions = users.split([len(users) - len(impressions), len(impressions)])
-            of_positives = users if to_user is None else users.index_select(0, to_user)
-            query = None
-            if negatives.query_rows is not None:
-                query = queries.view(*negatives.query_rows.shape, users.shape[-1])
-                query = self._pairs(of_positives[:, None], query) + query_addend
-            labelled = None
+            of_positives = of_positives + prior.for_pairs(batch.positives, to_user)
             if len(impressions):
-                labelled = self._pairs(of_impressions, impressions) + impression_addend, batch.weights[size:]
-            shares = negatives.total, first_user
-            return Logits(
-                self._pairs(of_positives, positives) + positive_addend,
-                batch.weights[:size],
-                users,
-                positives,
-                SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior, *shares),
-                query,
-                to_user,
-                self.config.power,
-                labelled,
-            )
+                later = torch.arange(size, size + len(impressions), device=impressions.device)
+                of_impressions = prior.for_pairs(impressions, later)
+            if negatives.query_rows is not None:
+                of_queries = of_queries + prior.for_pairs(negatives.query_rows, to_user)
+        if negatives.query_rows is not None:
+            of_queries = of_queries.masked_fill(negatives.query_rows == 0, -torch.inf)
+        shared = self.shared_terms(negatives, batch, item_bias, prior)
+        return LogitTerms(of_positives, of_negatives, of_queries, of_impressions, *shared)
 
-        whole = users, shared, positives, impressions, queries
-        if self.num_members > 1:
-            bias_width = item_bias.config.width
-            layout = EmbeddingLayout(users.shape[-1] - bias_width, bias_width)
-            of_users = layout.members(users, self.num_members, factor=self.num_members)
-            others = (layout.members(each, self.num_members) for each in whole[1:])
-            return list(map(logits, of_users, *others))
-        return [logits(*whole)] + [
-            logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[-1])
-        ]
+    def shared_terms(
+        self, negatives: Negatives, batch: Batch, item_bias: ItemBias, prior: LogPriorOdds | None
+    ) -> tuple[LogPriorOdds | None, FalseNegatives]:
+        """Return the log prior odds and the masks of the negatives, for the users of the positives.
+
+        `prior`: log prior odds of the catalogue at the request times of the batch.
+        """
+        if prior is not None:
+            num_users = len(prior.moments) - len(batch.impressions)
+            prior = prior._replace(moments=prior.moments[:num_users]).select(negatives.rows)
+        columns = self.lookup.positions(negatives.rows, batch.known_items)
+        return prior, FalseNegatives(batch.known_positives, columns)
+
+    def forward(
+        self, embedded: BatchEmbeddings, terms: LogitTerms, negatives: Negatives, batch: Batch
+    ) -> Logits:
+        """Return the logits of a batch from its embeddings, or from a view of them."""
+        size, to_user, num_impressions = len(batch.positives), batch.positive_to_user, len(batch.impressions)
+        users = embedded.users if self.temperature is None else self.temperature(embedded.users)
+        users, of_impressions = users.split([len(users) - num_impressions, num_impressions])
+        of_positives = users if to_user is None else users.index_select(0, to_user)
+        queries = impressions = None
+        if negatives.query_rows is not None:
+            queries = embedded.query_negatives.view(*negatives.query_rows.shape, users.shape[-1])
+            queries = self._pairs(of_positives[:, None], queries) + terms.query_negatives
+        if num_impressions:
+            scores = self._pairs(of_impressions, embedded.impressions) + terms.impressions
+            impressions = scores, batch.weights[size:]
+        multiplicity, masks = negatives.log_multiplicity, terms.false_negatives
+        return Logits(
+            self._pairs(of_positives, embedded.positives) + terms.positives,
+            batch.weights[:size],
+            users,
+            embedded.positives,
+            SharedNegatives(embedded.negatives, terms.negatives, multiplicity, masks, terms.prior),
+            queries,
+            to_user,
+            self.config.power,
+            impressions,
+        )
 
     def _pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the linked scores of pairs; see `pair_scores`. They are summed in float32 at least."""
@@ -270,19 +268,3 @@ class Scorer(nn.Module):
             return -of_positive, -log_q, -of_queries
         draws = math.log(negatives.num_draws or 1)
         return torch.zeros_like(of_positive), -log_q - draws, -of_queries - draws
-
-
-def _of_all_ranks(batch: Batch, num_users: int) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Gather the known items of the users of all processes.
-
-    Returns:
-        Rows of users among those of all processes, their items, the request times of all users, and the
-        number of users of the processes before this one.
-    """
-    users = batch.known_positives
-    known = torch.stack([users, batch.known_items, torch.full_like(users, rank())], 1)
-    own_number = torch.tensor([num_users], device=users.device)
-    numbers, known, times = gather_each(own_number, known, batch.users.request_times)
-    users, items, ranks = known.T.contiguous()
-    first_users = (numbers.cumsum(0) - numbers).to(users.dtype)
-    return users + first_users[ranks], items, times, int(first_users[rank()])

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from twotower.evaluation.user_values import exceeds
-from twotower.parallel.ranks import from_first, is_first, wait_for_all
+from twotower.parallel.ranks import broadcast_json, is_first, wait_for_all
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import BEST, LAST, read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -150,7 +150,7 @@ class Checkpointing(Checkpoint):
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         is_old = trainer.global_step - self.saved_step >= self.every_steps
-        return is_old and bool(from_first(time.monotonic() >= self.next_save_at))
+        return is_old and bool(broadcast_json(time.monotonic() >= self.next_save_at))
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         began = time.monotonic()

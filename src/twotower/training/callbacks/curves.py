@@ -14,7 +14,7 @@ from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import metric_k
 from twotower.model.scoring.batch import Batch
 from twotower.model.scoring.scorer import LOWEST
-from twotower.parallel.ranks import from_first, sum_over_ranks, world_size
+from twotower.parallel.ranks import broadcast_json, sum_over_ranks, world_size
 
 LOSS, EPOCH_LOSS = "train/loss", "train/epoch_loss"
 """The loss of the latest batch, and the mean over the examples of an epoch."""
@@ -26,7 +26,7 @@ EpochCallback = Callable[[int, float | None], bool]
 
 def agreed(callback: EpochCallback | None) -> EpochCallback:
     """Return an epoch callback with which all ranks stop if that of rank 0 says so."""
-    return lambda epoch, value: bool(from_first(callback is not None and callback(epoch, value)))
+    return lambda epoch, value: bool(broadcast_json(callback is not None and callback(epoch, value)))
 
 
 class TrialPruned(Exception):  # noqa: N818  # not an error

@@ -11,7 +11,7 @@ from twotower.evaluation.ranking import distinct_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.model.scoring.batch import Batch
 from twotower.model.towers.two_tower import pair_scores
-from twotower.parallel.ranks import gather_each, share
+from twotower.parallel.ranks import all_gather_rows, share
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
@@ -68,4 +68,4 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
             found.append((users, ranked, scores, own.astype(np.float32)))
             advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
     columns = (torch.from_numpy(np.concatenate(each)) for each in zip(*found, strict=True))
-    sampler.take(interactions.num_users, *gather_each(*columns))
+    sampler.take(interactions.num_users, *all_gather_rows(*columns))

@@ -13,7 +13,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.item_content import truncated_svd
 from twotower.evaluation.ranking import interaction_matrix
 from twotower.model.towers.two_tower import TwoTower
-from twotower.parallel.ranks import tensor_from_first
+from twotower.parallel.ranks import broadcast_tensor
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 LOG = logging.getLogger("twotower")
@@ -77,7 +77,7 @@ class Svd(Initialization):
             return
         num_items, members = len(model.trained_items) - 1, model.num_members
         width = model.history.dim // members
-        of_member = tensor_from_first(
+        of_member = broadcast_tensor(
             lambda: torch.from_numpy(self.embeddings(interactions.examples, num_items, width)),
             (num_items, width),
             torch.float32,

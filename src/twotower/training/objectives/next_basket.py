@@ -20,9 +20,8 @@ from twotower.data.interactions import Interactions, ages_within_user, expand_ra
 from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import MAX_HORIZON_DAYS, SECONDS_A_DAY
 from twotower.model.negatives.sampler import NegativeSampler
-from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.batch import Batch, BatchShare
 from twotower.model.towers.item_bias.decayed_shares import fit_mixture
-from twotower.parallel.ranks import Share
 from twotower.training.batches import LazyColumn, TrainBatches, first_since
 from twotower.training.objectives.objective import Objective, halved
 from twotower.training.order import Order
@@ -124,7 +123,8 @@ class NextBasket(Objective):
 
     def batches(self, interactions: Interactions, **settings: Any) -> "BasketBatches":
         """Build batches of requests; for `settings` see `TrainBatches`."""
-        return BasketBatches(interactions, self, **settings)
+        settings |= self.drawn(interactions, settings)
+        return BasketBatches(interactions, self.horizon_seconds, **settings)
 
 
 class BasketBatches(TrainBatches):
@@ -135,12 +135,16 @@ class BasketBatches(TrainBatches):
     horizon. So request times are distributed like dates of a calendar: most are between two visits of a user.
 
     Histories are always strictly earlier.
+
+    Args:
+        horizon: in seconds.
+        **settings: see `TrainBatches`.
     """
 
-    def __init__(self, interactions: Interactions, objective: NextBasket, **settings: Any) -> None:
+    def __init__(self, interactions: Interactions, horizon: int, **settings: Any) -> None:
         settings["history"] = settings["history"].model_copy(update={"strict": True})
-        super().__init__(interactions, objective, **settings)
-        self.horizon = objective.horizon_seconds
+        super().__init__(interactions, **settings)
+        self.horizon = horizon
         order = self.order
         assert isinstance(order, Order)
         assert order.shares is not None
@@ -159,7 +163,7 @@ class BasketBatches(TrainBatches):
             example_weights = np.asarray(interactions.weights)[self.chosen]
             self.example_weights = example_weights / example_weights.mean()
         # A warm start replays a share of old interactions, so users without new ones have fewer requests.
-        weights = objective.example_weights(interactions).astype(np.float64)
+        weights = settings["weights"].astype(np.float64)
         replayed = totals / np.bincount(interactions.user_rows(), weights)[users[begins]]
         self.request_rates = replayed / replayed.max()
 
@@ -197,7 +201,7 @@ class BasketBatches(TrainBatches):
         request_times = interaction_times - rng.integers(0, max(1, self.horizon), len(users))
         for position in range(first, len(self)):
             part = np.arange(position * self.batch_size, min(len(users), (position + 1) * self.batch_size))
-            own, number = Share.of(len(part)), epoch * len(self) + position
+            own, number = self.share(len(part)), epoch * len(self) + position
             part = part[own.rows]
             yield self._gather_requests(begins[part], ends[part], request_times[part], number, own)
 
@@ -213,7 +217,7 @@ class BasketBatches(TrainBatches):
         return np.concatenate(rounds)[: self.order.size]
 
     def _gather_requests(
-        self, begins: np.ndarray, ends: np.ndarray, request_times: np.ndarray, number: int, share: Share
+        self, begins: np.ndarray, ends: np.ndarray, request_times: np.ndarray, number: int, share: BatchShare
     ) -> Batch:
         """Gather the batch of some requests.
 

@@ -74,7 +74,10 @@ class NextItem(Objective):
 
     def batches(self, interactions: Interactions, **settings: Any) -> TrainBatches:
         """Build the batches; for `settings` see `TrainBatches`."""
-        return TrainBatches(interactions, self, shuffle_rows=self.config.shuffle_rows, **settings)
+        rows, size = self.config.shuffle_rows, self.config.batch_size
+        if rows is None:
+            return super().batches(interactions, **settings)
+        return TrainBatches(interactions, size, None, shuffle_rows=rows, **settings)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the draws per epoch with `recency: sample`."""

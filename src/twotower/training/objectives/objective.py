@@ -1,7 +1,7 @@
 """The base class of objectives: which interactions are examples, and their weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -15,9 +15,9 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.data.blocks import blocks
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, time_order
 from twotower.data.times import MAX_HORIZON_DAYS
-from twotower.training.batches import TrainBatches, time_order
+from twotower.training.batches import TrainBatches
 
 
 class Objective(Component, ABC):
@@ -91,7 +91,13 @@ class Objective(Component, ABC):
 
     def batches(self, interactions: Interactions, **settings: Any) -> TrainBatches:
         """Build the batches; for `settings` see `TrainBatches`."""
-        return TrainBatches(interactions, self, **settings)
+        return TrainBatches(interactions, **self.drawn(interactions, settings), **settings)
+
+    def drawn(self, interactions: Interactions, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the size of batches, the weights of the examples and the draws of an epoch."""
+        weights = self.example_weights(interactions, settings.get("with_impressions", False))
+        draws = self.num_draws(weights)
+        return {"batch_size": self.config.batch_size, "weights": weights, "num_draws": draws}
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the number of examples that an epoch draws in proportion to their weights, with replacement.

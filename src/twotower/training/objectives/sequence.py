@@ -13,9 +13,8 @@ from torch import Tensor
 
 from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.data.interactions import Interactions, expand_ranges, history_mask
-from twotower.model.scoring.batch import Batch
+from twotower.model.scoring.batch import Batch, BatchShare
 from twotower.model.towers.history.history_encoder import HistoryEncoder
-from twotower.parallel.ranks import Share
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.order import Order
@@ -58,7 +57,8 @@ class Sequence(NextItem):
 
     def batches(self, interactions: Interactions, **settings: Any) -> "SequenceBatches":
         """Build batches of sequences; for `settings` see `TrainBatches`."""
-        return SequenceBatches(interactions, self, **settings)
+        settings |= self.drawn(interactions, settings)
+        return SequenceBatches(interactions, self.config.mask_known, **settings)
 
 
 class SequenceBatches(TrainBatches):
@@ -71,9 +71,9 @@ class SequenceBatches(TrainBatches):
     lengths, with about `batch_size` examples; all epochs have the same number of batches.
     """
 
-    def __init__(self, interactions: Interactions, objective: Sequence, **settings: Any) -> None:
-        super().__init__(interactions, objective, **settings)
-        self.mask_known = objective.config.mask_known
+    def __init__(self, interactions: Interactions, mask_known: bool, **settings: Any) -> None:
+        super().__init__(interactions, **settings)
+        self.mask_known = mask_known
         assert isinstance(self.order, Order)
         examples, chosen, length = self.examples, self.order.examples, self.history_length
         users = examples.users[chosen]
@@ -127,7 +127,7 @@ class SequenceBatches(TrainBatches):
         batch_order = rng.permutation(len(self))
         for position in range(first, len(self)):
             chosen = order[edges[batch_order[position]] : edges[batch_order[position] + 1]]
-            own = Share.of(len(chosen))._replace(size=int(counts[chosen].sum()))
+            own = self.share(len(chosen))._replace(size=int(counts[chosen].sum()))
             chosen, number = chosen[own.rows], epoch * len(self) + position
             to_history, rows = expand_ranges(starts[chosen], counts[chosen])
             yield self._gather_segments(chosen, examples[rows], to_history, number, own)
@@ -143,7 +143,7 @@ class SequenceBatches(TrainBatches):
         return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
     def _gather_segments(
-        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int, share: Share
+        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int, share: BatchShare
     ) -> Batch:
         """Gather the batch of some segments.
 

@@ -64,9 +64,10 @@ def embeddings(towers: TwoTower) -> tuple[Tensor, Tensor]:
 
 def loss(towers: TwoTower) -> Tensor:
     users, items = embeddings(towers)
-    scorer = Scorer(LOSS.config.scoring(), 10_000, towers.num_members)
+    scorer = Scorer(LOSS.config.scoring(), 10_000)
     every = logits_of(
         *(scorer, users, items[TARGETS - 1], items, negatives_of(ITEMS, 3)),
+        num_members=towers.num_members,
         bias_width=towers.item_bias.config.width,
     )
     return torch.stack([LOSS.batch_mean(logits) for logits in every]).mean()

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 from torch.optim import Optimizer
 
-from twotower.parallel.ranks import from_first, gather_rows, rank, wait_for_all, world_size
+from twotower.model.features.encoders import DividedTable
+from twotower.parallel.ranks import broadcast_json, gather_rows, rank, wait_for_all, world_size
 
 INSTALL = "pip install 'twotower[torchrec]' && pip install --no-deps torchrec==1.8.0"
 """`--no-deps`: what torchrec requires is for GPUs, and overwrites the files of `fbgemm-gpu-cpu`."""
@@ -35,7 +36,7 @@ def is_torchrec_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torchrec", "fbgemm_gpu"))
 
 
-class RowWiseTable(nn.Module):
+class RowWiseTable(DividedTable):
     """An embedding table [V, D] of which each process holds R consecutive rows, with their optimizer state.
 
     In training, a lookup exchanges rows and embeddings between all processes. Gradients return in the
@@ -58,7 +59,7 @@ class RowWiseTable(nn.Module):
 
     def __init__(self, num_rows: int, dim: int, std: float) -> None:
         super().__init__()
-        self.num_embeddings, self.dim, self.sparse = num_rows, dim, True
+        self.num_embeddings, self.dim = num_rows, dim
         block = -(-num_rows // world_size())
         self.own = slice(min(rank() * block, num_rows), min((rank() + 1) * block, num_rows))
         self._optimizer: Optimizer | None = None
@@ -152,7 +153,7 @@ class RowWiseTable(nn.Module):
     @torch.no_grad()
     def _write_whole(self) -> Tensor:
         """Write all rows to a file without a name, of which each machine has one."""
-        path = Path(tempfile.gettempdir(), f"twotower-{from_first(secrets.token_hex(8))}")
+        path = Path(tempfile.gettempdir(), f"twotower-{broadcast_json(secrets.token_hex(8))}")
         size = self.num_embeddings * self.dim
         try:
             with path.open("xb") as file:
