@@ -18,7 +18,7 @@ from twotower.bundle.embed import Floats
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.files.part_files import NOTES
-from twotower.files.shards import all_parts, check_facts
+from twotower.files.shards import all_parts
 
 NAMES = {"bundle": "run (SHA-256 of its bundle)"}
 """Name of a value of the metadata in errors."""
@@ -76,7 +76,12 @@ class VectorFiles:
             if shard is None and facts.get("shard"):
                 raise InputError(f"{key}={file}: is part {facts['shard']}; name the folder of all parts")
             expected = dict.fromkeys(facts) | first | {"shard": str(shard) if shard else None}
-            check_facts(file, facts, dict(sorted(expected.items())), commands[file], NAMES)
+            for fact, wanted in sorted(expected.items()):
+                if (found := facts.get(fact)) != wanted:
+                    raise InputError(
+                        f"{file}: its {NAMES.get(fact, fact)} is {found!s:.100}, expected {wanted!s:.100}; "
+                        f"move it away, and type: {commands[file]}"
+                    )
         kind = schema.field(1).type
         while pa.types.is_fixed_size_list(kind.value_type):
             kind = kind.value_type

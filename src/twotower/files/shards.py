@@ -1,10 +1,9 @@
 """Shares of the rows of a file that several machines write, each into its own part."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from twotower.config.errors import InputError
 from twotower.files.part_files import PARQUET
@@ -70,27 +69,6 @@ def list_parts(key: str, folder: Path) -> dict[Shard, Path]:
             )
         parts[shard] = path
     return dict(sorted(parts.items()))
-
-
-def check_facts(
-    path: Path,
-    found: Mapping[str, Any],
-    expected: Mapping[str, Any],
-    command: str,
-    names: Mapping[str, str],
-) -> None:
-    """Refuse a part whose facts are not the expected ones.
-
-    Args:
-        names: of facts in the message; others have their own.
-    """
-    for fact, wanted in expected.items():
-        if found.get(fact) != wanted:
-            name = names.get(fact, fact)
-            raise InputError(
-                f"{path}: its {name} is {found.get(fact)!s:.100}, expected {wanted!s:.100}; move it away, "
-                f"and type: {command}"
-            )
 
 
 def all_parts(key: str, folder: Path, command: str) -> dict[Path, Shard]:
