@@ -122,11 +122,6 @@ def answer_batch(requests: Sequence[VersionedRequest]) -> list[Answer]:
 def _add_recommend(
     router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
 ) -> DirectEndpoints:
-    async def results(bodies: Sequence[models.RecommendRequest]) -> tuple[str, list[Answer]]:
-        retriever = live.retriever
-        requests = [(retriever, with_ids_of(retriever, Request(**vars(each)))) for each in bodies]
-        return retriever.version, await batcher.do(requests)
-
     @router.post(
         "/recommend",
         response_model=models.Items,
@@ -134,10 +129,11 @@ def _add_recommend(
         summary="Recommend to one user",
     )
     async def recommend(body: models.RecommendRequest) -> Response:
-        version, (result,) = await results([body])
+        retriever = live.retriever
+        (result,) = await batcher.do([(retriever, with_ids_of(retriever, Request(**vars(body))))])
         if isinstance(result, InputError):
-            raise from_input(result, version_header(version))
-        return respond(version, items=result)
+            raise from_input(result, version_header(retriever.version))
+        return respond(retriever.version, items=result)
 
     @router.post(
         "/recommend/batch",
@@ -146,12 +142,13 @@ def _add_recommend(
         summary="Recommend to several users",
     )
     async def recommend_batch(body: models.BatchRequest) -> Response:
-        version, found = await results(body.requests)
+        retriever = live.retriever
+        requests = [with_ids_of(retriever, Request(**vars(each))) for each in body.requests]
         answers = [
             {"error": from_input(result).content} if isinstance(result, InputError) else {"items": result}
-            for result in found
+            for result in await batcher.do([(retriever, each) for each in requests])
         ]
-        return respond(version, answers=answers)
+        return respond(retriever.version, answers=answers)
 
     def read_batch(body: object) -> models.BatchRequest:
         given = body.get("requests") if isinstance(body, dict) else None
