@@ -83,7 +83,7 @@ def _compose_resolvable(
     problems = store_command(plain_file(config_name), overrides)
     try:
         config, chosen = _compose_by_hydra(overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a defaults list that is none
         if missing := re.search(r"Could not find '(\w+)/([\w-]+)'", str(error)):  # features of data=NAME
             group, name = missing.groups()
             problem = Problem(group, f"unknown choice {name!r}; {nearest_choice(name, group)}")

@@ -1,5 +1,6 @@
 """Mistakes in the user's YAML files, and the file that sets a key."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,36 +19,53 @@ from twotower.commands.conf import (
 )
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.config.spec import TARGET
-from twotower.experiments.runs.fingerprint import override_key
+from twotower.experiments.runs.fingerprint import flatten, override_key
 
 GLOBAL = frozenset({EXPERIMENT, "benchmark", SIZE, LOCAL.name})
 """Groups whose files set keys of the whole configuration."""
-OVERRIDE = re.compile(r"(override )?(/?)(\w+)")
-"""An entry of a defaults list that selects a choice; entries with other characters are left to Hydra."""
+ENTRY = re.compile(r"(?:override )?/?(\w+)(?:: |=)([\w-]+?)(?:\.yaml)?")
+"""An entry of a defaults list that selects a choice of a group."""
 
 
 def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Yield the mistakes in the files of the choices of a training.
+    """Yield the mistakes in the files of the choices of a training that Hydra does not name.
 
     Args:
         overrides: valid overrides with one value each.
     """
     for group, path in _files(overrides):
         try:
-            yield from _problems_of_file(group, path)
+            values = read_yaml(path)
         except InputError as error:
             yield Problem(str(path), str(error))
+            continue
+        if group not in GLOBAL:
+            continue
+        if not HEADER.match(path.read_text(encoding="utf-8")):
+            message = "its first line must be # @package _global_; without it, its keys have no effect"
+            yield Problem(str(path), message)
+        for key in values:
+            if "." in key:
+                yield Problem(f"{path}: {key}", "keys of a file have no dots; write group: {key: value}")
+        for text in _entries(values):
+            if not (parts := ENTRY.fullmatch(text)):  # others are left to Hydra
+                continue
+            name, choice = parts.groups()
+            where = f"{path}: defaults: {text}"
+            if name not in groups() | GLOBAL:
+                yield Problem(where, f"unknown group; {nearest(name, groups())}")
+            elif choice not in {*choices(name), "null"}:
+                yield Problem(where, f"unknown choice {choice!r}; {nearest_choice(choice, name)}")
+            elif name not in GLOBAL and text.removesuffix(".yaml") != f"override /{name}: {choice}":
+                yield Problem(where, f"write - override /{name}: {choice}")
 
 
 def setting_file(key: str, overrides: Iterable[str]) -> Path | None:
     """Return the file among those of the choices that sets a key of the configuration, None if none does."""
     for group, path in _files(overrides):
-        *parents, name = key.split(".") if group in GLOBAL else key.removeprefix(f"{group}.").split(".")
-        values: Any = read_yaml(path) if group in GLOBAL or key.startswith(f"{group}.") else {}
-        for parent in parents:
-            values = values.get(parent) if isinstance(values, Mapping) else {}
-        if isinstance(values, Mapping) and name in values:
+        values = read_yaml(path)
+        keys = flatten(values if group in GLOBAL else {group: values})
+        if any(f"{each}.".startswith(f"{key}.") for each in keys):
             return path
     return None
 
@@ -64,73 +82,14 @@ def _files(overrides: Iterable[str]) -> Iterator[tuple[str, Path]]:
             continue
         seen.add(path)
         yield group, path
-        try:
-            entries = read_yaml(path).get("defaults", ())
-        except InputError:  # reported by the caller
-            continue
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, Mapping):
-                waiting += [
-                    (str(key).rpartition("/")[2], value)
-                    for key, value in entry.items()
-                    if isinstance(value, str)
-                ]
+        with contextlib.suppress(InputError):  # reported by the caller
+            for parts in filter(None, map(ENTRY.fullmatch, _entries(read_yaml(path)))):
+                waiting.append((parts[1], parts[2]))
 
 
-def _problems_of_file(group: str, path: Path) -> Iterator[Problem]:
-    where, values = str(path), read_yaml(path)
-    if group in GLOBAL and not HEADER.match(path.read_text(encoding="utf-8")):
-        yield Problem(
-            where, "its first line must be # @package _global_; without it, its keys have no effect"
-        )
-    for key, value in values.items():
-        name, *rest = re.split(r"\s*[=:]\s*", key, maxsplit=1)
-        parents = key.split(".")
-        if value is None and rest:
-            yield Problem(f"{where}: {key}", f"expected key: value; write {name}: {rest[0]}")
-        elif len(parents) > 1:
-            nested = ": {".join(parents) + f": {value}" + "}" * (len(parents) - 1)
-            yield Problem(f"{where}: {key}", f"keys of a file have no dots; write {nested}")
-        elif group in GLOBAL and key in groups() and isinstance(value, str) and "${" not in value:
-            if value in choices(key):
-                hint = f"write it in the list `defaults`: - override /{key}: {value}"
-            else:
-                hint = f"unknown choice {value!r}; {nearest_choice(value, key)}"
-            yield Problem(f"{where}: {key}", f"sets keys, and selects no choice; {hint}")
-    examples = [name for name, each in choices(group).items() if each != path and TARGET in read_yaml(each)]
-    if group not in GLOBAL and examples and values.keys().isdisjoint({TARGET, "defaults"}):
-        hint = f"write {TARGET}: module.Class, or for a change of a choice, defaults: [{examples[0]}]"
-        yield Problem(where, f"expected a choice with a {TARGET}; {hint}")
-    entries = values.get("defaults", [])
-    if not isinstance(entries, list):
-        form = "- override /loss: bce" if group in GLOBAL else f"- {next(iter(choices(group)))}"
-        yield Problem(f"{where}: defaults", f"expected a list, got {entries!r}; write {form}")
-        return
-    for entry in entries:
-        if isinstance(entry, Mapping) and len(entry) == 1:
-            ((key, value),) = entry.items()
-            yield from _problems_of_entry(group, where, str(key), value)
-        elif isinstance(entry, str) and entry != "_self_" and entry not in choices(group):
-            key, equals, value = entry.partition("=")
-            if equals and key in groups():
-                hint = f"write - override /{key}: {value}"
-            else:
-                hint = f"unknown choice of {group}; {nearest_choice(entry, group)}"
-            if entry.isidentifier() or equals:
-                yield Problem(f"{where}: defaults: {entry}", hint)
-
-
-def _problems_of_entry(group: str, where: str, key: str, value: Any) -> Iterator[Problem]:
-    """Yield the mistakes in an entry `key: value` of a defaults list."""
-    if not (parts := OVERRIDE.fullmatch(key)) or not isinstance(value, str) or "${" in value:
-        return
-    name, where = parts[3], f"{where}: defaults: {key}"
-    value = value.removesuffix(".yaml")
-    if name not in groups() | GLOBAL:
-        yield Problem(where, f"unknown group; {nearest(name, groups())}")
-    elif value not in choices(name) and value != "null":
-        yield Problem(where, f"unknown choice {value!r}; {nearest_choice(value, name)}")
-    elif group == name:
-        yield Problem(where, f"a choice of the same group has no key; write - {value}")
-    elif group in GLOBAL and name not in GLOBAL and not (parts[1] and parts[2]):
-        yield Problem(where, f"write - override /{name}: {value}")
+def _entries(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each entry of the defaults list of a file as a text, such as `override /loss: bce`."""
+    entries = values.get("defaults")
+    for entry in entries if isinstance(entries, list) else ():
+        pairs = entry if isinstance(entry, Mapping) else {}
+        yield ", ".join(f"{key}: {value}" for key, value in pairs.items()) or str(entry)
