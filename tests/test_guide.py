@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from twotower.commands.command_keys import COMMANDS, settings_class
-from twotower.commands.command_names import COMMAND_NAMES
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, OVERLAYS, groups, shape
+from twotower.commands.entry_points import COMMAND_NAMES
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError

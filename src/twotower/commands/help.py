@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from twotower.commands.command_keys import COMMANDS, settings_class
-from twotower.commands.command_names import COMMAND_NAMES
 from twotower.commands.conf import CONF, HEADER, groups_of, keys_of
+from twotower.commands.entry_points import COMMAND_NAMES
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.component import Component, Config
 from twotower.config.errors import InputError

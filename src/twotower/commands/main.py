@@ -7,7 +7,7 @@ import signal
 import sys
 from types import ModuleType
 
-from twotower.commands.command_names import COMMAND_NAMES
+from twotower.commands.entry_points import COMMAND_NAMES
 from twotower.config.exits import (
     USER_INPUT,
     exit_on_signals,
@@ -31,7 +31,7 @@ def main(name: str | None = None) -> None:
     """
     open_closed_streams()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
-        from twotower.commands.entry_points.completion import answer_shell
+        from twotower.commands.completion import answer_shell
 
         answer_shell()
     exit_without_gc()
@@ -55,9 +55,10 @@ def main(name: str | None = None) -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     else:
         exit_on_signals()
-    if name != "completion" and DESCRIBING.isdisjoint(words):
+    is_work = DESCRIBING.isdisjoint(words)
+    if is_work:
         import_from_working_folder()
-    if name == "train" and DESCRIBING.isdisjoint(words) and launched_rank():  # rank 0 reads the command line
+    if name == "train" and is_work and launched_rank():  # rank 0 reads the command line
         from twotower.jobs.follow import follow_launcher
 
         raise SystemExit(exit_status(follow_launcher, debug=False))

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 import twotower
 from twotower.commands import conf, entry_points, run_sweep
-from twotower.commands.command_names import COMMAND_NAMES
+from twotower.commands.completion import completions
 from twotower.commands.conf import CONF, choices, plain_file
-from twotower.commands.entry_points.completion import completions
+from twotower.commands.entry_points import COMMAND_NAMES
 from twotower.commands.help import allowed_values, choices_text, group_text
 from twotower.commands.main import main, overview
 from twotower.commands.run_settings import OF_THE_RUN
@@ -101,12 +101,12 @@ def test_help_runs_no_code_of_the_working_folder(
     [
         ([], "exp", ["export", "export_live"]),
         (["train"], "negatives=in", ["negatives=in_batch"]),
-        (["train", "loss=bce"], "loss.te", ["loss.temperature="]),
-        (["serve"], "bundle=la", ["bundle=latest"]),
+        (["train", "loss=bce"], "embedding", ["embedding_dim="]),
+        (["serve"], "bundle=la", []),
         (["train"], "nothing", []),
     ],
 )
-def test_completion_offers_commands_choices_keys_and_latest(
+def test_completion_offers_commands_choices_and_keys(
     words: list[str], begun: str, expected: list[str]
 ) -> None:
     assert completions(words, begun) == expected

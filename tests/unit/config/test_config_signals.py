@@ -129,8 +129,8 @@ def test_the_interpreter_ends_without_collecting_garbage(call: str, printed: str
 @pytest.mark.parametrize(
     ("closed", "words", "status"),
     [
-        (">&-", "completion bash", 0),
-        ("<&- >&- 2>&-", "completion bash", 0),
+        (">&-", "clean --help", 0),
+        ("<&- >&- 2>&-", "clean --help", 0),
         ("2>&-", "compare nowhere", 2),
         ("<&- >&-", "compare nowhere", 2),
     ],
