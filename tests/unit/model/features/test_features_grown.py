@@ -3,16 +3,12 @@
 from typing import Any
 
 import pandas as pd
-import pytest
 import torch
 
-from twotower.model.features.binned import Binned
 from twotower.model.features.categorical import Categorical
 from twotower.model.features.feature import Feature, feature_from_json
-from twotower.model.features.numeric import Numeric
 from twotower.model.features.tags import Tags
 from twotower.model.features.text import HashedText
-from twotower.model.features.vector import Vector
 
 
 def series(values: list[Any]) -> pd.Series:
@@ -36,26 +32,6 @@ def test_a_value_is_rare_until_it_is_not() -> None:
     config = Categorical.Config(column="x", dim=2, min_count=2)
     feature = grown(Categorical(config), ["b", "b", "a"], ["a", "a", "b", "c"])
     assert feature.encode(["b", "a", "c"]).tolist() == [[1], [2], [0]]
-
-
-@pytest.mark.parametrize(
-    "feature",
-    [
-        Numeric(Numeric.Config(column="x")),
-        Binned(Binned.Config(column="x", dim=2, num_bins=2)),
-        Vector(Vector.Config(column="x", standardize=True)),
-    ],
-    ids=["numeric", "binned", "vector"],
-)
-def test_scales_stay_as_learned(feature: Feature) -> None:
-    first: list[Any] = [1.0, 2.0, 3.0]
-    later: list[Any] = [100.0, 200.0]
-    if isinstance(feature, Vector):
-        first, later = [[value] for value in first], [[value] for value in later]
-    feature.fit(series(first))
-    before = feature.state
-    feature.fit(series(later), grow=True)
-    assert feature.state == before
 
 
 def test_a_later_tag_is_added_and_not_counted() -> None:

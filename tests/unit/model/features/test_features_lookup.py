@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from twotower.config.errors import InputError
@@ -14,7 +12,6 @@ from twotower.model.features.categorical import Categorical
 from twotower.model.features.date import Date
 from twotower.model.features.encoders import LookupEncoder
 from twotower.model.features.id import Id
-from twotower.model.features.raw_values import ValueRows
 
 
 def test_rows_follow_the_sorted_train_values() -> None:
@@ -94,14 +91,3 @@ def test_dates_of_another_format() -> None:
     for wrong in ("", "mixed", "%H:%M"):
         with pytest.raises(ValidationError, match=r"like %d.%m.%Y \(no code of a date"):
             Date.Config(column="released", dim=2, format=wrong)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)))
-def test_value_rows_number_distinct_values_from_one(values: list[object]) -> None:
-    rows = ValueRows.fit(values)
-    numbered = {rows.row(value) for value in values}
-    assert numbered == set(range(1, len(rows.values) + 1))
-    assert [ValueRows(values=rows.values).row(value) for value in values] == [
-        rows.row(value) for value in values
-    ]

@@ -61,14 +61,6 @@ def test_gather_takes_any_shape_and_order(table: FeatureTable) -> None:
     assert table.gather(torch.tensor([1, 3, 3, 4]))["id"].flatten().tolist() == [1, 0, 0, 0]
 
 
-def test_consecutive_rows_are_views(table: FeatureTable) -> None:
-    assert table.state_dict() == {}
-    rows = torch.arange(1, 5)
-    first, second = (table.gather(rows)["title"] for _ in range(2))
-    assert first.data_ptr() == second.data_ptr()
-    assert torch.equal(first, torch.cat([table.gather(row)["title"] for row in rows.split(1)]))
-
-
 @pytest.mark.parametrize("rows", [[-1, 0], [-1], [3, 4, 5], [9]])
 def test_rows_beyond_the_table_are_an_error(table: FeatureTable, rows: list[int]) -> None:
     with pytest.raises((IndexError, RuntimeError, AssertionError)):

@@ -70,6 +70,11 @@ CASES = {
     "ccl": (Ccl.Config(margin=0.4, negative_weight=1.5), 0.4 + 0.6),
     # of the whole catalogue it is the cross-entropy
     "gbce": (Gbce.Config(temperature=0.5), (SOFTPLUS_MINUS_POSITIVE + 3 * MEAN_NO) / 4),
+    # 3 draws of 12 items: beta = .25 (.75 (1 - 4) + 4) = .4375
+    "gbce of 12 items": (
+        Gbce(Gbce.Config(temperature=0.5), 12),
+        (0.4375 * SOFTPLUS_MINUS_POSITIVE + 3 * MEAN_NO) / 4,
+    ),
     # 1 + tanh(.4) = 1.379949, squared, twice; 1 + tanh(-.6) = .462950, squared, once
     "psl": (Psl.Config(temperature=0.5), log(1 + 2 * 1.379949**2 + 0.462950**2)),
     "bsl": (
@@ -82,7 +87,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_by_hand(name: str) -> None:
     config, expected = CASES[name]
-    assert loss_of(config.build()) == pytest.approx(expected, abs=1e-5)
+    loss = config if isinstance(config, Loss) else config.build()
+    assert loss_of(loss) == pytest.approx(expected, abs=1e-5)
 
 
 def test_masked_candidates_do_not_count() -> None:

@@ -1,27 +1,23 @@
-"""Losses and their slopes against the papers' plain formulas on the whole matrix, by autograd, in float64."""
+"""Losses of several parts, and slopes that no number worked out by hand shows, against plain formulas."""
 
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scoring_cases import loss_of, negatives_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from twotower.model.losses.bce import Bce
 from twotower.model.losses.bpr import Bpr
-from twotower.model.losses.bsl import FLOOR, Bsl
+from twotower.model.losses.bsl import Bsl
 from twotower.model.losses.ccl import Ccl
 from twotower.model.losses.corrected_log_q import CorrectedLogQ
 from twotower.model.losses.direct_au import DirectAu
-from twotower.model.losses.gbce import Gbce
-from twotower.model.losses.hinge import Hinge
 from twotower.model.losses.loss import Loss
 from twotower.model.losses.matryoshka import Matryoshka
-from twotower.model.losses.psl import Psl
 from twotower.model.losses.sampled_softmax import SampledSoftmax
 from twotower.model.negatives.sampler import Negatives
 from twotower.model.scoring.scorer import Scorer
@@ -32,45 +28,6 @@ TEMPERATURE = torch.tensor(math.log(0.4)).double().exp().item()
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(positive [P], scores [P, C + O], counts [P, C + O] with 0 where masked, log q [P, C + O], log q+ [P],
 number of draws)."""
-
-
-def mean(values: Tensor, counts: Tensor) -> Tensor:
-    return (counts * values).sum(1) / counts.sum(1).clamp(min=1)
-
-
-def bpr(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    return mean(-F.logsigmoid((positive[:, None] - scores) / TEMPERATURE), counts)
-
-
-def hinge(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    return mean(F.relu(0.3 - positive[:, None] + scores), counts)
-
-
-def ccl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    return 1 - positive + 7 * mean(F.relu(scores - 0.2), counts)
-
-
-def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *more: Tensor) -> Tensor:
-    alpha, t = more[-1] / ITEMS, 0.75
-    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    noes = (counts * -F.logsigmoid(-scores / TEMPERATURE)).sum(1)
-    return (-beta * F.logsigmoid(positive / TEMPERATURE) + noes) / (1 + counts.sum(1))
-
-
-def psl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    activation = (torch.tanh(scores - positive[:, None]) + 1) ** (1 / 0.2)
-    return (1 + (counts * activation).sum(1)).log()
-
-
-def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) -> Tensor:
-    return (positive / temperature).exp() + (counts * (scores / temperature).exp()).sum(1)
-
-
-def bsl(
-    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
-) -> Tensor:
-    negatives = (counts * (scores / TEMPERATURE - log_q).exp()).sum(1) + torch.tensor(FLOOR).double().exp()
-    return -(positive / TEMPERATURE - log_q_positive) + 1.3 * negatives.log()
 
 
 def corrected(
@@ -87,24 +44,6 @@ def softmax(
 ) -> Tensor:
     own = (positive / TEMPERATURE - log_q_positive).exp()
     return -(own / (own + (counts * (scores / TEMPERATURE - log_q).exp()).sum(1))).log()
-
-
-def bce(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    noes = mean(-F.logsigmoid(-scores / TEMPERATURE), counts)
-    return -F.logsigmoid(positive / TEMPERATURE) + 0.7 * noes
-
-
-CASES: dict[str, tuple[Loss, Formula]] = {
-    "softmax": (SampledSoftmax(SampledSoftmax.Config(temperature=0.4)), softmax),
-    "bce": (Bce(Bce.Config(temperature=0.4, negative_weight=0.7)), bce),
-    "bpr": (Bpr(Bpr.Config(temperature=0.4)), bpr),
-    "hinge": (Hinge(Hinge.Config(margin=0.3)), hinge),
-    "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
-    "gbce": (Gbce(Gbce.Config(temperature=0.4), ITEMS), gbce),
-    "psl": (Psl(Psl.Config(temperature=0.2)), psl),
-    "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
-    "corrected_log_q": (CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4)), corrected),
-}
 
 
 def sides(num_positives: int, num_candidates: int, num_own: int) -> list[Tensor]:
@@ -141,21 +80,19 @@ def plain(formula: Formula, given: list[Tensor], negatives: Negatives, masked: T
     return formula(positive, joined, torch.cat(counts, 1), log_q, negatives.positive_log_q, draws)
 
 
-@pytest.mark.parametrize("name", CASES)
-@settings(max_examples=15, deadline=None)
 @given(
     sizes=st.sampled_from([(1, 1, 0), (1, 0, 2), (2, 5, 0), (5, 3, 1), (6, 9, 2)]),
     seed=st.integers(0, 1000),
 )
-def test_value_and_slopes_are_the_plain_formula_s(name: str, sizes: tuple[int, int, int], seed: int) -> None:
+def test_the_slopes_of_the_corrected_log_q_are_those_of_the_paper(
+    sizes: tuple[int, int, int], seed: int
+) -> None:
     torch.manual_seed(seed)
-    loss, formula = CASES[name]
+    loss = CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4))
     given_, (negatives, masked) = sides(*sizes), drawn(*sizes)
     weights = torch.rand(sizes[0], dtype=torch.float64) + 0.1
     got = loss_of(loss, *given_[:3], negatives, masked=masked, weights=weights, query=given_[3])
-    expected = (plain(formula, given_, negatives, masked) * weights).sum() / weights.sum()
-    if name != "corrected_log_q":
-        torch.testing.assert_close(got, expected)
+    expected = (plain(corrected, given_, negatives, masked) * weights).sum() / weights.sum()
     slopes = (torch.autograd.grad(3 * each, given_, allow_unused=True) for each in (got, expected))
     for left, right in zip(*slopes, strict=True):
         torch.testing.assert_close(left, torch.zeros_like(left) if right is None else right)

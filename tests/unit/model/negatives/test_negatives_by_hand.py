@@ -113,13 +113,6 @@ def test_windows_hold_the_ranks_between_that_are_not_too_near_the_user_s_own() -
     assert [sorted(set(each)) for each in drawn.tolist()] == [[3], [0], [1, 2]]
 
 
-def test_what_was_mined_is_part_of_a_checkpoint() -> None:
-    negatives, resumed = mined(), mined()
-    negatives.take(3, torch.tensor([1, 3]), *RANKED, torch.tensor([0.9, -0.5]))
-    resumed.load_state_dict(negatives.state_dict())
-    assert torch.equal(resumed.windows, negatives.windows)
-
-
 def test_what_cannot_be_mined_is_refused() -> None:
     assert not [*Mined.Config().problems(ChoiceContext({"loss": SampledSoftmax.Config()}))]
     assert [key for key, _ in Mined.Config(first=9, last=8).problems()] == ["last"]

@@ -103,15 +103,6 @@ def test_the_context_is_a_block_of_the_user_tower() -> None:
     assert encode(model, [0, 1, 2], now=quarter) == pytest.approx([5.5 + 1, 5.5], abs=1e-5)
 
 
-def test_first_weights_are_those_of_towers_without_any_of_it() -> None:
-    """So that a seed gives what it gave: what is new is drawn after all else."""
-    before, after = two_tower(contexts=False), two_tower(contexts=False, events=True)
-    for name, values in before.state_dict().items():
-        assert torch.equal(after.state_dict()[name], values), name
-    assert after.state_dict().keys() - before.state_dict().keys() == {"event_table.weight"}
-    assert (after.event_table.weight[0] == 0).all()
-
-
 @pytest.mark.parametrize(("events", "wrong"), [({}, True), (None, False), ({"view": Event.Config()}, False)])
 def test_events_need_data_that_have_some(events: dict[str, Event.Config] | None, wrong: bool) -> None:
     config = HistoryEncoder.Config.from_spec(

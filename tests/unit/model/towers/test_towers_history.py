@@ -51,10 +51,3 @@ def test_no_history_is_no_block_and_reads_nothing() -> None:
     assert (encoder.item_dim, encoder.config.reads_table, encoder.config.reads_towers) == (0, False, False)
     with pytest.raises(InputError, match=r"history\.length: .* 0, got 3"):
         HistoryEncoder.Config.from_spec({"_target_": NO_HISTORY, "length": 3}, "history")
-
-
-@pytest.mark.parametrize(("items", "table", "towers"), [("table", True, False), ("tower", False, True)])
-def test_a_history_says_what_it_reads(items: str, table: bool, towers: bool) -> None:
-    encoder = MeanPooling(MeanPooling.Config(length=3, items=items), 8)
-    assert (encoder.config.reads_table, encoder.config.reads_towers) == (table, towers)
-    assert encoder.item_dim == 8

@@ -59,17 +59,6 @@ def encoder(request: pytest.FixtureRequest) -> CausalEncoder:
     return built(kind, **settings)
 
 
-def test_mixed_precision_encodes_and_trains(encoder: CausalEncoder) -> None:
-    embeddings, mask, times = histories()
-    at = times_of(encoder, mask, times)
-    full = encoder(embeddings, mask, at)
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = encoder(embeddings, mask, at)
-    assert (mixed.float() - full).norm() < 0.05 * full.norm()
-    mixed.float().square().sum().backward()
-    assert all(each.grad is not None for each in encoder.parameters())
-
-
 def test_no_position_sees_a_later_one(encoder: CausalEncoder) -> None:
     embeddings, mask, times = histories()
     at = times_of(encoder, mask, times)

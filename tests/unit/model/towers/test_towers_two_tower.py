@@ -126,15 +126,6 @@ def test_untrained_items_are_unknown_to_a_table() -> None:
     assert not torch.allclose(encode(model, [1, 2, 4]), encode(model, [1, 2, 0]))
 
 
-def test_the_tower_s_history_is_what_the_tower_says() -> None:
-    model = two_tower(items="tower")
-    expected = model.encode_items(torch.tensor([2, 4]))
-    for history in ([[0, 2, 4]], [[0, 2, 4]] * 2):  # fewer than the items: looked up; more: all embedded
-        table, positions = model._history_vectors(torch.tensor(history))
-        torch.testing.assert_close(table[positions[0, 1:]], expected)
-        assert positions[0, 0] == 0
-
-
 def test_a_sparse_table_of_histories_is_the_same_table() -> None:
     dense, sparse = (two_tower(items="table", sparse=sparse).train() for sparse in (False, True))
     embeddings = [encode(model, [0, 1, 4], [3, 2, 3], [0, 0, 0]) for model in (dense, sparse)]
