@@ -24,7 +24,6 @@ from twotower.experiments.compare.run_frame import (
     SETTING,
     UNREADABLE,
     figures_in,
-    is_figure,
     records,
     setting_text,
     shared_folder,
@@ -46,6 +45,7 @@ WIDE, WIDEST = 400, 10**6
 LEAST_TEXT, MOST_VERDICT = 24, 76
 """Least and greatest width of texts that wrap."""
 LONG_HEADING = 12
+LEFT_OUT_FIRST = ("name", "interval", "p_value", "detectable", "users_needed")
 STYLES = {BETTER: "green", WORSE: "red", EQUIVALENT: "cyan", BASELINE: "bold"}
 
 
@@ -226,32 +226,26 @@ def show(comparison: Comparison) -> None:
 
 
 def _print_table(console: Console, comparison: Comparison) -> bool:
-    """Print the table without the columns that do not fit; return whether it has the names of the runs.
+    """Print the widest of three tables that fits; return whether it has the names of the runs.
 
-    Left out are the names, then figures, the rightmost first; then settings share one column, which wraps.
+    They have all columns; those without names, tests and power; and only settings in words, the metric on
+    both splits, difference and verdict.
     """
-    columns, metric = text_columns(comparison), comparison.metric
-    figures = [key for key in columns if is_figure(key) or key == "spread"]
-    optional = [key for key in figures if key not in (metric, validation_key(metric))]
-    optional = ["name", "interval", "p_value", "users_needed", "detectable", *reversed(optional)]
-    settings = [key for key in columns if key.startswith(SETTING)]
-    rest = {key: columns[key] for key in columns if key not in ("number", "built_in", "name", *settings)}
-    if settings:
-        words = {"label": TextColumn("what differs", labels(comparison), True)}
-        tables = [columns, {"number": columns["number"], **words, **rest}]
-    else:
-        tables = [{"number": columns["number"], "run": columns["name"], **rest}]
+    columns = text_columns(comparison)
+    shorter = {key: column for key, column in columns.items() if key not in LEFT_OUT_FIRST}
+    has_settings = bool(comparison.main_keys)
+    texts = labels(comparison) if has_settings else columns["name"].cells
+    words = {"label": TextColumn("what differs" if has_settings else "run", texts, True)}
+    least_keys = ("number", validation_key(comparison.metric), comparison.metric, "difference", "verdict")
+    least = {key: columns[key] for key in least_keys if key in columns}
+    tables = [_table(each) for each in (columns, shorter, {"number": least.pop("number"), **words, **least})]
     for table in tables:
-        for num_dropped in range(len(optional) + 1):
-            shown = {key: column for key, column in table.items() if key not in optional[:num_dropped]}
-            fitted = _table(shown)
-            least = Measurement.get(console, console.options.update_width(WIDEST), fitted).minimum
-            if least <= console.width:
-                console.print(table_text(console, fitted))
-                return columns["name"] in shown.values()
-    wide = Console(highlight=False, markup=False, width=least)
-    wide.print(table_text(wide, fitted))
-    return columns["name"] in shown.values()
+        width = Measurement.get(console, console.options.update_width(WIDEST), table).minimum
+        if width <= console.width:
+            break
+    console.width = max(console.width, width)
+    console.print(table_text(console, table))
+    return table is tables[0] or (table is tables[2] and not has_settings)
 
 
 def _table(columns: Mapping[str, TextColumn]) -> Table:
