@@ -116,7 +116,7 @@ def text_columns(comparison: Comparison) -> dict[str, TextColumn]:
 def setting_columns(comparison: Comparison, keys: Sequence[str]) -> dict[str, TextColumn]:
     """Return a column per setting."""
     columns = {}
-    for key, short_key in zip(keys, short_keys(keys), strict=True):
+    for key, short_key in short_keys(keys).items():
         cells = setting_texts(comparison.rows, key)
         is_text = any(parse_number(cell) is None for cell in cells if cell not in ("", ABSENT))
         columns[f"{SETTING}{key}"] = TextColumn(key, cells, is_text, (short_key, list(map(rounded, cells))))

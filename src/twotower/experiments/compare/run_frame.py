@@ -12,9 +12,8 @@ import pandas as pd
 from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.experiments.compare.figure_names import exact_key
-from twotower.experiments.runs.choice_names import flatten_with_choices
 from twotower.experiments.runs.fingerprint import configuration_fingerprint
-from twotower.experiments.runs.folder_name import without_seed
+from twotower.experiments.runs.folder_name import flatten_with_choices, without_seed
 from twotower.experiments.runs.result import Result, is_number, read_result
 from twotower.experiments.runs.run_files import CONFIG, RESULT, require_run, runs_below
 from twotower.experiments.runs.tower_origin import configuration_settings

@@ -1,15 +1,19 @@
-"""Names of run folders, built from the overrides, and checks of their paths."""
+"""Names of run folders and of choices: the words that are typed; and checks of the paths of run folders."""
 
+import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.problems import Problem
-from twotower.experiments.runs.fingerprint import override_key
-from twotower.files.plain_values import fingerprint_values
+from twotower.config.spec import TARGET
+from twotower.experiments.runs.fingerprint import flatten, override_key
+from twotower.files.plain_values import fingerprint_values, load_yaml
+
+CONF = Path(__file__).parents[2] / "conf"
 
 SHORT = {
     "embedding_dim": "dim",
@@ -34,98 +38,47 @@ MAX_NAME = 30
 MAX_LABEL = 26
 """Maximum number of characters of the name of a trial, and of a job in HPARAMS before its fingerprint."""
 
-MAX_JOINED = 9
-"""Maximum number of characters of a choice without its underscores; of a longer one, initials are shown."""
-
-UNCHANGED = "unchanged"
-"""Name of a job without an override of its own."""
-
 NUM_DIGITS = 8
 UNSAFE = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
 WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
-TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
+TIME = re.compile(r"(^|_)\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}$")
 HASH = re.compile(r"-[0-9a-f]{8}$")
 SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 
 
 def folder_name(texts: Sequence[str]) -> str:
-    """Return a folder name of at most `MAX_NAME` characters for overrides.
-
-    It has the overrides in short words, and a hash if not all fit or a path cannot contain one of them.
-    """
-    words = _words(texts)
-    is_unsafe = UNSAFE.search("".join(text.removeprefix("~") for text in texts))
-    name = ",".join(words)
-    return _name_with_hash(texts, words) if len(name) > MAX_NAME or is_unsafe or HASH.search(name) else name
+    """Return a folder name for overrides, as `job_names`; empty without overrides."""
+    return job_names([texts])[0] if texts else ""
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return folder names of the jobs of a sweep: one style, unique, at most `MAX_NAME` characters.
+    """Return folder names of the jobs of a sweep: unique, at most `MAX_NAME` characters.
 
-    It is the first of these styles that fits all jobs: words as in `folder_name`; short choices (`ibs` for
-    `in_batch_softmax`); short keys, too; a hash after the short words that fit.
+    They are the overrides in words: choices as typed, values after short keys. Where they do not fit, a path
+    cannot contain them, or another job has the same ones, they are the words that fit, the seed and a hash.
     """
-    texts = dict.fromkeys(text for job in jobs for text in job)
-    keys = list(dict.fromkeys(map(override_key, texts)))
-    names = short_keys(keys)
-    full: dict[str, str] = {}
-    short: dict[str, str] = {}
-    shortest: dict[str, str] = {}
-    for key, name, prefix in zip(keys, names, _prefixes(names), strict=True):
-        own = [text for text in texts if override_key(text) == key]
-        choices = _short_choices([_value(text) for text in own if _is_choice(text)])
-        for text in own:
-            full[text] = _word(text, name)
-            short[text] = choices.get(_value(text), full[text])
-            shortest[text] = choices.get(_value(text)) or _word(_rounded(text), prefix)
     distinct = list(dict.fromkeys(map(tuple, jobs)))
-    is_safe = not any(UNSAFE.search(text.removeprefix("~")) for text in texts)
-    for words in (full, short, shortest):
-        named = {job: ",".join(words[text] for text in job) or UNCHANGED for job in distinct}
-        fits = all(len(name) <= MAX_NAME and not HASH.search(name) for name in named.values())
-        if is_safe and fits and len(set(named.values())) == len(distinct):
-            break
-    else:
-        named = {job: _name_with_hash(job, [shortest[text] for text in job]) for job in distinct}
-    return [named[tuple(job)] for job in jobs]
-
-
-def _prefixes(names: Sequence[str]) -> list[str]:
-    """Return the first two or more characters of each name, as many as distinguish it from the others."""
-    lengths = range(2, max(map(len, names), default=0) + 1)
-    shared = Counter(name[:length] for name in names for length in lengths)
-    return [
-        name if name == "seed" else next((name[:at] for at in lengths if shared[name[:at]] == 1), name)
-        for name in names
-    ]
-
-
-def _short_choices(values: Sequence[str]) -> dict[str, str]:
-    """Return a short form of each choice: without underscores, or its initials, unless two would be equal."""
-    for short in (_initials, lambda value: value.replace("_", "")):
-        forms = {value: short(value) for value in values}
-        if len(set(forms.values())) == len(forms):
-            return forms
-    return {value: value for value in values}
-
-
-def _initials(value: str) -> str:
-    joined = value.replace("_", "")
-    is_long = "_" in value and len(joined) > MAX_JOINED
-    return "".join(part[:1] for part in value.split("_")) if is_long else joined
-
-
-def _name_with_hash(texts: Sequence[str], words: Sequence[str]) -> str:
-    digest = fingerprint_values(list(texts))[:NUM_DIGITS]
-    return f"{_fitting(words, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
+    texts = list(dict.fromkeys(text for job in distinct for text in job))
+    words = dict(zip(texts, _words(texts), strict=True))
+    names = {job: ",".join(words[text] for text in job) or "unchanged" for job in distinct}
+    shared = Counter(names.values())
+    for job, name in names.items():
+        is_unsafe = UNSAFE.search("".join(text.removeprefix("~") for text in job)) or HASH.search(name)
+        if len(name) > MAX_NAME or is_unsafe or shared[name] > 1:
+            safe = [UNSAFE.sub("-", words[text]).strip(",.-") for text in job]
+            seeds = [word for word in safe if SEED.fullmatch(word)]
+            others = [word for word in safe if word and word not in seeds]
+            room = MAX_NAME - NUM_DIGITS - 1 - sum(len(seed) + 1 for seed in seeds)
+            fitting = whole_words(others, room) or "".join(others[:1])[:room]
+            shown = ",".join(filter(None, [fitting, *seeds]))
+            names[job] = f"{shown}-{fingerprint_values(list(job))[:NUM_DIGITS]}"
+    return [names[tuple(job)] for job in jobs]
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
-    """Return the folder name of a trial: its number, and the words that fit, choices first."""
-    pairs = sorted(zip(texts, short_words(texts), strict=True), key=lambda pair: not _is_choice(pair[0]))
-    words = [_initials(word) if _is_choice(text) else word for text, word in pairs]
-    return UNSAFE.sub("-", whole_words([f"{number:04d}", *words], MAX_LABEL, "_"))
+    """Return the folder name of a trial: its number, and the words that fit."""
+    return UNSAFE.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
 
 
 def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> str:
@@ -139,23 +92,21 @@ def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> 
 
 def short_words(texts: Sequence[str]) -> list[str]:
     """Return overrides in short words, with fractions of three digits."""
-    return _words(list(map(_rounded, texts)))
+    parts = (text.partition("=") for text in texts)
+    return _words([f"{key}{equals}{rounded(value)}" for key, equals, value in parts])
 
 
-def _rounded(text: str) -> str:
-    key, equals, value = text.partition("=")
-    return f"{key}{equals}{rounded(value)}"
-
-
-def short_keys(keys: Sequence[str]) -> list[str]:
-    """Return short names of keys, with more of their parts if two would be equal."""
-    names = []
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return key -> short name, with more of its parts if two would be equal."""
+    names = {}
     for key in keys:
         parts = key.split(".")
         endings = [".".join(parts[at:]) for at in reversed(range(len(parts)))]
-        names.append([SHORT.get(key, parts[-1]), *endings])
-    shared = Counter(name for each in names for name in set(each))
-    return [next(name for name in each if shared[name] == 1 or name == each[-1]) for each in names]
+        names[key] = [SHORT.get(key, parts[-1]), *endings]
+    shared = Counter(name for each in names.values() for name in set(each))
+    return {
+        key: next(name for name in each if shared[name] == 1 or name == key) for key, each in names.items()
+    }
 
 
 def rounded(value: str) -> str:
@@ -166,24 +117,9 @@ def rounded(value: str) -> str:
         return value
 
 
-def short_name(texts: Sequence[str]) -> str:
-    """Return as many overrides in short words as fit, and the seed; others may have the same text."""
-    return _fitting(_words(texts), MAX_NAME)
-
-
-def _fitting(texts: Sequence[str], max_length: int) -> str:
-    """Return the words that fit, and the seed; the beginning of the first one if none fits."""
-    words = [UNSAFE.sub("-", word).strip(",.-") for word in texts]
-    seeds = [word for word in words if SEED.fullmatch(word)]
-    others = [word for word in words if word and word not in seeds]
-    room = max_length - sum(len(seed) + 1 for seed in seeds)
-    text = whole_words(others, room) or "".join(others[:1])[:room]
-    return ",".join(filter(None, [text, *seeds]))
-
-
 def run_label(name: str) -> str:
     """Return the words of a run's folder that fit into `MAX_LABEL`, without time, hash and seed."""
-    label = without_seed(HASH.sub("", re.sub(rf"(^|_){TIME}$", "", name)))
+    label = without_seed(HASH.sub("", TIME.sub("", name)))
     return whole_words(re.split(r",(?![^\[]*\])", label), MAX_LABEL)
 
 
@@ -195,28 +131,55 @@ def without_seed(name: str) -> str:
 
 
 def _words(texts: Sequence[str]) -> list[str]:
-    return [_word(*each) for each in zip(texts, short_keys(list(map(override_key, texts))), strict=True)]
+    names, words = short_keys(map(override_key, texts)), []
+    for text in texts:
+        key, value = override_key(text), re.sub("['\"]", "", text.partition("=")[2])
+        if not value:
+            words.append(f"no_{names[key]}" if text.startswith("~") else names[key])
+        elif "." not in key and key != "rerun" and WORD.fullmatch(value):  # a choice of a group
+            words.append(value)
+        elif NUMBERS.fullmatch(value) and not names[key][-1:].isdigit():
+            words.append(names[key] + re.sub(r"^(-?)0\.", r"\1.", value))  # .05 for 0.05
+        else:
+            words.append(f"{names[key]}={value}")
+    return words
 
 
-def _value(text: str) -> str:
-    return re.sub("['\"]", "", text.partition("=")[2])
+def flatten_with_choices(
+    settings: Mapping[str, Any], overrides: Iterable[str] = ()
+) -> dict[str, bool | int | float | str]:
+    """Return settings as `flatten` does, but a choice has the name that was typed.
+
+    A choice that was not typed has the name of the YAML of `conf/` of its class that differs in the fewest
+    values; the name of its class if there is none.
+    """
+    typed = {override_key(text): text.partition("=")[2] for text in overrides}
+    names = {
+        key: typed[key] if WORD.fullmatch(typed.get(key, "")) else _matching_file(key, value)
+        for key, value in settings.items()
+        if isinstance(value, Mapping) and TARGET in value
+    }
+    return flatten(settings) | {key: name for key, name in names.items() if name}
 
 
-def _is_choice(text: str) -> bool:
-    """Return whether an override chooses a variant of a group."""
-    key = override_key(text)
-    return "." not in key and key != "rerun" and bool(WORD.fullmatch(_value(text)))
+def _matching_file(group: str, settings: Mapping[str, Any]) -> str:
+    own, class_name = flatten(settings), settings[TARGET].rpartition(".")[2]
+    ranks = {
+        name: (
+            sum(own.get(key, value) != value for key, value in values.items()),
+            name.replace("_", "") != class_name.lower(),
+            -len(values),
+        )
+        for name, values in _choices(group).items()
+        if values.get(TARGET) == settings[TARGET]
+    }
+    return min(ranks, key=ranks.__getitem__, default="")
 
 
-def _word(text: str, shown: str) -> str:
-    value = _value(text)
-    if not value:
-        return f"no_{shown}" if text.startswith("~") else shown
-    if _is_choice(text):
-        return value
-    if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
-        return shown + re.sub(r"^(-?)0\.", r"\1.", value)  # .05 for 0.05
-    return f"{shown}={value}"
+@functools.cache
+def _choices(group: str) -> dict[str, dict[str, Any]]:
+    """Return name -> flat values of each choice of a group."""
+    return {path.stem: flatten(load_yaml(path) or {}) for path in sorted((CONF / group).glob("*.yaml"))}
 
 
 ROOM_FOR_FILES = 512
@@ -236,24 +199,25 @@ def output_folder_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         yield Problem("output_root", f"{existing} is not a folder that this user may write to; name another")
         return
-    limits = os.pathconf(existing, "PC_NAME_MAX"), os.pathconf(existing, "PC_PATH_MAX")
-    yield from _too_long("output_root", folder, *limits)
-    if not isinstance(name, str):
-        return
-    if "\0" in name or any(part == "" or part.startswith(".") for part in name.split("/")):
-        message = (
-            "expected a folder below output_root, as in mine or mine/first; no part may begin with a dot"
-        )
-        yield Problem("name", f"{message}, got {name!r}")
-    else:
-        yield from _too_long("name", Path(name), *limits, len(os.fsencode(folder)) + 1)
-
-
-def _too_long(key: str, path: Path, max_name: int, max_path: int, before: int = 0) -> Iterator[Problem]:
-    part = max((os.fsencode(part) for part in path.parts), key=len)
-    if len(part) > max_name:
-        begin = os.fsdecode(part[:20])
-        yield Problem(key, f"{begin}... has {len(part)} bytes; the name of a folder has at most {max_name}")
-    elif (length := before + len(os.fsencode(path))) > max_path - ROOM_FOR_FILES:
-        room = f"{max_path} are allowed, of which files of runs need {ROOM_FOR_FILES}"
-        yield Problem(key, f"the path has {length} bytes; {room}")
+    paths = {"output_root": folder}
+    if isinstance(name, str):
+        if "\0" in name or any(part == "" or part.startswith(".") for part in name.split("/")):
+            allowed = (
+                "expected a folder below output_root, as in mine or mine/first; no part may begin with a dot"
+            )
+            yield Problem("name", f"{allowed}, got {name!r}")
+        else:
+            paths["name"] = folder / name
+    max_name, max_path = (os.pathconf(existing, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+    for key, path in paths.items():
+        part, length = max(map(os.fsencode, path.parts), key=len), len(os.fsencode(path))
+        if len(part) > max_name:
+            begin = os.fsdecode(part[:20])
+            yield Problem(
+                key, f"{begin}... has {len(part)} bytes; the name of a folder has at most {max_name}"
+            )
+            return
+        if length > max_path - ROOM_FOR_FILES:
+            room = f"{max_path} are allowed, of which files of runs need {ROOM_FOR_FILES}"
+            yield Problem(key, f"the path has {length} bytes; {room}")
+            return

@@ -18,7 +18,7 @@ from twotower.config.errors import InputError, NothingNewError
 from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
 from twotower.experiments.runs.fingerprint import IRRELEVANT_KEYS, override_key
-from twotower.experiments.runs.folder_name import short_name
+from twotower.experiments.runs.folder_name import folder_name
 from twotower.experiments.runs.result import Result, read_result_or_failure, write_result
 from twotower.experiments.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, require_run
 from twotower.experiments.runs.trainings import CHECKPOINTS
@@ -35,7 +35,7 @@ ORPHAN_SECONDS = 10.0
 def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     """Return the folder of a new run, named by its overrides and by the time to the microsecond."""
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    name = short_name([text for text in overrides if override_key(text) not in IRRELEVANT_KEYS])
+    name = folder_name([text for text in overrides if override_key(text) not in IRRELEVANT_KEYS])
     return parent / (f"{name}_{time}" if name else time)
 
 

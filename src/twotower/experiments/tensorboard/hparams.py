@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower.experiments.runs.choice_names import flatten_with_choices
 from twotower.experiments.runs.fingerprint import (
     DEFAULT_MONITOR,
     IRRELEVANT_KEYS,
@@ -11,7 +10,13 @@ from twotower.experiments.runs.fingerprint import (
     override_key,
     unstated_defaults,
 )
-from twotower.experiments.runs.folder_name import MAX_NAME, NUM_DIGITS, run_label, whole_words
+from twotower.experiments.runs.folder_name import (
+    MAX_NAME,
+    NUM_DIGITS,
+    flatten_with_choices,
+    run_label,
+    whole_words,
+)
 from twotower.experiments.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.experiments.runs.result import VALID, Result
 

@@ -3,7 +3,7 @@
 import pytest
 
 from twotower.commands.compose import load_settings
-from twotower.experiments.runs.choice_names import flatten_with_choices
+from twotower.experiments.runs.folder_name import flatten_with_choices
 
 TYPED = ["loss=in_batch_softmax", "index=ivf_pq", "user_tower=mlp"]
 
