@@ -23,21 +23,10 @@ def answer(words: Sequence[str]) -> int:
 
     parsed, unknown = _parser().parse_known_intermixed_args(words)
     flags = vars(parsed)
-    valid = [f"--{name}" for name in flags if name != "files"]
-    problems = [
-        Problem(word, f"unknown flag; {nearest(word, valid)}") for word in unknown if word.startswith("-")
+    hint = [
+        Problem(each, f"unknown flag; {nearest(each, [f'--{name}' for name in flags])}") for each in unknown
     ]
-    for word in map(str, parsed.files):
-        name, equals, value = word.partition("=")
-        if equals and f"--{name}" in valid:
-            problems.append(Problem(word, f"flags of init have dashes; write --{name} {value}"))
-    if not parsed.files:
-        problems.append(Problem("files", "required; write twotower init log.csv --name shop"))
-    if not parsed.name:
-        problems.append(
-            Problem("--name", "required, the name of the choices; write --name shop for data=shop")
-        )
-    raise_problems(problems, "the command; nothing was written")
+    raise_problems(hint, "the command; nothing was written")
     from twotower.commands.init.write_settings import init
 
     init(flags.pop("files"), flags.pop("name"), flags, flags.pop("overwrite"))
@@ -79,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser("twotower init", description=__doc__, formatter_class=layout, allow_abbrev=False)
     add = parser.add_argument
-    add("files", nargs="*", type=Path, help="the log first; CSV or Parquet")
-    add("--name", help="name of the choices, such as shop: data=NAME")
+    add("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
+    add("--name", required=True, help="name of the choices, such as shop: data=NAME")
     add("--user", help="column of users' ids, in the log and the file of users")
     add("--item", help="column of items' ids, likewise")
     add("--time", help="column of times; none: rows are in order")

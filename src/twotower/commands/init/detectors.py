@@ -40,9 +40,8 @@ AMOUNT = (
 """Numbers with a sign of a currency, a decimal comma, or marks between thousands."""
 UNREADABLE = {
     DATE: "it holds dates of another form; add a twotower.model.features.date.Date with their `format`",
-    r"(https?://|www\.)\S+": "it holds addresses, for which there is no kind of feature",
-    r"[^@\s]+@[^@\s]+\.\w+": "it holds e-mail addresses, which are keys of persons",
     AMOUNT: "numbers with a comma or the sign of a currency; write them as 1703.94",
+    r"(https?://|www\.)\S+|[^@\s]+@[^@\s]+\.\w+": "it holds addresses, for which there is no kind of feature",
 }
 """Pattern of texts that no kind of feature reads -> the reason."""
 
@@ -55,8 +54,6 @@ class Role(NamedTuple):
     words: Set[str]
     test: Callable[[Column], str | None] = lambda column: "its name"
     """Returns why the values of a column with such a name fit; None if they do not."""
-    fallback_words: Set[str] = frozenset()
-    """Names of columns, alone or as a key, that are tried if no column is clearly called by `words`."""
 
 
 def time_unit(column: Column) -> str | None:
@@ -69,11 +66,8 @@ def time_unit(column: Column) -> str | None:
 
 
 def _time(column: Column) -> str | None:
-    if (unit := time_unit(column)) is None or column.numbers is None:
-        return f"it holds {UNITS[unit]}" if unit else None
-    ends = [int(column.numbers.min()), int(column.numbers.max())]
-    first, last = np.array(ends, f"datetime64[{unit}]").astype("datetime64[D]")
-    return f"it holds {UNITS[unit]}, in its first rows from {first} to {last}"
+    unit = time_unit(column)
+    return f"it holds {UNITS[unit]}" if unit else None
 
 
 def _split(column: Column) -> str | None:
@@ -124,7 +118,7 @@ def is_flag(column: Column) -> bool:
 
 def is_outcome(column: Column) -> bool:
     """Return whether a column says how a row ended: words such as `refunded`, or numbers below 0."""
-    if column.has_word(CONTEXT.words):
+    if column.has_word(WORDS["context"]):
         return False
     is_called = column.has_word(WORDS["outcome"])
     if (numbers := column.numbers) is not None and len(numbers) and numbers.min() < 0:
@@ -136,13 +130,14 @@ def is_outcome(column: Column) -> bool:
     return is_called and _has_few(column)
 
 
-def _context(column: Column) -> str | None:
-    is_context = 1 < len(column.distinct) <= MAX_CONTEXTS and not column.matches(ISO)
-    return "its name" if is_context else None
+def is_context(column: Column) -> bool:
+    """Return whether a column is called what a request knows, and has few values."""
+    is_few = 1 < len(column.distinct) <= MAX_CONTEXTS and not column.matches(ISO)
+    return is_few and column.has_word(WORDS["context"])
 
 
 ROLES = {
-    "user": Role("user_column", WORDS["user"], fallback_words=WORDS["session"]),
+    "user": Role("user_column", WORDS["user"]),
     "item": Role("item_column", WORDS["item"]),
     "time": Role("timestamp_column", WORDS["time"], _time),
     "split": Role("split_column", WORDS["split"], _split),
@@ -150,7 +145,6 @@ ROLES = {
     "event": Role("event_column", WORDS["event"] | {"type"}, _event),
 }
 """Role of one column -> how it is recognized, in the order of inference."""
-CONTEXT = Role("context_columns", WORDS["context"], _context)
 
 
 class Kind(NamedTuple):
@@ -251,13 +245,10 @@ def _lists_in_text(column: Column) -> Kind | None:
         return None
     found = column.values.map(list_in_text)
     parts = [part for each in found.dropna() for part in each]
-    if found.isna().mean() > 0.1 or any(isinstance(part, dict | list) for part in parts):
-        return Kind("lists written as text; write their values with | between them")
-    if any(isinstance(part, float) for part in parts):
-        return Kind("lists of numbers, written as text")
-    if len(parts) < 2 * len(set(parts)):
-        return Kind("lists of values that hardly repeat")
-    return Kind("lists, written as text", "tags.Tags", {"dim": 16})
+    is_tags = found.isna().mean() <= 0.1 and not any(isinstance(part, dict | list | float) for part in parts)
+    if is_tags and len(parts) >= 2 * len(set(parts)):
+        return Kind("lists, written as text", "tags.Tags", {"dim": 16})
+    return Kind("lists, written as text, of numbers or of values that hardly repeat")
 
 
 def _unreadable_text(column: Column) -> Kind | None:

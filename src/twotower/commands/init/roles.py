@@ -1,18 +1,19 @@
 """The roles of the columns of a log, and questions about those that names and values do not settle."""
 
 import shlex
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from twotower.commands.init.detectors import (
-    CONTEXT,
+    MAX_EVENT_TYPES,
     OTHER_DATE,
     ROLES,
     event_role,
     is_binary,
     is_called_event,
+    is_context,
     is_flag,
     is_outcome,
     time_unit,
@@ -45,8 +46,7 @@ class Roles:
         columns: role -> column.
         settings: key of the YAML of the data -> value, and the reason, which may be empty.
         context: names of the columns of the request's context.
-        offered: names of other columns that a request may know.
-        left_out: name of a column without a role -> reason.
+        left_out: name of another column without a role -> reason.
         questions: flags that the user must add.
     """
 
@@ -67,21 +67,19 @@ class Roles:
         if "none" not in (flags.get("label"), flags.get("event")):
             self._ask_about_outcomes()
         self._ask_about_unused_flags()
-        self.left_out = {
-            column.name: why for column in self._free() if (why := self._reason_left_out(column))
-        }
-        if (context := flags.get("context")) is None:
-            free = [each for each in self._free(CONTEXT.words) if each.name not in self.left_out]
-            context = [column.name for column in free if CONTEXT.test(column)]
+        reasons = {column.name: self._reason_left_out(column) for column in self._free()}
+        context = flags.get("context")
+        context = [name for name, why in reasons.items() if not why] if context is None else context
         self.context = [name for name in context if self._exists("context", name)]
-        self.left_out = {name: why for name, why in self.left_out.items() if name not in self.context}
-        taken = {*self.context, *self.left_out}
-        self.offered = [column.name for column in self._free() if column.name not in taken]
+        self.left_out = {
+            name: why or "--context does not name it"
+            for name, why in reasons.items()
+            if name not in self.context
+        }
 
-    def _free(self, words: Set[str] = frozenset()) -> list[Column]:
-        """Return columns without a role, with one of several words in the name."""
-        free = [each for each in self.log.columns.values() if each not in self.columns.values()]
-        return [each for each in free if each.has_word(words)] if words else free
+    def _free(self) -> list[Column]:
+        """Return the columns without a role."""
+        return [each for each in self.log.columns.values() if each not in self.columns.values()]
 
     def _ask(self, flag: str, question: str) -> None:
         self.questions.append(Problem(f"--{flag}", question))
@@ -109,12 +107,12 @@ class Roles:
         if (name := self.flags.get(role)) is not None:
             return self.log.columns[name] if self._exists(role, name) else None
         named = {self.flags.get(other) for other in ROLES}
-        free = [column for column in self._free(ROLES[role].words) if column.name not in named]
-        found = [column for column in free if ROLES[role].test(column)]
+        free = [each for each in self._free() if each.has_word(ROLES[role].words)]
+        found = [each for each in free if each.name not in named and ROLES[role].test(each)]
         others = [column.num_other_words(ROLES[role].words | WORDS["interaction"]) for column in found]
         is_clear = 0 in others or any(column.is_key for column in found)
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
-        found = found if is_clear else self._fallback(role) or found
+        found = found if is_clear or role != "user" else self._sessions() or found
         if role in ("user", "item"):  # `item_id` rather than `item_category_id`, and rather than `item`
             keys = [column for column in found if column.is_key]
             found = keys if len(keys) == 1 else found
@@ -126,10 +124,9 @@ class Roles:
             self._ask(role, f"{reason}: {'; '.join(map(str, found))}; add --{role} COLUMN")
         return found[0] if len(found) == 1 else None
 
-    def _fallback(self, role: str) -> list[Column]:
-        """Return columns called by one of `fallback_words`, alone or as a key: `session_id`."""
-        words = ROLES[role].fallback_words
-        free = [each for each in self._free() if each.parts and each.parts[0] in words]
+    def _sessions(self) -> list[Column]:
+        """Return columns called by a word of sessions, alone or as a key: `session_id`."""
+        free = [each for each in self._free() if each.parts and each.parts[0] in WORDS["session"]]
         return [each for each in free if {*each.parts[1:]} <= WORDS["session_key"] and not time_unit(each)]
 
     def _infer_unit(self, column: Column | None) -> None:
@@ -145,45 +142,42 @@ class Roles:
         if is_settled or any(problem.key == "--time" for problem in self.questions):
             return
         for each in [column] if column else self._free():
-            if column is None and not each.is_key and time_unit(each):
-                remedy = f"add --time {each.name} if they are those of the rows, or --time none"
-                self._ask("time", f"{each} holds times, but its name does not say which; {remedy}")
-            elif each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE):
+            is_called = each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE)
+            if is_called or (not each.is_key and time_unit(each)):
                 valid = "seconds or milliseconds since 1970, 2024-05-31 or 2024-05-31T12:00:00"
-                remedy = "write them so, or add --time none if rows are in order"
-                self._ask("time", f"{each} holds no times that are read, such as {valid}; {remedy}")
+                remedy = f"add --time {each.name} for {valid}; write others so, or add --time none"
+                self._ask("time", f"{each} may hold the times of the rows; {remedy}")
 
     def _infer_threshold(self, column: Column) -> None:
         """Set the threshold from the flag; ask for it if the label does not hold 0 and 1."""
-        if column.numbers is None:
-            remedy = f"add {_event_flags(column)} instead, or --label none if every row is positive"
-            self._ask("label", f"{column} holds no numbers; {remedy}")
-        elif (threshold := self.flags.get("threshold")) is not None:
+        threshold = self.flags.get("threshold")
+        if column.numbers is None or (threshold is None and not is_binary(column)):
+            self._ask_which_rows(column, "--label none")
+        elif threshold is not None:
             self.settings["label_threshold"] = threshold, "labels from here on are positive"
-        elif not is_binary(column):
-            remedy = "add --threshold NUMBER, or --label none if every row is positive"
-            self._ask("label", f"{_threshold_question(column)} {remedy}")
 
     def _ask_about_outcomes(self) -> None:
         """Ask which rows are positive if a column says how a row ended, or is called a label and constant."""
         answered = {*(self.flags.get("context") or ()), *(self.flags.get("without") or ())}
         has_label = "label" in self.columns or self.flags.get("label") is not None
         for column in self._free():
-            name = shlex.quote(column.name)
-            every = f", or --without {name} if every row is positive"
+            is_constant = column.is_cut and len(column.distinct) == 1
             if column.name in answered:
                 continue
-            is_constant = column.is_cut and len(column.distinct) == 1
             if is_constant and column.ends_with(ROLES["label"].words) and not has_label:
-                remedy = f"add --label {name} --threshold 1 if others follow, or --label none"
-                self._ask("label", f"{column.name!r} is called a label: {column.single_value()}; {remedy}")
-            elif is_outcome(column) and column.numbers is not None and column.numbers.min() < 0:
-                remedy = f"add --label {name} --threshold NUMBER{every}"
-                self._ask("label", f"{_threshold_question(column)} {remedy}")
+                self._ask_which_rows(column, "--label none")
             elif is_outcome(column):
-                roles = ", ".join(EVENT_ROLES)
-                question = f"{column} says how a row ended: which values are {roles}?"
-                self._ask("event", f"{question} add {_event_flags(column)}{every}")
+                self._ask_which_rows(column, f"--without {shlex.quote(column.name)}")
+
+    def _ask_which_rows(self, column: Column, otherwise: str) -> None:
+        """Ask which values of a column are positive; `otherwise` is the flag if every row is."""
+        if (numbers := column.numbers) is None:
+            question = f"{column} says how a row ended: which values are {', '.join(EVENT_ROLES)}?"
+        else:
+            span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
+            question = f"{span}: from which value on is an item positive?"
+        flags = _role_flags(column)
+        self._ask(flags.split()[0][2:], f"{question} add {flags}, or {otherwise} if every row is positive")
 
     def _infer_events(self, column: Column) -> None:
         """Set the role of each event type. Without purchases, event types of histories are positive."""
@@ -203,27 +197,23 @@ class Roles:
             return "it is empty"
         if number == 1:
             return column.single_value()
-        if column.numbers is not None and is_called_event(column):
-            return f"it is called an event type; if it is one, add {_event_flags(column)}"
         if is_outcome(column):
             return "it says how a row ended, which the next request does not know"
         is_key = column.is_key or column.ends_with({"session"})
-        if is_key and not column.has_word(CONTEXT.words | WORDS["code"]):
+        if is_key and not is_context(column) and not column.has_word(WORDS["code"]):
             return "its name is that of a key, which the next request does not have"
         if time_unit(column):
             return "it holds times, which are no context"
-        if is_flag(column) and not column.has_word(CONTEXT.words):
-            values = " and ".join(sorted(column.distinct))
-            role = f"--label {name}" if is_binary(column) else _event_flags(column)
-            remedy = f"add {role} if it says that the user wanted the item"
-            return f"it holds {values}; {remedy}, or --context {name} if a request knows it"
-        if column.ends_with(ROLES["label"].words):
-            return f"it is called a label, but holds {number} different values, not 0 and 1"
+        remedy, is_flagged = (
+            f"add --context {name} if a request knows it",
+            not is_context(column) and is_flag(column),
+        )
+        if is_flagged or is_called_event(column) or column.ends_with(ROLES["label"].words):
+            role = _role_flags(column)
+            return f"add {role} if it says that the user wanted the item, or {remedy[4:]}"
         if self._describes_items(column):
             return "rows of an item share its value, which no request knows: put it into a file of items"
-        if column.numbers is not None and column.has_word(WORDS["purchase"]):
-            return f"a request knows no {name} before an item is chosen; if it does, add --context {name}"
-        return ""
+        return "" if is_context(column) else remedy
 
     def _describes_items(self, column: Column) -> bool:
         """Return whether the item alone determines the value, so that no request knows it before the item."""
@@ -243,13 +233,6 @@ class Roles:
         return determines("item") and not determines("user")
 
 
-def _threshold_question(column: Column) -> str:
-    numbers = column.numbers
-    assert numbers is not None
-    span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
-    return f"{span}: from which value on is an item positive?"
-
-
 def _event_roles(column: Column, flags: Mapping[str, str]) -> dict[str, str]:
     """Return the flag or usual role of each event type; without purchases and flags, views are positive."""
     words = [*column.distinct, *flags]  # some may come after the sample
@@ -259,7 +242,10 @@ def _event_roles(column: Column, flags: Mapping[str, str]) -> dict[str, str]:
     return roles
 
 
-def _event_flags(column: Column) -> str:
-    """Return the flags that make a column the event type, with the usual role of each value."""
-    roles = ",".join(f"{word}={role or 'ROLE'}" for word, role in _event_roles(column, {}).items())
-    return shlex.join(["--event", column.name, "--events", roles])
+def _role_flags(column: Column) -> str:
+    """Return the flags that make a column the label, or the event type with the usual role of each value."""
+    if column.numbers is not None and not is_called_event(column):
+        return f"--label {shlex.quote(column.name)}" + " --threshold NUMBER" * (not is_binary(column))
+    roles = list(_event_roles(column, {}).items())[:MAX_EVENT_TYPES]
+    words = ",".join(f"{word}={role or 'ROLE'}" for word, role in roles)
+    return shlex.join(["--event", column.name, "--events", words])

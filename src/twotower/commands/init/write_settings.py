@@ -43,7 +43,7 @@ window in which their user begins, and enough of these users have two interactio
 Settings = Mapping[str, tuple[Any, str]]
 """Key -> value, and the reason, which may be empty."""
 Kinds = Mapping[str, Mapping[str, Kind]]
-""""user", "item", "context" -> column -> its kind; "offered": of columns that a request may know."""
+""""user", "item", "context" -> column -> its kind."""
 
 
 def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: bool) -> None:
@@ -116,29 +116,26 @@ def _tables(files: Sequence[Path], roles: Roles) -> dict[str, Sample]:
     ids = {"users": roles.columns["user"].name, "items": roles.columns["item"].name}
     for path in files:
         sample = read_sample(path, roles.flags.get("separator") or roles.log.separator)
-        columns = {table: sample.columns.get(name) for table, name in ids.items()}
-        fits = [table for table, column in columns.items() if column and column.values.is_unique]
-        for column in filter(None, columns.values()):
-            if not fits and column.values.duplicated().any():
-                repeated = column.values[column.values.duplicated()].iloc[0]
-                raise InputError(
-                    f"{path}: {column.name!r} is {repeated!r} in several rows; keep one row for each value"
-                )
+        found = {table: sample.columns[name] for table, name in ids.items() if name in sample.columns}
+        fits = [table for table, column in found.items() if column.values.is_unique and table not in tables]
         if len(fits) != 1:
+            repeated = [
+                f"{column.name!r} is {column.values[column.values.duplicated()].iloc[0]!r} in several rows"
+                for column in found.values()
+                if column.values.duplicated().any()
+            ]
+            columns = f"its columns are {', '.join(map(repr, sample.columns))}"
             raise InputError(
                 f"{path}: expected one row per user with the column {ids['users']!r}, or per item with "
-                f"{ids['items']!r}, separated as in the log; its columns are "
-                f"{', '.join(map(repr, sample.columns))}"
+                f"{ids['items']!r}, one file of each, separated as in the log; "
+                f"{'; '.join([*repeated, columns])}"
             )
-        if fits[0] in tables:
-            both = f"{path} and {tables[fits[0]].path}"
-            raise InputError(f"{both} both are files of {fits[0]}; name one of them")
         tables[fits[0]] = sample
     return tables
 
 
 def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[str]) -> Kinds:
-    """Return the kind of each column of users, items, context, and of those offered as context."""
+    """Return the kind of each column of users, items and context."""
     names = {name for sample in tables.values() for name in sample.columns}
     wrong = [name for name in without if name not in names]
     raise_problems(Problem("--without", f"no column {name!r}; {nearest(name, names)}") for name in wrong)
@@ -149,8 +146,7 @@ def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[s
         for group, table in (("user", "users"), ("item", "items"))
         if table in tables
     }
-    for group, columns_of_log in (("context", roles.context), ("offered", roles.offered)):
-        columns[group] = [roles.log.columns[name] for name in columns_of_log]
+    columns["context"] = [roles.log.columns[name] for name in roles.context]
 
     def kind(column: Column) -> Kind:
         if column.name in without:
@@ -169,8 +165,7 @@ def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> 
     settings |= roles.settings
     if context := [column for column in roles.context if kinds["context"][column].target]:
         settings["context_columns"] = context, "what a request is made in; remove what requests do not know"
-    groups = [found for group, found in kinds.items() if group != "offered"]
-    if texts := [name for found in groups for name, kind in found.items() if kind.is_text]:
+    if texts := [name for found in kinds.values() for name, kind in found.items() if kind.is_text]:
         settings["text_columns"] = texts, "codes, of which some are the same number"
     for name in kinds.get("item", ()):
         column = tables["items"].columns[name]
@@ -221,7 +216,6 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     features = {
         group: {name: spec for name, (spec, _) in specs.items()}
         for group, specs in _feature_settings(kinds).items()
-        if group != "offered"
     }
     return build_dataset(
         Source.Config.from_spec({key: value for key, (value, _) in data.items()}, "data").build(),
@@ -256,12 +250,8 @@ def _repeats_hint(audit: Audit) -> str:
     """Return the setting that keeps repeated targets with the reason; empty if few targets are repeats."""
     dropped = int(audit["repeat_targets"])
     targets = dropped + int(audit["valid_interactions"]) + int(audit["test_interactions"])
-    if dropped < MANY_REPEATS * targets:
-        return ""
-    return (
-        f"repeats: keep   # {dropped:,} of {targets:,} targets repeat an item of the user's history, and are "
-        "dropped; keep them if users take items repeatedly (groceries, music, news)"
-    )
+    reason = f"{dropped:,} of {targets:,} targets are dropped, because the user has had the item"
+    return f"repeats: keep   # {reason}" if dropped >= MANY_REPEATS * targets else ""
 
 
 def _data_lines(settings: Settings, split: str, hint: str) -> Iterator[str]:
@@ -269,43 +259,26 @@ def _data_lines(settings: Settings, split: str, hint: str) -> Iterator[str]:
     files = ", ".join(str(value) for key, (value, _) in settings.items() if key.endswith("_path"))
     yield f"# Written by twotower init from {files}: check each line, and change what is wrong."
     yield from ("defaults:", "  - _self_", f"  - override /split@_global_.split: {split}")
-    for key, (value, reason) in settings.items():
-        if isinstance(value, dict):
-            yield f"{key}:   # {reason}"
-            yield from _setting_lines({name: (each, "") for name, each in value.items()}, "  ")
-        else:
-            yield from _setting_lines({key: (value, reason)})
-    if hint:
-        yield f"# {hint}"
+    yield from _setting_lines(settings)
+    yield from [f"# {hint}"] if hint else []
 
 
 def _feature_lines(kinds: Kinds) -> Iterator[str]:
-    """Yield the lines of the YAML of the features; context that is only offered is a comment."""
-    groups = _feature_settings(kinds)
-    offered = groups.pop("offered", {})
+    """Yield the lines of the YAML of the features."""
     yield "# Written by twotower init: items have an id and the features below, users a history and theirs."
-    for group, features in groups.items():
+    for group, features in _feature_settings(kinds).items():
         if features or group == "user":
             yield f"{group}:" if features else f"{group}: {{}}"
             yield from _setting_lines(features, "  ")
-    if offered:
-        yield "# Does a request know one of these columns? Uncomment it, and add it to data.context_columns:"
-        yield from () if groups["context"] else ("#context:",)
-        yield from (f"#{line}" for text in _setting_lines(offered, "  ") for line in text.split("\n"))
 
 
 def _setting_lines(settings: Settings, indent: str = "") -> Iterator[str]:
-    """Yield a line of YAML for each setting, with the reason as a comment."""
+    """Yield a line of YAML for each setting, with `${` escaped and the reason as a comment."""
     for key, (value, reason) in settings.items():
-        yield f"{indent}{_text(key)}: {_text(value)}" + (f"   # {reason}" if reason else "")
-
-
-def _text(value: Any) -> str:
-    """Return a value as YAML text in one line, with `${` escaped."""
-    text = yaml.safe_dump(
-        literal(value), default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
-    )
-    return text.removesuffix("...\n").rstrip("\n")
+        pair = yaml.safe_dump(
+            {key: literal(value)}, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
+        )
+        yield f"{indent}{pair[1:-2]}" + (f"   # {reason}" if reason else "")
 
 
 def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any], str]]]:
@@ -317,7 +290,7 @@ def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any],
         features = groups.setdefault(group, {})
         for column, kind in columns.items():
             if kind.target:
-                taken = set(features).union(*groups.values() if group in ("context", "offered") else ())
+                taken = set(features).union(*groups.values() if group == "context" else ())
                 spec = {TARGET: f"twotower.model.features.{kind.target}", "column": column, **kind.settings}
                 taken |= {"item_id", "user_id", *(blocks if group != "item" else ())}
                 features[_feature_name(column, taken)] = spec, kind.reason
@@ -344,18 +317,11 @@ def _column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
         yield f"  event    {word} is {event['role']}"
     if "time" not in roles.columns:
         yield "  time     none: the rows of a user are in order   (--time COLUMN if one is)"
-    warnings = [f"column {column!r} is left out: {why}" for column, why in roles.left_out.items()]
+    left_out = {f"{name!r}": why for name, why in roles.left_out.items()}
     for group, columns in kinds.items():
         for name, kind in columns.items():
-            what = f"{kind.target.rpartition('.')[2]}   ({kind.reason})"
-            if not kind.target:
-                table = f" of {group}" * (group != "offered")
-                warnings.append(f"column {name!r}{table} is left out: {kind.reason}")
-            elif group == "offered":
-                yield f"  offered  as context, {name}: {what}"
+            if kind.target:
+                yield f"  feature  of {group}, {name}: {kind.target.rpartition('.')[2]}   ({kind.reason})"
             else:
-                yield f"  feature  of {group}, {name}: {what}"
-    if offered := [name for name, kind in kinds["offered"].items() if kind.target]:
-        context = shlex.quote(",".join([*roles.context, *offered]))
-        yield f"hint: offered columns are comments in the YAML; if requests know them: --context {context}"
-    yield from (f"warning: {text}" for text in warnings)
+                left_out[f"{name!r} of {group}"] = kind.reason
+    yield from (f"warning: column {name} is left out: {why}" for name, why in left_out.items())
