@@ -29,7 +29,7 @@ COMMAND = re.compile(r"^\$ (?:.* && )?(?:\w+=\S+ )*(?:python scripts/([\w/]+)\.p
 OF_A_RUN = ("resume", "rerun", "warm_start", "rebuild_bundle")
 ABSENT = re.compile("there is no file|^needs ")
 """A mistake that is none of a command: the reader has the file, or installs the extra."""
-OWN = {"mine", "shop", "squared_hinge", "hour_of_week", "linear_recurrence", "ivf_int8"}
+OWN = {"mine", "shop", "squared_hinge", "first_word", "linear_recurrence", "ivf_int8"}
 """Choices that a reader makes; those of which the guide has the YAML are run in test_end_to_end_guide.py."""
 
 

@@ -68,7 +68,6 @@ def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
     return not [*negatives.problems(ChoiceContext({"loss": loss}))] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
-        "one_interest",
         "one_member",
         *negatives.provides,
     }

@@ -18,7 +18,7 @@ from twotower.model.negatives.sampler import Negatives, NegativeSampler
 from twotower.model.scoring.scorer import Scorer
 from twotower.model.towers.two_tower import TwoTowerConfig
 
-OF_TOWERS = {"unit_vectors", "no_item_bias", "one_interest", "one_member"}
+OF_TOWERS = {"unit_vectors", "no_item_bias", "one_member"}
 N, P, D = 12, 6, 8
 ALL = torch.arange(1, N + 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from variants import specs_of
 
 from twotower.model.losses.sampled_softmax import SampledSoftmax
-from twotower.model.negatives.sampler import NegativeSampler
+from twotower.model.negatives.sampler import Negatives, NegativeSampler
 from twotower.model.scoring.batch import Batch
 from twotower.model.scoring.scorer import Scorer
 from twotower.model.towers.item_bias.no_bias import NoBias
@@ -84,13 +84,21 @@ def test_rows_are_distinct_ascending_items_with_counts(negatives: NegativeSample
 
 
 def test_it_knows_how_often_it_draws(negatives: NegativeSampler) -> None:
-    positives = positives_of(1)[0]
-    told = negatives.config.num_draws(P)
-    _, count = negatives.draw(positives, generator())
-    if told is None:  # nothing is left to chance
-        assert (negatives.log_q(ALL, P) == 0).all()
-    else:
-        assert told == count.sum()
+    """Also after batches that it was told to remember, as in training."""
+    draws = generator()
+    for positives in positives_of(4):
+        drawn = negatives(positives, draws)
+        if drawn.num_draws is None:  # nothing is left to chance
+            assert (negatives.log_q(ALL, P) == 0).all()
+        else:
+            assert drawn.num_draws == drawn.log_multiplicity.exp().sum().round()
+        remember(negatives, drawn)
+
+
+def remember(negatives: NegativeSampler, drawn: Negatives) -> None:
+    """Tell the sampler the embeddings of a batch, as a training step does after each draw."""
+    encoded = drawn.rows[: drawn.num_encoded]
+    negatives.remember(encoded, torch.ones(len(encoded), 2))
 
 
 def test_the_generator_s_state_decides_the_draw(negatives: NegativeSampler) -> None:
@@ -109,11 +117,13 @@ def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
         return
     draws, counted, expected = generator(), np.zeros(N), np.zeros(N)
     for positives in positives_of(500):
-        rows, count = negatives.draw(positives, draws)
+        drawn = negatives(positives, draws)
+        remember(negatives, drawn)
+        rows, count = (each[: drawn.num_encoded] for each in (drawn.rows, drawn.log_multiplicity.exp()))
         counted[rows.numpy() - 1] += count.numpy()
         q = negatives.log_q(ALL, P).exp().double().numpy()
         # the whole catalogue is no draw but a certainty: each item once, q = 1
-        expected += q * int(count.sum()) / (1.0 if q.sum() < 2 else N)
+        expected += q * round(float(count.sum())) / (1.0 if q.sum() < 2 else N)
     total = expected.sum()
     if "log_q" in negatives.config.provides:
         assert total / counted.sum() == pytest.approx(1, rel=0.1)
@@ -132,7 +142,7 @@ def test_negatives_fit_together(negatives: NegativeSampler) -> None:
     assert drawn.positive_log_q.shape == (P,)
     for values in (drawn.log_multiplicity, drawn.log_q, drawn.positive_log_q):
         assert values.isfinite().all()
-    assert drawn.num_draws == negatives.config.num_draws(P)
+    assert drawn.num_draws == negatives.config.num_draws(P)  # before it remembers anything
     assert drawn.query_rows is None
     assert drawn.query_log_q is None
 
@@ -171,7 +181,7 @@ def test_the_state_is_restored_from_the_state_dict(spec: dict[str, Any]) -> None
     sampler, restored = build(spec), build(spec)
     if sampler.config.refreshed_every():
         ranked = torch.arange(1, 1 + sampler.config.num_ranked()).repeat(2, 1) % N + 1
-        sampler.take(2, torch.tensor([1, 2]), ranked, -ranked.float(), torch.zeros(2))
+        sampler.update_hard_negatives(2, torch.tensor([1, 2]), ranked, -ranked.float(), torch.zeros(2))
     train([sampler], 1)
     restored.load_state_dict(copy.deepcopy(sampler.state_dict()))
     seen = train([sampler, restored], 2)

@@ -46,23 +46,15 @@ def tower(request: pytest.FixtureRequest) -> Tower:
     return built.eval()
 
 
-def shapes_of(tower: Tower) -> dict[str, tuple[int, ...]]:
-    """The shapes of the blocks and, under "", of the embeddings: K histories for K interests."""
-    shapes: dict[str, tuple[int, ...]] = {name: (B, dim) for name, dim in DIMS.items()} | {"": (B, D)}
-    num_interests = tower.config.num_interests
-    several = {"history": (B, num_interests, DIMS["history"]), "": (B, num_interests, D)}
-    return shapes | (several if num_interests > 1 else {})
-
-
-def blocks_of(tower: Tower, seed: int = 0) -> dict[str, Tensor]:
+def blocks_of(seed: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return {name: torch.randn(shape).requires_grad_() for name, shape in shapes_of(tower).items() if name}
+    return {name: torch.randn(B, dim).requires_grad_() for name, dim in DIMS.items()}
 
 
 def test_it_embeds_every_row_by_itself(tower: Tower) -> None:
-    blocks = blocks_of(tower)
+    blocks = blocks_of()
     embeddings = tower(blocks)
-    assert embeddings.shape == shapes_of(tower)[""]
+    assert embeddings.shape == (B, D)
     assert embeddings.isfinite().all()
     alone = tower({name: values[2:3] for name, values in blocks.items()})
     torch.testing.assert_close(alone[0], embeddings[2])
@@ -70,11 +62,8 @@ def test_it_embeds_every_row_by_itself(tower: Tower) -> None:
 
 
 def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
-    blocks = blocks_of(tower)
-    loss = (tower(blocks) * torch.randn(shapes_of(tower)[""])).sum()
-    if tower.config.num_interests > 1:
-        weights = tower.item_weights(torch.randn(B, 3, DIMS["history"]), torch.ones(B, 3, dtype=torch.bool))
-        loss = loss + (weights * torch.randn(weights.shape)).sum()
+    blocks = blocks_of()
+    loss = (tower(blocks) * torch.randn(B, D)).sum()
     loss.backward()
     used = list(blocks.values())
     if isinstance(tower, Mlp) and tower.config.widths is None:
@@ -87,9 +76,7 @@ def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
 
 
 def test_blocks_of_zeros_are_finite(tower: Tower) -> None:
-    blocks = {
-        name: torch.zeros(shape, requires_grad=True) for name, shape in shapes_of(tower).items() if name
-    }
+    blocks = {name: torch.zeros(B, dim, requires_grad=True) for name, dim in DIMS.items()}
     embeddings = tower(blocks)
     embeddings.sum().backward()
     assert embeddings.isfinite().all()
@@ -100,14 +87,3 @@ def test_its_problems_name_its_own_parameters(tower: Tower) -> None:
     assert list(tower.config.problems(reading(DIMS.keys()))) == []
     for name, _ in tower.config.problems(reading(set())):
         assert name in type(tower.config).model_fields
-
-
-def test_weights_of_items_are_zero_where_there_is_none(tower: Tower) -> None:
-    num_interests = tower.config.num_interests
-    if num_interests == 1:
-        return
-    mask = torch.tensor([[False, True, True], [False, False, False]])
-    weights = tower.item_weights(torch.randn(2, 3, DIMS["history"]) * mask[..., None], mask)
-    assert weights.shape == (2, num_interests, 3)
-    assert weights.isfinite().all()
-    assert not weights.transpose(1, 2)[~mask].any()

@@ -49,7 +49,7 @@ class HistoryInputs(NamedTuple):
 def embed_users(
     model: TwoTower, features: dict[str, Tensor], history: HistoryInputs, request_times: Rows
 ) -> Floats:
-    """Embed users -> [B, D], or [B, K, D] if the tower has K interests above 1.
+    """Embed users -> [B, D].
 
     Args:
         model: the towers.
@@ -81,9 +81,8 @@ def check_embeddings(embeddings: Floats, name: str, keys: Sequence[object]) -> N
 
 
 def are_valid(embeddings: Floats) -> NDArray[np.bool_]:
-    """Return which embeddings [B, D] or [B, K, D] give finite scores, [B]; extreme feature values may not."""
-    values = embeddings.reshape(len(embeddings), embeddings[:1].size)
-    valid: NDArray[np.bool_] = np.abs(values).max(axis=1, initial=0.0) < MAX_VALUE
+    """Return which embeddings [B, D] give finite scores, [B]; extreme feature values may not."""
+    valid: NDArray[np.bool_] = np.abs(embeddings).max(axis=1, initial=0.0) < MAX_VALUE
     return valid  # False for NaN
 
 

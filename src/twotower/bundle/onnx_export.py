@@ -67,7 +67,7 @@ class UserTowerModule(nn.Module):
     def forward(
         self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor, *others: Tensor
     ) -> Tensor:
-        """Embed users, [B, D] or [B, K, D], from features [B, W] and item vectors [B, L, H], 0 where masked.
+        """Embed users, [B, D], from features [B, W] and item vectors [B, L, H], 0 where masked.
 
         `times` [B, L] are 0 where masked. `others` are what the history encoder reads: times of requests [B],
         and codes of event types [B, L], 0 = unknown.
@@ -78,10 +78,7 @@ class UserTowerModule(nn.Module):
             history = history + self.events(others[-1]) * mask[..., None]
         if self.history.config.reads_request_times:
             times = torch.cat([times, others[0][:, None]], 1)
-        if self.tower.config.num_interests > 1:
-            weights = self.tower.item_weights(history, mask)
-            blocks["history"] = self.history.by_interest(history, mask, times, weights)
-        elif "history" in given:
+        if "history" in given:
             blocks["history"] = self.history.latest(history, mask, times)
         if "last_item" in given:
             blocks["last_item"] = history[:, -1]

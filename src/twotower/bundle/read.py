@@ -245,9 +245,7 @@ def _check_use(bundle: Bundle) -> None:
         now = torch.full((1,), bundle.manifest.request_time)
         histories = torch.from_numpy(rows), torch.from_numpy(times)
         batch = UserBatch.from_features(model.users.encode([{}]), *histories, now)
-        num_interests = model.user_tower.config.num_interests
-        shape = (1, dim) if num_interests == 1 else (1, num_interests, dim)
-        _check_finite("users", model.encode_users(batch), shape)
+        _check_finite("users", model.encode_users(batch), (1, dim))
 
 
 def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:

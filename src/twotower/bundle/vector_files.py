@@ -82,13 +82,10 @@ class VectorFiles:
                         f"{file}: its {NAMES.get(fact, fact)} is {found!s:.100}, expected {wanted!s:.100}; "
                         f"move it away, and type: {commands[file]}"
                     )
-        kind = schema.field(1).type
-        while pa.types.is_fixed_size_list(kind.value_type):
-            kind = kind.value_type
-        return cls(commands, first["bundle"], schema.field(0), num_rows, kind.list_size)
+        return cls(commands, first["bundle"], schema.field(0), num_rows, schema.field(1).type.list_size)
 
     def blocks(self) -> Iterator[tuple[pa.Array, Floats]]:
-        """Yield ids [n] and vectors [n, K, D] of each row group, in order; K is 1 or that of interests.
+        """Yield ids [n] and vectors [n, D] of each row group, in order.
 
         Raises:
             InputError: a file is damaged, or ids do not ascend, as those that `twotower embed` writes do.
@@ -107,12 +104,10 @@ class VectorFiles:
                             f"expected each id once, in ascending order; move it away, and type: {command}"
                         )
                     last = ids[-1:]
-                    while pa.types.is_fixed_size_list(values.type):
-                        values = values.flatten()
-                    yield ids, values.to_numpy().reshape(len(ids), -1, self.dim)
+                    yield ids, values.flatten().to_numpy().reshape(len(ids), self.dim)
 
     def at(self, positions: NDArray[np.int64]) -> Floats:
-        """Return the vectors [n, K, D] at ascending positions; reads one row group after another."""
+        """Return the vectors [n, D] at ascending positions; reads one row group after another."""
         first, found = 0, []
         for ids, block in self.blocks():
             start, stop = np.searchsorted(positions, [first, first + len(ids)])

@@ -45,8 +45,7 @@ def write_vectors(
     """Write the ids and embeddings of all users or items of a bundle. Returns one line of text.
 
     The score of a user and an item is the dot product of their vectors, which includes the item bias. Users
-    with several interests have a column `vectors`; the score is the highest of the dot products. Users are
-    embedded at the request time of the bundle; items have the vectors of the index.
+    are embedded at the request time of the bundle; items have the vectors of the index.
 
     Args:
         bundle: folder of the bundle.
@@ -66,21 +65,17 @@ def write_vectors(
         raise InputError(f"{bundle}: there are no {side} in this bundle")
     if shard and shard.count > len(ids):
         raise InputError(f"shard={shard}: {bundle} has only {len(ids):,} {side}; expected n of at most that")
-    num_interests = found.model.user_tower.config.num_interests if side == "users" else 1
     dim = found.manifest.embedding_dim
     if context and side == "items":
         raise InputError("context: applies to side=users only; leave it out")
     vectors = (
         user_vectors(found, context) if side == "users" else lambda rows: found.item_embeddings[rows - 1]
     )
-    size = max(1, PART_VALUES // (dim * num_interests))
+    size = max(1, PART_VALUES // dim)
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
-    kinds = [pa.list_(pa.field("element", pa.float32(), nullable=False), dim)]
-    if num_interests > 1:
-        kinds.append(pa.list_(pa.field("element", kinds[0], nullable=False), num_interests))
-    column = "vector" if num_interests == 1 else "vectors"
+    kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
     schema = pa.schema(
-        [pa.field(KEYS[side], id_kind, nullable=False), pa.field(column, kinds[-1], nullable=False)]
+        [pa.field(KEYS[side], id_kind, nullable=False), pa.field("vector", kind, nullable=False)]
     )
 
     share = shard.positions(len(ids)) if shard else range(len(ids))
@@ -95,8 +90,7 @@ def write_vectors(
             rows = np.arange(first, min(first + ROWS_PER_PASS, stop)) + 1
             chunks.append(vectors(rows)[max(own.start - first, 0) : own.stop - first])
         values = pa.array(np.concatenate(chunks).reshape(-1))
-        for kind in kinds:
-            values = pa.FixedSizeListArray.from_arrays(values, type=kind)
+        values = pa.FixedSizeListArray.from_arrays(values, type=kind)
         return pa.table([pa.array(ids[own.start : own.stop].tolist(), id_kind), values], schema=schema)
 
     plan = {"command": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
@@ -105,8 +99,7 @@ def write_vectors(
     num_rows = write_in_parts(out, plan, num_parts, part)
     if num_rows != len(share):
         raise RuntimeError(f"{out}: {num_rows:,} rows of {len(share):,} {side}")
-    each = "" if num_interests == 1 else f"{num_interests} "
-    return f"ok  {num_rows:,} {side}, {each}vectors of {dim} numbers  {out}"
+    return f"ok  {num_rows:,} {side}, vectors of {dim} numbers  {out}"
 
 
 def user_vectors(bundle: Bundle, context: Mapping[str, Any] = NOTHING) -> Callable[[np.ndarray], Floats]:

@@ -1,7 +1,6 @@
 """Evaluation of towers: embeddings of items and users, lists by exact search, scores of labelled examples.
 
-Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples. Embeddings of
-users with K interests are [Q, K, D].
+Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples.
 """
 
 from collections.abc import Iterator

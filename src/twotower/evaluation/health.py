@@ -79,18 +79,13 @@ def health(
 ) -> dict[str, float]:
     """Return diagnostics of embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
-    Each interest of users [Q, I, D] is a vector; the alignment is that of the best interest of a positive.
     `top_rows` are recommended item rows [Q, K], `pairs` user positions and item rows of positives.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)
-        for side, vectors in (("user", users.flatten(0, -2)), ("item", items))
+        for side, vectors in (("user", users), ("item", items))
         for figure in (effective_rank, mean_cosine, uniformity)
     }
     which, wanted = (torch.from_numpy(each.astype(np.int64)).to(items.device) for each in pairs)
-    aligned, positives = users[which], items[wanted - 1]
-    if users.dim() == 3:
-        best = (aligned * positives[:, None]).sum(2).argmax(1)
-        aligned = aligned[torch.arange(len(best), device=best.device), best]
-    figures["alignment"] = alignment(aligned, positives)
+    figures["alignment"] = alignment(users[which], items[wanted - 1])
     return figures | {"top_1_share": top_1_share(top_rows)}

@@ -1,7 +1,6 @@
 """Build, tune and check an index of trained towers, and the lists that a service returns with it.
 
-Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding. Users with K interests are
-[Q, K, D]; each interest is a query of the index.
+Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding.
 """
 
 import dataclasses
@@ -146,7 +145,7 @@ def _label_lists(
     share = len(kept) / max(1, len(with_targets)) * num_users
     num_fetched = k + np.bincount(excluded[0] if excluded else [], minlength=num_users)[kept]
     return LabelLists(
-        queries=users[torch.from_numpy(kept)].reshape(len(kept), -1, users.shape[-1]).numpy(),
+        queries=users[torch.from_numpy(kept)].numpy(),
         items=top[kept].astype(np.int64) - 1,
         weights=is_target[kept] / (np.minimum(k, counts[kept, None]) * share),
         num_fetched=np.where(num_fetched < SCAN_SHARE * num_items, num_fetched, 0),
@@ -174,8 +173,8 @@ def served_top(
 
     Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
     them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
-    lists have fewer than k items, or if the index is exact (the result is the same). Each interest of a user
-    fetches that many. The item of row r stands at r - 1 of `items` [N, D].
+    lists have fewer than k items, or if the index is exact (the result is the same). The item of row r stands
+    at r - 1 of `items` [N, D].
     """
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)
@@ -192,7 +191,7 @@ def served_top(
 
     with Progress("index: recommending to users", num_users) as advance:
         num_done = 0
-        for group in _groups(np.where(is_scanned, 0, wanted), users.shape[1:].numel()):
+        for group in _groups(np.where(is_scanned, 0, wanted), users.shape[1]):
             advance(num_done)
             num_done += len(group)
             found = _fetch(index, users[group], wanted[group])
@@ -207,13 +206,9 @@ def served_top(
 
 
 def _fetch(index: Index, users: Tensor, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the distinct rows [b, M] that the index finds, `wanted` [b] for each interest; 0 for none."""
-    queries = users.numpy().reshape(-1, users.shape[-1])
-    found: NDArray[np.int64] = np.maximum(index.search(queries, int(wanted.max())).rows, 0)
-    found[np.arange(found.shape[1]) >= wanted.repeat(len(queries) // len(users))[:, None]] = 0
-    if len(queries) > len(users):
-        found = np.sort(found.reshape(len(users), -1), axis=1)
-        found[:, 1:][found[:, 1:] == found[:, :-1]] = 0
+    """Return the rows [b, M] that the index finds, of each user `wanted` [b]; 0 for none."""
+    found: NDArray[np.int64] = np.maximum(index.search(users.numpy(), int(wanted.max())).rows, 0)
+    found[np.arange(found.shape[1]) >= wanted[:, None]] = 0
     return found
 
 
@@ -228,10 +223,7 @@ def _best(candidates: NDArray[np.int64], items: Tensor, users: Tensor, k: int) -
     """Return the k best candidates [b, M] of users [b, D] by exact scores, equal ones lower row first."""
     rows = torch.from_numpy(np.sort(candidates, axis=1))
     vectors = items[(rows - 1).clamp(min=0)]
-    if users.dim() == 3:
-        scores = torch.einsum("bmd,bkd->bkm", vectors, users).amax(1)
-    else:
-        scores = torch.einsum("bmd,bd->bm", vectors, users)
+    scores = torch.einsum("bmd,bd->bm", vectors, users)
     order = scores.masked_fill_(rows == 0, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
     best = rows.gather(1, order).numpy()
     return np.pad(best, ((0, 0), (0, k - best.shape[1])))

@@ -26,7 +26,7 @@ def exact_top_k(
     exclude: ExcludedPairs | None = None,
     outside: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the k items with the highest score of users [Q, D] (or [Q, K, D]) and items [N, D], in float32.
+    """Return the k items with the highest score of users [Q, D] and items [N, D], in float32.
 
     Items `outside` [N] are in no result.
 

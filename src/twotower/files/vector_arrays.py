@@ -15,7 +15,7 @@ NUMPY, SAFETENSORS = ".npy", ".safetensors"
 
 
 def read_vectors(key: str, path: Path) -> np.ndarray:
-    """Return vectors [N, D], or [N, K, D] of users with K interests; a `.npy` file is memory-mapped.
+    """Return vectors [N, D]; a `.npy` file is memory-mapped.
 
     A Parquet file has one column of lists of equal length, such as the `vector` of `twotower embed`. A
     safetensors file has one tensor.
@@ -35,7 +35,7 @@ def read_vectors(key: str, path: Path) -> np.ndarray:
         vectors = readers[path.suffix](path)
     except (EOFError, OSError, ValueError, pa.ArrowException, SafetensorError) as error:
         raise InputError(f"{key}={path}: not readable ({str(error).strip():.200})") from error
-    if vectors.ndim not in (2, 3) or not np.issubdtype(vectors.dtype, np.floating):
+    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
         found = f"{vectors.dtype} of shape {vectors.shape}"
         raise InputError(f"{key}={path}: expected floats of shape [number, dimension], found {found}")
     return vectors

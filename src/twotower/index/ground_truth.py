@@ -77,14 +77,13 @@ def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
 
 
 def split_queries(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the queries [., D] of two random halves of users [Q, D] or, with I interests, [Q, I, D].
+    """Return two random halves of queries [Q, D].
 
     One is to build or choose an index, the other to measure it. A single user is both halves.
     """
     order = np.random.default_rng(SPLIT_SEED).permutation(len(queries))
     cut = len(order) // 2
-    one, other = queries[order[: max(1, cut)]], queries[order[cut:]]
-    return one.reshape(-1, queries.shape[-1]), other.reshape(-1, queries.shape[-1])
+    return queries[order[: max(1, cut)]], queries[order[cut:]]
 
 
 def k_of_sample(size: int, num_items: int) -> int:

@@ -1,6 +1,6 @@
 """What an index costs on labels: targets of users that it loses, and others that take their places.
 
-Shapes: U users, M items of an exact list, I interests of a user, D embedding.
+Shapes: U users, M items of an exact list, D embedding.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class LabelLists:
     Lists longer than k show the items that a user gets in place of missed ones.
 
     Attributes:
-        queries: [U, I, D] embeddings of the users.
+        queries: [U, D] embeddings of the users.
         items: [U, M] rows of the items in the index, best first, without those that a service removes; -1
             after the end.
         weights: [U, M] share of each item in recall@k, the mean over users; 0 if it is not a target.
@@ -62,10 +62,8 @@ class LabelLists:
         is_found = np.zeros(self.items.shape, dtype=np.bool_)
         for users in similar_sizes(self.num_fetched):
             wanted = self.num_fetched[users]
-            queries = self.queries[users].reshape(-1, self.queries.shape[-1])
-            found = search(queries, int(wanted.max())).rows
-            found = found.reshape(len(users), -1, found.shape[1])
-            found[np.broadcast_to(np.arange(found.shape[2]) >= wanted[:, None, None], found.shape)] = -1
+            found = search(self.queries[users], int(wanted.max())).rows
+            found[np.arange(found.shape[1]) >= wanted[:, None]] = -1
             for user, results in zip(users, found, strict=True):
                 is_found[user] = np.isin(self.items[user], results) & (self.items[user] >= 0)
         return is_found

@@ -1,6 +1,6 @@
 """An index of the vectors of `twotower embed`, without the run.
 
-Shapes: N items, S sampled users, K interests of a user, D embedding.
+Shapes: N items, S sampled users, D embedding.
 """
 
 import json
@@ -82,7 +82,7 @@ def build_index(
 
 
 def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.ndarray, np.ndarray]:
-    """Return users [Q, (I,) D] that fit and tune an index, and queries [., D] of others that check it.
+    """Return users [Q, D] that fit and tune an index, and others that check it.
 
     Items take their place if there are none.
     """
@@ -94,7 +94,7 @@ def sampled_queries(users: VectorFiles | None, items: VectorFiles) -> tuple[np.n
     files = users or items
     sample = files.at(evenly_spaced(files.num_rows, NUM_SAMPLED))
     checking = sample[1::2] if len(sample) > 1 else sample
-    return sample[::2], checking.reshape(-1, items.dim)
+    return sample[::2], checking
 
 
 def _announce(report: IndexReport, seconds: float, out: Path) -> None:

@@ -52,7 +52,7 @@ class Vectors:
     trusted_packages: Sequence[str] = ()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return item vectors [N, D] and those of users, [Q, D] or, with I interests, [Q, I, D].
+        """Return item vectors [N, D] and those of users, [Q, D].
 
         Raises:
             InputError: both or none are given, or a file is not readable.
@@ -65,10 +65,6 @@ class Vectors:
             return self._read_run(Path(self.run))
         assert self.vectors is not None
         items = read_vectors("vectors", Path(self.vectors))
-        if items.ndim != 2:
-            raise InputError(
-                f"vectors={self.vectors}: expected shape [number, dimension], found {items.shape}"
-            )
         if self.queries is None:
             LOG.warning(
                 "queries: not set, so item vectors take the place of users; recall for users can differ"

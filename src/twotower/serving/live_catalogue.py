@@ -198,10 +198,9 @@ class LiveCatalogue:
 
     @cached_property
     def _embedded_users(self) -> Floats:
-        """Return the embeddings [Q, D] of evenly spaced users of the bundle; each interest is a query."""
+        """Return the embeddings [Q, D] of evenly spaced users of the bundle."""
         rows = evenly_spaced(len(self._bundle.users.values), NUM_QUERIES) + 1
-        found = user_vectors(self._bundle)(rows) if len(rows) else self._bundle.item_embeddings[:0]
-        return found.reshape(-1, self._bundle.item_embeddings.shape[1])
+        return user_vectors(self._bundle)(rows) if len(rows) else self._bundle.item_embeddings[:0]
 
 
 def fresh_index(

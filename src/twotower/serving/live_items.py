@@ -147,13 +147,13 @@ class LiveItems:
         return directions
 
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
-        """Return the scores of a query [D], or the best of queries [K, D], for rows; None means all rows."""
+        """Return the scores of a query [D] for rows; None means all rows."""
         if rows is not None:
             starts = range(0, max(1, len(rows)), ROWS_PER_BLOCK)
             blocks = (self.embeddings(rows[start : start + ROWS_PER_BLOCK]) for start in starts)
-            return np.concatenate([best_scores(block, query) for block in blocks])
+            return np.concatenate([block @ query for block in blocks])
         new = self._new_embeddings[: len(self._new_ids)]
-        return np.concatenate([best_scores(self._embeddings, query), best_scores(new, query)])
+        return np.concatenate([self._embeddings @ query, new @ query])
 
     def cosines(self, row: int, query: Floats) -> Floats:
         """Return the cosine between an item and every row; `query` [D] is its embedding with a bias of 0."""
@@ -196,15 +196,6 @@ class LiveItems:
         first = int(self._first[row])
         if first <= self.num_known:
             self._latest[[first, *self._new_rows.get(self.id_of(row), [])]] = first
-
-
-def best_scores(embeddings: Floats, query: Floats) -> Floats:
-    """Return the scores of a query [D], or the best of queries [K, D], for embeddings [n, D]."""
-    if query.ndim == 2:
-        best: Floats = np.maximum.reduce([best_scores(embeddings, interest) for interest in query])
-        return best
-    scores: Floats = embeddings @ query
-    return scores
 
 
 def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:

@@ -1,6 +1,6 @@
 """The top k of the items that each request allows; fewer only if fewer are allowed.
 
-Shapes: Q requests, I interests of a user, D embedding, n candidates, K results.
+Shapes: Q requests, D embedding, n candidates, K results.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from twotower.bundle.embed import Floats, Rows
 from twotower.index.ground_truth import SCAN_SHARE, contains, similar_sizes
 from twotower.index.index import Index
-from twotower.serving.live_items import LiveItems, best_scores
+from twotower.serving.live_items import LiveItems
 
 SCAN_ROWS = 20_000
 """Up to this many allowed items are scored directly."""
@@ -44,9 +44,8 @@ class Choice:
 
 
 def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[TopItems]:
-    """Find for queries, float32 [Q, D] or [Q, I, D], the best rows, [K], and their scores, [K], best first.
+    """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
 
-    Each interest of a request is a query of the index; an item has the best of its scores.
     The index returns as many more items as are excluded or not allowed; an exact index is first asked for
     fewer. If that is too many, if the searched lists have too few items, or if some items are allowed and the
     index is exact, all candidates are scored. Scores are exact for any index; equal ones are in the order of
@@ -99,36 +98,20 @@ def _fetched(index: Index, queries: Floats, choices: Sequence[Choice], wanted: R
     """Search the index, each query for its number of items; 0 = no search."""
     found = [_Fetched(np.zeros(0, dtype=np.int64), False)] * len(queries)
     for positions in similar_sizes(wanted, SMALLEST_SEARCH):
-        result = index.search(queries[positions].reshape(-1, queries.shape[-1]), int(wanted[positions].max()))
-        every = (each.reshape(len(positions), -1, each.shape[1]) for each in (result.rows, result.scores))
-        for position, rows, scores in zip(positions.tolist(), *every, strict=True):
+        result = index.search(queries[positions], int(wanted[positions].max()))
+        for position, rows, scores in zip(positions.tolist(), result.rows, result.scores, strict=True):
             number = wanted[position]
-            merged = _merged(rows[:, :number], scores[:, :number])
-            found[position] = _filtered(choices[position], *merged)
+            found[position] = _filtered(choices[position], rows[:number], scores[:number])
     return found
 
 
-def _merged(rows: Rows, scores: Floats) -> tuple[Rows, Floats, float]:
-    """Return the distinct rows of interests [I, n], best first, their best scores, and that of other rows.
-
-    No other row has a higher score than the last one of some interest.
-    """
-    if len(rows) == 1:
-        return rows[0], scores[0], float(scores[0, -1])
-    order = np.lexsort((-scores.ravel(), rows.ravel()))
-    distinct, first = np.unique(rows.ravel()[order], return_index=True)
-    best = scores.ravel()[order][first]
-    by_score = np.argsort(-best, kind="stable")
-    return distinct[by_score], best[by_score], float(scores[:, -1].max())
-
-
-def _filtered(choice: Choice, rows: Rows, scores: Floats, largest_other: float) -> _Fetched:
+def _filtered(choice: Choice, rows: Rows, scores: Floats) -> _Fetched:
     is_allowed = (rows > 0) & ~contains(choice.excluded, rows)
     if choice.allowed is not None:
         is_allowed &= contains(choice.allowed, rows)
     (positions,) = is_allowed.nonzero()
     # The k-th has a higher score than the last one that was fetched, so that no equal one is missing.
-    is_complete = len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > largest_other)
+    is_complete = len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > scores[-1])
     return _Fetched(rows[positions], is_complete)
 
 
@@ -138,7 +121,7 @@ def _best(items: LiveItems, query: Floats, choice: Choice, found: Rows) -> TopIt
     allowed, positions = _candidates(items, choice)
     candidates = np.delete(allowed, positions)
     if choice.embeddings is not None:
-        scores = np.delete(best_scores(choice.embeddings, query), positions)
+        scores = np.delete(choice.embeddings @ query, positions)
     elif len(candidates) < SCAN_SHARE * items.num_rows:
         scores = items.scores(candidates, query)
     else:

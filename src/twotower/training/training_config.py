@@ -155,27 +155,17 @@ class TrainingConfig(TwoTowerConfig):
             for reserved in sorted(blocks & getattr(self.features, side).keys()):
                 key = f"features.{side}.{reserved}"
                 yield key, "this name is used by the history encoder; choose another"
-        towers = {key: getattr(self, key, None) for key in ("user_tower", "item_tower")}
-        several = [key for key, tower in towers.items() if tower is not None and tower.num_interests > 1]
-        objective: Objective.Config | None = getattr(self, "objective", None)
-        if "item_tower" in several:
-            yield "item_tower.interests", "only users have interests; set item_tower=mlp"
-        if "user_tower" in several and objective is not None and objective.reads_every_position:
-            text = "interests weight a whole history, and objective=sequence reads each position of it"
-            yield "user_tower.interests", f"{text}; set objective=next_item, or user_tower.interests=1"
         if self.history.num_members > 1:
-            yield from self._member_problems(bool(several))
+            yield from self._member_problems()
         trainer: TrainerChoice.Config | None = getattr(self, "trainer", None)
         if trainer is not None and trainer.ema_decay is not None and (tables := self.row_wise_keys()):
             yield "trainer.ema_decay", f"averages no divided tables; set it to null, or {tables[0]}=false"
         for name in sorted(self.features.user.keys() & self.features.context.keys()):
             yield f"features.context.{name}", "this name is used by a feature of users; choose another"
 
-    def _member_problems(self, has_interests: bool) -> Iterator[tuple[str, str]]:
+    def _member_problems(self) -> Iterator[tuple[str, str]]:
         members, width = self.history.num_members, self.tower_width
         if width % members:
             fitting = -(-width // members) * members + self.item_bias.width
             text = f"does not divide the {width} columns of the towers; set embedding_dim={fitting}"
             yield "history.members", text
-        if has_interests:
-            yield "history.members", "users of an ensemble have one interest; set user_tower.interests=1"

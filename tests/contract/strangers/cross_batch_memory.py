@@ -48,5 +48,6 @@ class CrossBatchMemory(InBatch):
             rows=torch.cat([batch.rows, rows]),
             log_multiplicity=torch.cat([batch.log_multiplicity, torch.zeros(len(rows), device=rows.device)]),
             log_q=torch.cat([batch.log_q, self.log_q(rows, len(positives))]),
+            num_draws=len(positives) + len(rows),
             embeddings=self.memory[new],
         )

@@ -53,30 +53,6 @@ def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, tex
         np.testing.assert_allclose(scores[place], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["flat_ip", "ivf_flat"])
-def test_of_several_interests_the_best_dot_product_is_the_score(tmp_path, kind):
-    tiny_bundle.write(tmp_path / "bundle", interests=3, kind=kind)
-    out = tmp_path / "users.parquet"
-    line = write_vectors(tmp_path / "bundle", "users", out)
-    assert line == f"ok  12 users, 3 vectors of 8 numbers  {out}"
-    write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
-    users = np.array(pq.read_table(out)["vectors"].to_pylist())
-    assert users.shape == (12, 3, 8)
-    scores = (users @ array(pq.read_table(tmp_path / "items.parquet")).T).max(axis=1)
-    retriever = Retriever.open(tmp_path / "bundle")
-    ids = retriever.item_ids
-    for place, user in enumerate(retriever.user_ids):
-        found = retriever.recommend(user, k=60, exclude_seen=False)
-        np.testing.assert_allclose(
-            [each.score for each in found],
-            [scores[place][ids.index(each.item_id)] for each in found],
-            rtol=1e-4,
-            atol=1e-5,
-        )
-        best = retriever.recommend(user, k=4, exclude_seen=False)
-        assert [each.score for each in best] == pytest.approx([each.score for each in found[:4]])
-
-
 def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
     tiny_bundle.write(tmp_path / "bundle", told=True)
     retriever = Retriever.open(tmp_path / "bundle")
@@ -102,11 +78,10 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
         assert not (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("interests", [1, 3])
-def test_all_shards_together_are_the_file_to_the_last_bit(tmp_path, monkeypatch, interests):
-    monkeypatch.setattr(vectors, "PART_VALUES", 5 * interests * tiny_bundle.DIM)
+def test_all_shards_together_are_the_file_to_the_last_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "PART_VALUES", 5 * tiny_bundle.DIM)
     monkeypatch.setattr(vectors, "ROWS_PER_PASS", 3)
-    tiny_bundle.write(tmp_path / "bundle", interests=interests)
+    tiny_bundle.write(tmp_path / "bundle")
     for side, num in (("users", 12), ("items", 60)):
         write_vectors(tmp_path / "bundle", side, tmp_path / f"{side}.parquet")
         whole = pq.read_table(tmp_path / f"{side}.parquet").replace_schema_metadata()

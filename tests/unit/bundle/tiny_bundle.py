@@ -39,11 +39,8 @@ def item_id(row, text):
     return f"item-{row:03d}" if text else 1000 + row
 
 
-def settings(history_items="table", profiles=False, told=False, interests=1):
+def settings(history_items="table", profiles=False, told=False):
     chosen = plain_settings(history_items, profiles)
-    if interests > 1:
-        several = {"_target_": "twotower.model.towers.multi_interest.MultiInterest", "interests": interests}
-        chosen["user_tower"] = chosen["user_tower"] | several | {"residual": "history"}
     if told:
         chosen["data"] = {
             "_target_": "twotower.data.sources.table_files.TableFiles",
@@ -221,9 +218,8 @@ def write_anew(
     told=False,
     rejected=False,
     held_out=0,
-    interests=1,
 ):
-    data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told, interests)
+    data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told)
     model = towers(data, chosen, seed)
     with torch.inference_mode():
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()

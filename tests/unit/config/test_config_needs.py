@@ -86,27 +86,6 @@ def test_a_third_party_tower_declares_what_it_provides(only_line: Refusal) -> No
     load_settings("train", [*COSINE, *UNIT[1:], *(text.format("OwnUnitTower") for text in own)])
 
 
-SEVERAL = "user_tower=multi_interest"
-
-
-def test_what_several_interests_cannot_do_is_refused_with_a_remedy(
-    only_line: Refusal, refusal: Refusal
-) -> None:
-    assert only_line(SEVERAL, "loss=direct_au", *UNIT) == (
-        "loss: DirectAu needs one_interest, which these towers do not provide; set user_tower.interests=1"
-    )
-    sequence = only_line(SEVERAL, "objective=sequence")
-    assert sequence.startswith("user_tower.interests: interests weight a whole history")
-    assert sequence.endswith("set objective=next_item, or user_tower.interests=1")
-    no_history = only_line(SEVERAL, "history=none", "user_tower.residual=null", "user_tower.widths=[8]")
-    assert no_history.startswith(
-        "user_tower.interests: 4 interests divide a history, and this tower reads none"
-    )
-    of_items = refusal("item_tower._target_=twotower.model.towers.multi_interest.MultiInterest")
-    assert "item_tower.interests: only users have interests; set item_tower=mlp" in of_items
-    load_settings("train", [SEVERAL, "user_tower.interests=1", "loss=direct_au", *UNIT])
-
-
 @pytest.mark.parametrize("monitor", ["valid/gini_at_20", "valid/first_place_at_20"])
 def test_metrics_with_a_direction_can_choose_the_epoch(monitor: str) -> None:
     load_settings("train", [FIRST, f"trainer.monitor={monitor}"])
@@ -180,7 +159,3 @@ def test_what_an_ensemble_cannot_do_is_refused_with_a_remedy(only_line: Refusal)
     assert matryoshka.endswith("needs one_member, which these towers do not provide; set history.members=1")
     cosines = only_line(*ENSEMBLE[:-1], *COSINE, *UNIT)
     assert cosines.endswith("needs unit_vectors, which these towers do not provide; set history.members=1")
-    interests = only_line(*ENSEMBLE, SEVERAL, "objective=next_item")
-    assert interests == (
-        "history.members: users of an ensemble have one interest; set user_tower.interests=1"
-    )

@@ -60,13 +60,3 @@ def test_health_names_both_towers() -> None:
     assert found["item_uniformity"] == pytest.approx(0)
     assert found["alignment"] == pytest.approx(2 - 2 / 3**0.5)
     assert len(found) == 8
-
-
-def test_health_of_several_interests() -> None:
-    users = torch.eye(4).view(2, 2, 4)
-    items = torch.tensor([[0.0, 3, 1, 0]])
-    found = health(users, items, np.array([[1], [1]]), (np.array([0, 1]), np.array([1, 1])))
-    assert found["user_effective_rank"] == pytest.approx(4)
-    assert found["user_mean_cosine"] == pytest.approx(0)
-    # The second interest of the first user and the first of the second are the best ones of the item.
-    assert found["alignment"] == pytest.approx((2 - 2 * 3 / 10**0.5 + 2 - 2 / 10**0.5) / 2)

@@ -80,35 +80,6 @@ def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None
         np.testing.assert_array_equal(served_top(flat, items, users, k, excluded), expected)
 
 
-def test_each_interest_fetches_and_an_item_has_the_best_of_its_scores() -> None:
-    index = index_of([30, 38, 5], [5, 6, 38])  # of two interests of one user
-    users = torch.tensor([[[1.0], [-7.0]]])
-    assert served_top(index, LINE, users, 3, None).tolist() == [[38, 30, 6]]  # 5 and 6 have 5 and 6
-    assert index.asked == [3]
-    excluded = np.array([0]), np.array([38])
-    assert served_top(index_of([30, 38, 5], [5, 6, 38]), LINE, users, 2, excluded).tolist() == [[30, 6]]
-
-
-def test_several_interests_serve_the_lists_of_exact_search() -> None:
-    draw = torch.Generator().manual_seed(4)
-    items, users = torch.randn(300, 8, generator=draw), torch.randn(50, 3, 8, generator=draw)
-    items[100:150] = items[:50]
-    flat = FlatIP.Config().build()
-    flat.build(items.numpy(), np.arange(1, 301))
-    index: Any = SimpleNamespace(search=flat.search, is_exact=False)
-    random = np.random.default_rng(0)
-    excluded = distinct_pairs(random.integers(0, 50, 900), random.integers(1, 301, 900))
-    best = torch.einsum("qid,nd->qin", users, items).amax(1)
-    best[torch.from_numpy(excluded[0]), torch.from_numpy(excluded[1] - 1)] = -torch.inf
-    expected = best.argsort(dim=1, descending=True, stable=True) + 1
-    for k in (1, 10, 60):
-        rows, scores = exact_top_k(users, items, k, excluded)
-        np.testing.assert_allclose(scores, best.gather(1, torch.from_numpy(rows) - 1), rtol=1e-5)
-        np.testing.assert_array_equal(rows, expected[:, :k])
-        np.testing.assert_array_equal(served_top(index, items, users, k, excluded), rows)
-        np.testing.assert_array_equal(served_top(flat, items, users, k, excluded), rows)
-
-
 def evaluator_at(*ks: int) -> Evaluator:
     kinds: Any = {"recall": Recall.Config(), "coverage": Coverage.Config()}
     return Evaluator.Config(ks=list(ks), kinds=kinds, num_bootstrap=100).build()

@@ -154,7 +154,7 @@ def difference_of(lists: LabelLists, index: Index) -> tuple[float, tuple[float, 
 
 def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
     lists = LabelLists(
-        queries=np.tile(np.array([1.0, 0.0], dtype=np.float32), (4, 1, 1)),
+        queries=np.tile(np.array([1.0, 0.0], dtype=np.float32), (4, 1)),
         items=np.array([[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, -1, -1, -1]]),
         weights=np.array([[0.25, 0, 0, 0], [0, 0.25, 0, 0], [0, 0, 0.25, 0], [0, 0, 0, 0]]),
         num_fetched=np.array([2, 2, 2, 2]),
@@ -172,16 +172,6 @@ def test_lists_lose_missed_targets_and_gain_those_behind_them() -> None:
     assert (difference, interval) == (0.0, pytest.approx((-spread, spread)))
     difference, interval = difference_of(lists, index_of([1, 3]))  # the third is not there either
     assert (difference, interval) == (-0.25, pytest.approx((-0.25 - 1.96 * 0.25, -0.25 + 1.96 * 0.25)))
-
-
-def test_each_interest_of_a_user_finds_items() -> None:
-    index = FlatIP.Config().build()
-    index.build(np.eye(3, dtype=np.float32), np.arange(3))
-    one, two = np.eye(3, dtype=np.float32)[:2]
-    weights, items = np.array([[0.5, 0.5]]), np.array([[1, 0]])
-    for interests, expected in (([one, two], 0.0), ([one, one], -0.5)):
-        lists = LabelLists(np.stack(interests)[None], items, weights, np.array([1]), 2)
-        assert difference_of(lists, index)[0] == expected
 
 
 def test_each_user_is_searched_among_as_many_items_as_its_list_needs() -> None:

@@ -16,7 +16,6 @@ from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.files.shards import Shard
 from twotower.index.kinds.flat_ip import FlatIP
 from twotower.index.kinds.ivf_flat import IVFFlat
-from twotower.index_lab import build_index as module
 from twotower.index_lab.build_index import build_index
 
 DIM, NUM_ITEMS, NUM_USERS = 3, 12, 7
@@ -89,20 +88,6 @@ def test_one_file_gives_the_index_of_its_parts(parts, users, tmp_path):
     assert one == other
 
 
-@pytest.mark.parametrize("num_users", [1, 2, 7])
-def test_each_interest_of_a_user_is_a_query(parts, tmp_path, num_users, monkeypatch):
-    tuned, checked = [], []
-    tune, check = module.tuned_index, module.check
-    monkeypatch.setattr(module, "tuned_index", lambda *given: tuned.append(given[3]) or tune(*given))
-    monkeypatch.setattr(module, "check", lambda *given: checked.append(given[3]) or check(*given))
-    several = np.arange(num_users * 2 * DIM, dtype=np.float32).reshape(num_users, 2, DIM)
-    path = write(tmp_path / "users.parquet", list(range(num_users)), several, side="users")
-    assert build_index(parts, path, config(), tmp_path / "index") == DONE
-    np.testing.assert_array_equal(tuned[0], several[::2])
-    halves = several[1::2] if num_users > 1 else several
-    np.testing.assert_array_equal(checked[0], halves.reshape(-1, DIM))
-
-
 def test_without_users_items_are_the_queries_and_a_rejected_index_is_kept(parts, tmp_path, capsys, caplog):
     settings = config(IVFFlat, nlist=3, nprobe=1, min_recall=0.99)
     assert build_index(parts, None, settings, tmp_path / "index") == INDEX_REJECTED
@@ -171,5 +156,5 @@ def test_blocks_are_row_groups(parts):
     assert (files.num_rows, files.dim, files.bundle) == (NUM_ITEMS, DIM, "abc")
     blocks = list(files.blocks())
     assert [len(ids) for ids, _ in blocks] == [2] * 6
-    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks])[:, 0], ITEMS)
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), ITEMS)
     assert list(itertools.chain(*(ids.to_pylist() for ids, _ in blocks))) == IDS

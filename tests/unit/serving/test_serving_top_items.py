@@ -52,41 +52,10 @@ def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allo
     assert scores.tolist() == expected
     assert [exact[row] for row in found.tolist()] == expected
     assert len(set(found.tolist())) == min(k, len(candidates))
-    if chosen is not None:  # embeddings that are given are those that are scored, of several interests too
-        queries = np.stack([query, -query])[None]
+    if chosen is not None:  # embeddings that are given are those that are scored
         given = Choice(k, rows(live, excluded), chosen, -items.embeddings(chosen))
-        ((found, scores),) = top_items(index, items, queries, [given])
-        assert scores.tolist() == sorted((abs(each) for each in exact.values()), reverse=True)[:k]
-        assert [abs(exact[row]) for row in found.tolist()] == scores.tolist()
-
-
-@given(
-    seed=st.integers(0, 1000),
-    k=st.integers(1, 12),
-    excluded=st.sets(st.integers(1, NUM_ITEMS), max_size=8),
-    num_interests=st.integers(1, 4),
-    is_exact=st.booleans(),
-)
-@settings(max_examples=60, deadline=None)
-def test_searches_of_several_interests_are_merged_exactly(seed, k, excluded, num_interests, is_exact):
-    items, vectors = catalogue(seed)
-    index = FlatIP.Config().build() if is_exact else IVFFlat.Config(nlist=4, nprobe=4).build()
-    index.build(vectors, ROWS)
-    queries = np.random.default_rng(seed + 1).integers(-3, 4, (2, num_interests, DIM)).astype(np.float32)
-    left_out = np.array(sorted(excluded), dtype=np.int64)
-    both = top_items(index, items, queries, [Choice(k, left_out), Choice(3, left_out[:0])])
-    for query, size, gone, (found, scores) in zip(queries, (k, 3), (excluded, set()), both, strict=True):
-        exact = {row: float((vectors[row - 1] @ query.T).max()) for row in set(ROWS.tolist()) - gone}
-        expected = sorted(exact.values(), reverse=True)[:size]
+        ((found, scores),) = top_items(index, items, -query[None], [given])
         assert scores.tolist() == expected
-        assert [exact[row] for row in found.tolist()] == expected
-        assert len(set(found.tolist())) == size
-
-
-def test_a_merged_list_by_hand():
-    rows, scores = np.array([[4, 2, 9], [2, 7, -1]]), np.array([[8.0, 3, 1], [5, 2, -np.inf]], np.float32)
-    found, best, largest_other = module._merged(rows, scores)
-    assert (found.tolist(), best.tolist(), largest_other) == ([4, 2, 7, 9, -1], [8, 5, 2, 1, -np.inf], 1.0)
 
 
 @pytest.mark.parametrize("num_excluded", [0, 1, 4])

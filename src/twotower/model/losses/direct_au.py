@@ -18,7 +18,7 @@ class DirectAu(CosineLoss):
     It uses no negatives. Every training logs both terms, without weights and over samples of all users and
     items, as `health/alignment` and `health/..._uniformity`.
 
-    Needs: unit vectors, no item bias and one interest.
+    Needs: unit vectors and no item bias.
     Prefer it if many negatives are false. Memory is P x P numbers.
     Reference: Wang et al., Towards Representation Alignment and Uniformity in Collaborative Filtering, KDD
     2022, section 4.
@@ -27,7 +27,6 @@ class DirectAu(CosineLoss):
     class Config(CosineLoss.Config):
         uniformity_weight: PositiveFloat = 1.0
         """w (gamma in the paper, .2 to 10)."""
-        needs: ClassVar[frozenset[str]] = CosineLoss.Config.needs | {"one_interest"}
         """Uniformity is of one vector per user."""
         compares_examples: ClassVar[bool] = True
         """Uniformity compares all pairs of a batch."""

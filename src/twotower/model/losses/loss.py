@@ -33,7 +33,7 @@ class Loss(Component, nn.Module, ABC):
 
             `log_q`: the sampler provides it (`NegativeSampler.Config.provides`). `unit_vectors`: embeddings
             have length 1. `no_item_bias`: embeddings have no bias column. Losses of cosines need both.
-            `one_interest`: a user has one embedding. `one_member`: all columns have one loss.
+            `one_member`: all columns have one loss.
             """
             return frozenset()
 
@@ -91,7 +91,7 @@ class Loss(Component, nn.Module, ABC):
 
         Args:
             positive: [b] logits of the positives.
-            negatives: [b, C] logits of the negatives, -inf where masked.
+            negatives: [b, C] logits of the negatives, -inf where masked; a whole row may be masked.
             multiplicity: [C] number of draws of each negative.
 
         Returns:

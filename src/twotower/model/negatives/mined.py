@@ -75,7 +75,9 @@ class Mined(CompositeSampler):
         """Restore the windows of a checkpoint, of any size."""
         self.windows = state.cpu()
 
-    def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
+    def update_hard_negatives(
+        self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, known_scores: Tensor
+    ) -> None:
         """Make the windows of users [B] from what the towers rank first.
 
         Args:
@@ -83,13 +85,13 @@ class Mined(CompositeSampler):
             users: [B] user rows.
             ranked: [B, last] item rows that the user does not have, best first, 0 where none is left.
             scores: [B, last] theirs.
-            own: [B] mean score of what the user has.
+            known_scores: [B] mean score of what the user has.
         """
         width = self.config.last - self.config.first + 1
         if self.windows.shape != (num_users + 1, width):
             self.windows = torch.zeros(num_users + 1, width, dtype=torch.int32)
         window = slice(self.config.first - 1, self.config.last)
-        highest = own - self.config.margin * own.abs()
+        highest = known_scores - self.config.margin * known_scores.abs()
         keep = (scores[:, window] <= highest[:, None]) & (ranked[:, window] > 0)
         order = (~keep).to(torch.uint8).argsort(dim=1, stable=True)
         rows = (ranked[:, window] * keep).gather(1, order)

@@ -56,7 +56,8 @@ class Negatives:
 class NegativeSampler(Component, nn.Module, ABC):
     """Draws the negatives of a batch, and returns the probability q of one draw.
 
-    The buffers are the state of a sampler in checkpoints; their sizes may change in training.
+    The buffers are the state of a sampler in checkpoints; their sizes may change in training. Only
+    `read_interactions`, `update_hard_negatives` and `remember` change the state, no draw does.
 
     Args:
         frequencies: [N + 1] probability that each item row is the positive of an example; 0 for row 0. Items
@@ -79,11 +80,11 @@ class NegativeSampler(Component, nn.Module, ABC):
             return 0
 
         def refreshed_every(self) -> int:
-            """Return the number of epochs between two calls of `take`; 0: never."""
+            """Return the number of epochs between two calls of `update_hard_negatives`; 0: never."""
             return 0
 
         def num_ranked(self) -> int:
-            """Return the number of first ranks per user that `take` receives."""
+            """Return the number of first ranks per user that `update_hard_negatives` receives."""
             return 0
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
@@ -124,7 +125,9 @@ class NegativeSampler(Component, nn.Module, ABC):
         """Return query negatives [P, H] of the positives' users [P], 0 = none; None, the default: none."""
         return None
 
-    def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
+    def update_hard_negatives(
+        self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, known_scores: Tensor
+    ) -> None:
         """Receive the items that the towers rank first, every `Config.refreshed_every` epochs."""
         raise NotImplementedError
 

@@ -91,7 +91,6 @@ class ExponentialOperands:
         torch.mul(negatives, factors[:, None], out=self.scaled[: self.num_negatives])
         self.exact_factors = factors
         self.logits = self.columns.new_empty(0)
-        self.best_interests = torch.empty(0, dtype=torch.int64)
         self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
         prior = shared.prior
@@ -120,16 +119,12 @@ class ExponentialOperands:
         return block.sub_(highest[:, None]).exp2_(), log_scale
 
     def _products(self, rows: slice) -> Tensor:
-        """Return the products of users and columns [b, W], of several interests the highest."""
-        users = self.low_users[rows].flatten(0, -2)
+        """Return the products of users and columns [b, W]."""
+        users = self.low_users[rows]
         if self.logits.numel() < len(users) * self.num_columns:
             self.logits = users.new_empty(len(users) * self.num_columns)
         products = self.logits[: len(users) * self.num_columns].view(len(users), self.num_columns)
-        torch.mm(users, self.columns, out=products)
-        if self.users.dim() == 2:
-            return products
-        best, self.best_interests = products.view(-1, self.users.shape[1], self.num_columns).max(1, True)
-        return best[:, 0]
+        return torch.mm(users, self.columns, out=products)
 
     def sums(self, block: Tensor) -> Tensor:
         """Return the sums of exponentials or powers with their bias, [b]."""
@@ -138,13 +133,8 @@ class ExponentialOperands:
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
         """Add the gradients: exponentials times the scales of the rows [b], times the other operand."""
-        if self.users.dim() == 3:  # the gradient of an item reaches its best interest only
-            size, num_interests, _ = self.users[rows].shape
-            every = block.new_zeros(size, num_interests, self.num_columns)
-            block = every.scatter_(1, self.best_interests, block[:, None]).flatten(0, 1)
-            scale = scale.repeat_interleave(num_interests)
-        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows].flatten(0, -2))
-        users = (self.users[rows].flatten(0, -2) * scale[:, None]).to(block.dtype)
+        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
+        users = (self.users[rows] * scale[:, None]).to(block.dtype)
         if block.dtype == self.d_columns.dtype:
             self.d_columns.addmm_(users.T, block)
         else:
@@ -208,9 +198,7 @@ class _Softmax(ForwardGradients):
         query_logits: Tensor | None,
     ) -> Tensor:
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
-        num_interests = users.shape[1] if users.dim() == 3 else 1
-        row_bytes = padded(logits.largest_share) * num_interests * precision.itemsize
-        block_rows = max(1, block_bytes // row_bytes)
+        block_rows = max(1, block_bytes // (padded(logits.largest_share) * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))

@@ -86,7 +86,7 @@ class Logits:
     Attributes:
         positive: [P].
         weights: [P] of the examples; only their ratios matter.
-        users: [B, D] user embeddings, divided by the temperature; [B, K, D] of users with K interests.
+        users: [B, D] user embeddings, divided by the temperature.
         positives: [P, D] item embeddings of the positives.
         query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
         positive_to_user: [P] ascending rows of users; None where positive p is of user p.
@@ -196,8 +196,7 @@ class _Blockwise(ForwardGradients):
         precision, accumulator = product_dtype(users), sum_dtype(users)
         shared, weights, size = logits.shared, relative(logits.weights), len(shared_embeddings)
         width, num_queries = padded(size), 0 if query_logits is None else query_logits.shape[1]
-        num_interests = users.shape[1] if users.dim() == 3 else 1
-        block_rows = max(1, block_elements // (width * num_interests + num_queries))
+        block_rows = max(1, block_elements // (width + num_queries))
         multiplicity = functional.pad(shared.log_multiplicity.exp(), (0, num_queries), value=1.0)
         total = torch.zeros((), dtype=accumulator, device=users.device)
         d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
@@ -210,12 +209,11 @@ class _Blockwise(ForwardGradients):
             columns = functional.pad(low_negatives, (0, 0, 0, width - size)).T.contiguous()
             correction = functional.pad(shared.correction.to(accumulator), (0, width - size))
             for rows, masked in shared.false_negatives.blocks(len(users), width, block_rows):
-                rows_users = low_users[rows].flatten(0, -2)  # an interest each
+                rows_users = low_users[rows]
                 scores = torch.mm(rows_users, columns).to(accumulator).requires_grad_(differentiates)
                 positive = _leaf(positive_logits[rows], accumulator, differentiates)
                 inputs = [scores, positive]
-                best = scores if num_interests == 1 else scores.unflatten(0, (-1, num_interests)).amax(1)
-                negatives = link(best, logits.power) + correction
+                negatives = link(scores, logits.power) + correction
                 negatives.view(-1).index_fill_(0, masked, -torch.inf)
                 negatives = negatives[:, :size]
                 if shared.prior is not None:
@@ -232,7 +230,7 @@ class _Blockwise(ForwardGradients):
                     of_block, [*inputs, *parameters], allow_unused=True, materialize_grads=True
                 )
                 d_scores = gradients[0][:, :size].to(precision)
-                d_users[rows] = (d_scores @ low_negatives).view_as(d_users[rows])
+                d_users[rows] = d_scores @ low_negatives
                 d_negatives += d_scores.T @ rows_users
                 d_positive[rows] = gradients[1]
                 if d_query is not None:

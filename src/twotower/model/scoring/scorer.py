@@ -123,7 +123,7 @@ class BatchEmbeddings(NamedTuple):
     """The embeddings of a batch, or a view of them: some of their columns.
 
     Attributes:
-        users: [B + S, D] (or [B + S, K, D]) of the users of the positives, then of the impressions.
+        users: [B + S, D] of the users of the positives, then of the impressions.
         negatives: [C, D].
         positives: [P, D].
         impressions: [S, D].

@@ -24,7 +24,7 @@ class EmbeddingLayout:
     """The column of an item with bias 0, if biases multiply embeddings (`ItemBias.neutral_bias`); else 0."""
 
     def user_embeddings(self, output: Tensor) -> Tensor:
-        """Return user embeddings [B, D] (or [B, K, D]) from outputs of the user tower."""
+        """Return user embeddings [B, D] from outputs of the user tower."""
         return self.item_embeddings(output, torch.ones_like(output[..., : self.bias_width]))
 
     def item_embeddings(self, output: Tensor, bias: Tensor) -> Tensor:

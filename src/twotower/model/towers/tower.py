@@ -30,11 +30,6 @@ class Tower(Component, nn.Module, ABC):
             """Properties of the output that a loss may need (`Loss.Config.needs`): `unit_vectors` or none."""
             return frozenset()
 
-        @property
-        def num_interests(self) -> int:
-            """K, the number of embeddings of one user; an item has the best of its scores with them."""
-            return 1
-
         def remedy(self, key: str) -> str:
             """Return the setting for unit vectors; `key` is the key of this choice."""
             return f"choose a {key} of unit vectors"
@@ -79,23 +74,9 @@ class Tower(Component, nn.Module, ABC):
         """Return the blocks that the embedding depends on."""
         return self.config.reads(self.block_dims.keys())
 
-    def item_weights(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Return the weight of each item of a history for each interest, [B, K, L], 0 where masked.
-
-        Called if `Config.num_interests` is above 1; the history encoder reads each item times its weight.
-
-        Args:
-            embeddings: [B, L, H] of the items, zeros where masked.
-            mask: [B, L] bool, true at items.
-        """
-        raise NotImplementedError
-
     @abstractmethod
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
-        """Compute embeddings [B, D] from blocks [B, width].
-
-        With K interests above 1 the block `history` is [B, K, H], and the embeddings are [B, K, D].
-        """
+        """Compute embeddings [B, D] from blocks [B, width]."""
 
 
 class ScaledTower(Tower, ABC):

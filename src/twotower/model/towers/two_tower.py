@@ -47,26 +47,16 @@ class TwoTowerConfig(Config):
             "unit_vectors": " and ".join(filter(None, [*lacking, one_member])),
             "one_member": one_member,
             "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
-            "one_interest": "set user_tower.interests=1" if self.user_tower.num_interests > 1 else "",
         }
 
 
 def score(users: Tensor, items: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return scores, [B, D] x [N, D] -> [B, N]: the only similarity, of the index and serving too.
-
-    It is the dot product; of users with K interests, [B, K, D], the highest over the interests.
-    """
-    first, *others = users.unbind(1) if users.dim() == 3 else (users,)
-    scores = torch.mm(first, items.T, out=out)
-    for interest in others:
-        scores = torch.maximum(scores, interest @ items.T, out=out)
-    return scores
+    """Return dot products, [B, D] x [N, D] -> [B, N]: the only similarity, of the index and serving too."""
+    return torch.mm(users, items.T, out=out)
 
 
 def pair_scores(users: Tensor, items: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return `score` of pairs, [..., D] (or [..., K, D]) x [..., D] -> [...], summed in a type."""
-    if users.dim() > items.dim():
-        return (users * items[..., None, :]).sum(-1, dtype=dtype).amax(-1)
+    """Return `score` of pairs, [..., D] x [..., D] -> [...], summed in a type."""
     return (users * items).sum(-1, dtype=dtype)
 
 
@@ -189,7 +179,7 @@ class TwoTower(nn.Module):
             getattr(self, key).skips_layers = skips
 
     def encode_users(self, batch: UserBatch, history_vectors: Tensor | None = None) -> Tensor:
-        """Embed users, [B, D], or [B, K, D] if the tower has K interests above 1.
+        """Embed users, [B, D].
 
         `history_vectors` [R, H], row 0 zeros, are what `batch.history_rows` refer to; None: the history table
         or outputs of the item tower.
@@ -257,8 +247,7 @@ class TwoTower(nn.Module):
     def _history_blocks(self, vectors: Tensor, positions: Tensor, batch: UserBatch) -> dict[str, Tensor]:
         """Return the blocks of histories with items at positions [W, L] of the vectors."""
         events = self.event_table.weight if self.history.config.events else None
-        weights = self.user_tower.item_weights if self.user_tower.config.num_interests > 1 else None
-        return self.history.tower_blocks(vectors, replace(batch, history_rows=positions), events, weights)
+        return self.history.tower_blocks(vectors, replace(batch, history_rows=positions), events)
 
     def _history_vectors(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Return item vectors [R, H] and the positions of history items in them, [W, L], 0 = none."""

@@ -107,7 +107,7 @@ def test_windows_hold_the_ranks_between_that_are_not_too_near_the_user_s_own() -
     users = torch.tensor([1, 3])
     assert negatives.query_rows(users, generator()) is None  # nothing has been searched yet
     # .9 x .9 = .81 leaves out the second rank; of a negative mean, -.5 - .05 leaves out .2
-    negatives.take(3, users, *RANKED, torch.tensor([0.9, -0.5]))
+    negatives.update_hard_negatives(3, users, *RANKED, torch.tensor([0.9, -0.5]))
     assert negatives.windows.tolist() == [[0] * 3, [2, 1, 0], [0] * 3, [3, 0, 0]]
     drawn = negatives.query_rows(torch.tensor([3, 2, 1]), generator())
     assert [sorted(set(each)) for each in drawn.tolist()] == [[3], [0], [1, 2]]

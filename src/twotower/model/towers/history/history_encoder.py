@@ -1,7 +1,7 @@
 """The base class of history encoders."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -13,9 +13,6 @@ from twotower.config.component import Component
 from twotower.config.spec import DropoutRate, Length
 from twotower.data.sources.source import Source
 from twotower.model.towers.user_batch import UserBatch
-
-ItemWeights = Callable[[Tensor, Tensor], Tensor]
-"""(embeddings [B, L, H], mask [B, L]) -> weights [B, K, L]; see `Tower.item_weights`."""
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
@@ -137,25 +134,11 @@ class HistoryEncoder(Component, nn.Module, ABC):
         mask = positions > 0
         return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
 
-    def by_interest(self, embeddings: Tensor, mask: Tensor, times: Tensor, weights: Tensor) -> Tensor:
-        """Return the summary of the weighted items for each interest, [B, K, H].
-
-        Args:
-            embeddings: see `latest`, as `mask` and `times`.
-            weights: [B, K, L].
-        """
-        num_interests = weights.shape[1]
-        weighted = (embeddings[:, None] * weights[..., None]).flatten(0, 1)
-        masks, moments = (each.repeat_interleave(num_interests, 0) for each in (mask, times))
-        summaries: Tensor = self.latest(weighted, masks, moments).unflatten(0, (-1, num_interests))
-        return summaries
-
     def tower_blocks(
         self,
         table: Tensor,
         batch: UserBatch,
         event_table: Tensor | None = None,
-        item_weights: ItemWeights | None = None,
     ) -> dict[str, Tensor]:
         """Return the blocks of the user tower: `history` [B, H] and, with `last_item`, `last_item` [B, H].
 
@@ -163,8 +146,6 @@ class HistoryEncoder(Component, nn.Module, ABC):
             table: [R, H] item embeddings; `batch.history_rows` are rows of it.
             batch: users; histories that users share are encoded once.
             event_table: [E + 1, H] embeddings of event types, row 0 zeros; None: events are not read.
-            item_weights: `Tower.item_weights` of a tower with K interests: `history` is [B, K, H]. Not with
-                `batch.query_positions`.
         """
         if not self.config.block_dims(self.dim):
             return {}
@@ -193,10 +174,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
                 name: every[name].flatten(0, 1).index_select(0, batch.query_positions)
                 for name in self.config.block_dims(self.dim)
             }
-        if item_weights is not None:
-            embeddings = gather(mask.shape[1])
-            history = self.by_interest(embeddings, mask, times, item_weights(embeddings, mask))
-        elif event_table is None or events is None:
+        if event_table is None or events is None:
             history = self.pool(table, positions, times)
         elif self.is_linear:
             # Two rows of zeros: padding, and an item without an event type, which has a weight.

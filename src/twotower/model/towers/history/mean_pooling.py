@@ -30,9 +30,5 @@ class MeanPooling(HistoryEncoder):
         mask = positions > 0
         return functional.embedding_bag(positions, table, mode="sum", padding_idx=0) / self._divisor(mask)
 
-    def by_interest(self, embeddings: Tensor, mask: Tensor, times: Tensor, weights: Tensor) -> Tensor:
-        """Sum without [B, K, L, H]; see `HistoryEncoder.by_interest`."""
-        return weights @ embeddings / self._divisor(mask)[:, None]
-
     def _divisor(self, mask: Tensor) -> Tensor:
         return mask.sum(1).clamp(min=1)[:, None] ** self.config.power

@@ -28,10 +28,6 @@ class WeightedPooling(HistoryEncoder):
             positions, table, mode="sum", padding_idx=0, per_sample_weights=weights
         )
 
-    def by_interest(self, embeddings: Tensor, mask: Tensor, times: Tensor, weights: Tensor) -> Tensor:
-        """Sum without [B, K, L, H]; see `HistoryEncoder.by_interest`."""
-        return (weights * self._weights(mask)[:, None].to(weights.dtype)) @ embeddings
-
     def _weights(self, mask: Tensor) -> Tensor:
         """Return the weight of each position, [B, L]; 0 where masked."""
         logits = self.age_logits[: mask.shape[1]].flip(0).expand(mask.shape)
