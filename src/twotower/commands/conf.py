@@ -78,8 +78,6 @@ def nearest_choice(name: str, group: str) -> str:
     file = Path(*own or [LOCAL], group, f"{name}.yaml")
     if get_close_matches(stem, valid, 1, 0.7) or not name.isidentifier():
         return hint
-    if (misnamed := file.with_suffix(".yml")).is_file():
-        return f"rename {misnamed} to {file.name}"
     return f"{hint}; for a choice of your own, write the file {file}"
 
 

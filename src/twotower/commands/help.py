@@ -1,6 +1,5 @@
 """Texts of `--help`, `--help GROUP` and `--info choices`."""
 
-import ast
 import contextlib
 import functools
 import importlib
@@ -8,7 +7,6 @@ import inspect
 import itertools
 import pkgutil
 import re
-import sys
 import textwrap
 import types
 import typing
@@ -167,30 +165,14 @@ def _choice(title: str, path: Path, annotation: Any) -> Section:
     if target:
         meanings = dict(COMMENT.findall(text))
         keys = [Key(key, _shown(value), "", meanings.get(key, "")) for key, value in spec.items()]
-        about = comment or _docstring_in_source(target) or "A class of another package."
+        about = comment or "A class of another package."
         return Section(title, f"{about} {target}; its source file has its other keys.", keys)
     return Section(title, comment, _keys(annotation, spec) if annotation else (), annotation)
 
 
 def _description(kind: type) -> str:
-    return _first_paragraph(inspect.getdoc(kind))
-
-
-def _docstring_in_source(target: str) -> str:
-    """Return the first paragraph of the docstring of another package's class; its code does not run."""
-    module, _, name = target.rpartition(".")
-    for folder, end in itertools.product((*sys.path, "."), (".py", "/__init__.py")):
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
-            source = Path(folder, module.replace(".", "/") + end).read_text(encoding="utf-8")
-            classes = [each for each in ast.parse(source).body if isinstance(each, ast.ClassDef)]
-            return next(
-                (_first_paragraph(ast.get_docstring(each)) for each in classes if each.name == name), ""
-            )
-    return ""
-
-
-def _first_paragraph(docstring: str | None) -> str:
-    return " ".join((docstring or "").partition("\n\n")[0].split())
+    """Return the first paragraph of the docstring of a class."""
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
 def _keys(

@@ -27,7 +27,7 @@ from twotower.commands.named_runs import (
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.problems import NOT_VARIED, Problem, divided, nearest, raise_problems
+from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.experiments.runs.fingerprint import flatten
 from twotower.experiments.runs.run_files import LATEST, require_run
@@ -120,18 +120,12 @@ def _hints(
             yield Problem(name, f"keys have no dashes; write {key}={value or '...'}")
         else:
             yield Problem(name, f"unknown flag; {nearest(name, FLAGS)}")
-    yield from divided(overrides)
     folder_key = next((key for key in ("run", "bundle", "bundles") if key in keys), "resume")
     for word in overrides:
         key, equals, _ = word.partition("=")
-        group, _, choice = word.partition("/")
-        if not word:
-            yield Problem('""', "an argument is empty; a variable of the shell may be unset")
-        if not word or word[0] in "+~" or not ("/" in key or (not equals and Path(word).exists())):
+        if word[:1] in "+~" or not ("/" in key or (not equals and Path(word).exists())):
             continue
-        if group in known and not equals:
-            yield Problem(word, f"a choice needs =; write {group}={choice}")
-        elif folder_key == "resume" and Path(word).is_file():
+        if folder_key == "resume" and Path(word).is_file():
             yield Problem(word, f"for your own data, run: twotower init {word} --name NAME")
         else:
             yield Problem(word, f"a path needs its key; write {folder_key}={word}")

@@ -3,8 +3,7 @@
 import contextlib
 import difflib
 import itertools
-import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from twotower.config.errors import InputError
@@ -67,23 +66,6 @@ class ErrorCollector:
             raise InputError(messages[0])
         if messages:
             raise InputError("\n  ".join([f"{len(messages)} mistakes in {self.what}", *messages]))
-
-
-def divided(words: Sequence[str]) -> Iterator[Problem]:
-    """Yield key=value pairs that spaces divide into several words, and `key: value` of YAML."""
-    for word, second, third in zip(words, [*words[1:], ""], [*words[2:], "", ""], strict=False):
-        _, equals, value = word.partition("=")
-        if second == "=":
-            typed, parts = f"{word}={third}", [word, second, third]
-        elif word.endswith(("=", ":")) and word != "=" and second and "=" not in second:
-            typed, parts = f"{word[:-1]}={second}", [word, second]
-        elif second.startswith("=") and not equals:
-            typed, parts = f"{word}{second}", [word, second]
-        elif value.startswith("[") and "]" not in value and second.endswith("]"):
-            typed, parts = shlex.quote(f"{word}{second}"), [word, second]
-        else:
-            continue
-        yield Problem(" ".join(parts), f"expected key=value without spaces; write {typed}")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

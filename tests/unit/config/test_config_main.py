@@ -193,17 +193,6 @@ def test_a_choice_is_described_by_its_yaml_or_else_its_class(tmp_path: Path, tex
     assert choice(tmp_path, text) == f"   mine  {line}".rstrip()
 
 
-def test_a_class_of_another_package_is_described_by_its_docstring_without_running_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "shy.py").write_text(
-        'raise SystemExit\n\n\nclass Shy:\n    """A loss of\n    ours. It is shy.\n\n    More."""\n'
-    )
-    monkeypatch.chdir(tmp_path)
-    assert choice(tmp_path, "_target_: shy.Shy\n") == "   mine  A loss of ours."
-    assert choice(tmp_path, "_target_: shy.Other\n") == "   mine  A class of another package."
-
-
 def test_a_choice_with_a_missing_class_is_listed_as_such(tmp_path: Path) -> None:
     shown = choice(tmp_path, "_target_: twotower.model.losses.no.No\n")
     assert shown.startswith(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
-from twotower.config.problems import Problem, divided, nearest, raise_problems
+from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.experiments.compare.figure_names import DEFAULT
 from twotower.experiments.runs.run_files import is_run
 from twotower.files.atomic import write_text_atomically
@@ -83,8 +83,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     """
     paths: list[str] = []
     values: dict[str, str] = {}
-    problems = list(divided(arguments))
-    for word in () if problems else arguments:
+    problems: list[Problem] = []
+    for word in arguments:
         key, equals, text = word.partition("=")
         if word.startswith("-"):
             name = key.lstrip("-").replace("-", "_")
