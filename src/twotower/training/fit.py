@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import LambdaCallback
 
 from twotower.config.errors import InputError
-from twotower.evaluation.user_values import exceeds
 from twotower.parallel.ranks import is_first, sum_over_ranks, wait_for_all, world_size
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
 from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.callbacks.moving_average import MovingAverage
-from twotower.training.callbacks.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.checkpoints import (
     FIT,
     LAST,
@@ -37,6 +34,9 @@ from twotower.training.checkpoints import (
 from twotower.training.module import RetrievalModule
 from twotower.training.phase_logger import PhaseLogger
 from twotower.training.scalars import Scalars
+from twotower.training.selection.improvement import has_improved
+from twotower.training.selection.moving_average import MovingAverage
+from twotower.training.selection.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
@@ -167,7 +167,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         average.copy_to(module)
     checkpointing.load_best(module)
     module.select_boost(settings.monitor)
-    improved = has_improved(module, checkpointing.score, context)
+    improved = has_improved(module, checkpointing.score, settings, context.rival)
     rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
     if len(rate_epochs) > 1:
         module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
@@ -225,15 +225,3 @@ def phase_trainer(
         **process_arguments(settings.devices, module, batches),
         **settings.arguments(),
     )
-
-
-def has_improved(module: RetrievalModule, score: float | None, context: TrainContext) -> bool:
-    """Return whether the final weights improve on the initial embeddings and on `context.rival`."""
-    initial, settings = module.initial_score, context.trainer
-    # Lightning stores metrics as float32.
-    better = score is None or initial is None or score > float(np.float32(initial))
-    if module.validation is None or context.rival is None:
-        return better
-    module.validation.score(module.model, settings.monitor, module.temperature)
-    values = module.validation.monitored(settings.monitor)
-    return better and exceeds(values, context.rival, settings.min_standard_errors)

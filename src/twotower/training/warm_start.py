@@ -26,13 +26,8 @@ from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
 from twotower.training.parts import build_batches, build_module, build_towers, fit_tables
-from twotower.training.train_towers import (
-    TrainedTowers,
-    better_first_phase,
-    check_same_data,
-    evaluate_valid,
-    trained_towers,
-)
+from twotower.training.selection.random_comparison import better_first_phase
+from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 

@@ -7,9 +7,9 @@ import pytest
 from one_weight import IGNORED_WARNINGS, OneWeight, fit
 
 from twotower.training.callbacks.checkpointing import Checkpointing
-from twotower.training.callbacks.moving_average import MovingAverage
-from twotower.training.callbacks.plateau import Plateau
 from twotower.training.checkpoints import BEST, read_checkpoint
+from twotower.training.selection.moving_average import MovingAverage
+from twotower.training.selection.plateau import Plateau
 from twotower.training.trainer import TrainerChoice
 
 pytestmark = IGNORED_WARNINGS

@@ -12,7 +12,7 @@ import torch
 from one_weight import IGNORED_WARNINGS, fit
 
 from twotower.training.callbacks.checkpointing import Checkpointing
-from twotower.training.callbacks.plateau import Plateau, RateEpochs
+from twotower.training.selection.plateau import Plateau, RateEpochs
 from twotower.training.trainer import TrainerChoice
 
 pytestmark = IGNORED_WARNINGS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from twotower.training import probe
 from twotower.training.optimizers.adamw import AdamW
+from twotower.training.selection import probe
 from twotower.training.trainer import TrainerChoice
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from twotower.config.errors import DivergenceError
-from twotower.training import train_towers
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
 from twotower.training.initialization.svd import Svd
+from twotower.training.selection import random_comparison
 from twotower.training.trainer import TrainerChoice
 
 MONITOR = "valid/recall_at_20"
@@ -29,13 +29,13 @@ def compare(monkeypatch: pytest.MonkeyPatch, outcome: FitResult | Exception) -> 
             raise outcome
         return outcome
 
-    monkeypatch.setattr(train_towers, "build_training", lambda *_: (None, None))
-    monkeypatch.setattr(train_towers, "fit", fit)
+    monkeypatch.setattr(random_comparison, "build_training", lambda *_: (None, None))
+    monkeypatch.setattr(random_comparison, "fit", fit)
     config: Any = SimpleNamespace(initialization=Svd.Config(), trainer=TrainerChoice.Config())
     data: Any = SimpleNamespace(train=None)
     context = TrainContext(config.trainer, Path())
     first: Any = SimpleNamespace(module=SimpleNamespace(initial_values=None), result=result(0.25))
-    attempts = train_towers.compare_with_random(config, data, data, context, first)
+    attempts = random_comparison.compare_with_random(config, data, data, context, first)
     return [each.result for each in attempts]
 
 

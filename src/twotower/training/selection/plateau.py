@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.training.callbacks.checkpointing import Checkpointing
-from twotower.training.callbacks.moving_average import MovingAverage
 from twotower.training.checkpoints import BEST, read_checkpoint
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.selection.moving_average import MovingAverage
 
 LOG = logging.getLogger("twotower")
 FACTOR = 1 / 3
