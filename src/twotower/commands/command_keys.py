@@ -72,7 +72,7 @@ class CleanKeys(Config):
     """Keys of `twotower clean`."""
 
     output_root: Text
-    delete: list[Literal["failed", "rejected", "caches", "checkpoints"]]
+    delete: list[Literal["failed", "rejected", "checkpoints"]]
     debug: bool
 
 

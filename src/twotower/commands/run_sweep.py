@@ -13,7 +13,7 @@ from twotower.commands.compose import load_settings
 from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
-from twotower.experiments.console.make_console import make_console
+from twotower.experiments.console.rich import make_console
 from twotower.experiments.console.sweep_summary import SweepSummary
 from twotower.experiments.launchers.launcher import Launcher
 from twotower.experiments.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key

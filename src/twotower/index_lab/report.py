@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from twotower.experiments.console.console_tables import make_table
-from twotower.experiments.runs.pareto import front
+from twotower.experiments.runs.outcome import front
 from twotower.experiments.tensorboard.plots import to_png
 from twotower.experiments.tensorboard.tensorboard_run import write_lab_summaries
 from twotower.index_lab.lab_plots import lab_curves, lab_memory

@@ -14,7 +14,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.item_content import metric_data
 from twotower.experiments.console.console_tables import make_table, plain_text
-from twotower.experiments.console.make_console import make_console
+from twotower.experiments.console.rich import make_console
 from twotower.experiments.runs import sections
 from twotower.experiments.runs.fingerprint import flatten
 from twotower.experiments.runs.result import Result

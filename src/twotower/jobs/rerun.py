@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.exits import DONE, FAILED
-from twotower.experiments.console.make_console import make_console
+from twotower.experiments.console.rich import make_console
 from twotower.experiments.runs.fingerprint import changed_keys, flatten
 from twotower.experiments.runs.result import Result, read_finished_result, read_result, write_result
 from twotower.experiments.runs.run import Run, run_folder

@@ -15,7 +15,7 @@ from typing import Any
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build the index, and print its figures."""
     from twotower.config.exits import stoppable
-    from twotower.experiments.console.make_console import logging_console
+    from twotower.experiments.console.rich import logging_console
     from twotower.index.index import Index
     from twotower.index_lab.build_index import build_index
 

@@ -1,7 +1,7 @@
 """List what can be deleted to free disk space, with its size; delete= deletes it.
 
   twotower clean                              only lists
-  twotower clean delete=[failed,caches]       deletes runs that failed, and caches that no run uses
+  twotower clean delete=[failed,rejected]     deletes runs that failed or were rejected
   twotower clean output_root=/data/outputs delete=[checkpoints]
 
 Runs that a process uses are never touched, nor anything outside the output folder. See docs/runs.md.

@@ -23,7 +23,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.commands.conf import choices
     from twotower.config.errors import InputError
     from twotower.config.exits import stoppable
-    from twotower.experiments.console.make_console import logging_console
+    from twotower.experiments.console.rich import logging_console
     from twotower.index.index import Index
     from twotower.index_lab.compare_indexes import Vectors, compare_indexes
 

@@ -25,7 +25,7 @@ from twotower.experiments.compare.output_forms import (
     verdict_pairs,
 )
 from twotower.experiments.compare.run_frame import is_figure, records
-from twotower.experiments.runs.pareto import front
+from twotower.experiments.runs.outcome import front
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
 NO_BREAK = "\N{NO-BREAK SPACE}"

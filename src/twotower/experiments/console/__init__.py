@@ -1,5 +1,5 @@
 """Output of runs and sweeps on the screen, for people and for programs.
 
 It imports nothing that is slow to load.
-To add one: a class that extends `Console`, named in `make_console.py`.
+To add one: a class that extends `Console`, named in `make_console` of `rich.py`.
 """

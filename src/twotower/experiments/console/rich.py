@@ -1,8 +1,9 @@
 """The console for people: tables and lines, and on a terminal the progress at the bottom."""
 
+import contextlib
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console as Screen
@@ -18,7 +19,7 @@ from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.experiments.compare.figure_names import format_figure, heading
 from twotower.experiments.console import console_tables
-from twotower.experiments.console.console import Console
+from twotower.experiments.console.console import Console, JsonLines, Quiet
 from twotower.experiments.console.sweep_summary import SweepSummary, differ_in_seed_only
 from twotower.experiments.runs.outcome import Outcome, best_outcome
 from twotower.experiments.runs.result import Result
@@ -184,3 +185,24 @@ class Rich(Console):
             self.say(line)
         best = None if summary.best is None else summary.folder / summary.best.job
         self._say_next(summary.folder, summary.folder, best)
+
+
+def make_console(mode: str) -> Console:
+    """Return the console of a value of the setting `console`, or of `silent`, for jobs of a sweep."""
+    consoles: dict[str, type[Console]] = {"quiet": Quiet, "jsonl": JsonLines, "silent": Console}
+    return consoles[mode]() if mode in consoles else Rich(has_details=mode == "full")
+
+
+@contextlib.contextmanager
+def logging_console() -> Iterator[Console]:
+    """Show what a command logs, from INFO on, in the mode `full`."""
+    log = logging.getLogger("twotower")
+    level = log.level
+    with make_console("full") as console:
+        log.addHandler(console)
+        log.setLevel("INFO")
+        try:
+            yield console
+        finally:
+            log.removeHandler(console)
+            log.setLevel(level)

@@ -21,10 +21,11 @@ from twotower.experiments.runs.outcome import (
     differ_in_index_only,
     initial_embeddings_note,
     lower_is_better,
+    pareto_front,
+    pareto_points,
     rank_outcomes,
     varied_settings,
 )
-from twotower.experiments.runs.pareto import pareto_front, pareto_points
 from twotower.experiments.runs.result import EPOCHS_KEPT, TEST
 
 ANY_EPOCH = "trainer.min_standard_errors=0"

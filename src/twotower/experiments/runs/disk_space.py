@@ -1,7 +1,6 @@
-"""What of an output folder can be deleted: unsuccessful runs, caches that no run names, checkpoints."""
+"""What of an output folder can be deleted: unsuccessful runs, and checkpoints."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -9,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.experiments.runs.result import Result, read_result, read_result_or_failure
-from twotower.experiments.runs.run_files import LATEST, RESULT, resolve_latest, runs_below
+from twotower.experiments.runs.result import Result, read_result
+from twotower.experiments.runs.run_files import LATEST, resolve_latest, runs_below
 from twotower.experiments.runs.trainings import CHECKPOINTS
 from twotower.files.lock import is_locked, lock_folder
 
 CATEGORIES = {
     "failed": "runs that failed or were interrupted; resume= is no longer possible",
     "rejected": "runs whose index was rejected, unless another run uses their towers",
-    "caches": "data sets, lists of baselines and records of trainings that no run uses",
     "checkpoints": "checkpoints of ended runs, except the latest; no warm_start= and rebuild_bundle=",
 }
 """Category -> its content, and what is no longer possible after its deletion."""
@@ -26,19 +24,18 @@ SUCCESSFUL = ("ok", "pruned")
 
 @dataclass(frozen=True)
 class Removable:
-    """A file or folder that can be deleted, with its category, size and the run that it is part of."""
+    """A folder that can be deleted, with its category, size and the run that it is part of."""
 
     category: str
     path: Path
     num_bytes: int
-    run: Path | None = None
+    run: Path
 
 
 def removable(root: Path) -> list[Removable]:
     """Return what can be deleted below an output folder.
 
-    Runs that a process uses, and those with a damaged `result.json`, are left out, and so are all caches
-    while such runs exist.
+    Runs that a process uses, and those with a damaged `result.json`, are left out.
 
     Raises:
         InputError: the folder does not exist.
@@ -46,8 +43,7 @@ def removable(root: Path) -> list[Removable]:
     if not root.is_dir():
         raise InputError(f"output_root: {root}: no such folder; name the folder of your runs")
     results: dict[Path, Result | None] = {}
-    runs = list(runs_below(root))
-    for run in runs:
+    for run in runs_below(root):
         with contextlib.suppress(InputError):  # a damaged result.json may be of a good run, which stays
             results[run] = read_result(run)
     in_use = {run for run in results if is_locked(run, "run") or is_locked(run.parent, "sweep")}
@@ -65,22 +61,18 @@ def removable(root: Path) -> list[Removable]:
                 continue
         else:
             path, category = run, "rejected" if status == "index_rejected" else "failed"
-        found.append(Removable(category, path, _num_bytes(path), run))
-    if not in_use and len(results) == len(runs):
-        found += _unused_caches(root, results)
+        files = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        found.append(Removable(category, path, sum(file.lstat().st_size for file in files), run))
     return found
 
 
 def remove(found: Iterable[Removable]) -> None:
-    """Delete files and folders. A run is locked meanwhile, and deleted as a whole or not at all.
+    """Delete folders. Their run is locked meanwhile, and deleted as a whole or not at all.
 
     Raises:
         InputError: a process has started to use a run.
     """
     for each in found:
-        if each.run is None:
-            shutil.rmtree(each.path) if each.path.is_dir() else each.path.unlink(missing_ok=True)
-            continue
         with lock_folder(each.run, "run"):
             removed = each.path.with_name(f".{each.path.name}.removed")  # so that no half of a run remains
             shutil.rmtree(removed, ignore_errors=True)
@@ -95,31 +87,3 @@ def _used_runs(run: Path, result: Result) -> Iterator[Path]:
         if text:
             # Paths are relative to the working folder of the run; a moved output folder keeps its layout.
             yield from (path.resolve() for path in (Path(text), run.parent / Path(text).name))
-
-
-def _unused_caches(root: Path, runs: Iterable[Path]) -> Iterator[Removable]:
-    """Yield entries of `.cache` that belong to no run: data sets, lists of baselines, and trainings."""
-    cache = root / ".cache"
-    paths = (path.parent for run in runs for path in run.rglob(RESULT))  # also of older windows
-    names = {result.data.fingerprint for result in map(read_result_or_failure, paths) if result}
-    for path in sorted(
-        [*cache.glob("*/meta.json"), *cache.glob("baselines/*"), *cache.glob("trainings/*.json")]
-    ):
-        try:
-            if path.name == "meta.json":
-                path, is_used = path.parent, json.loads(path.read_text())["fields"]["fingerprint"] in names
-            elif path.parent.name == "baselines":
-                is_used = path.name in names
-            else:
-                is_used = (root / json.loads(path.read_text())["run"]).is_dir()
-        except (OSError, ValueError, KeyError, TypeError):  # damaged
-            is_used = False
-        if not is_used:
-            yield Removable("caches", path, _num_bytes(path))
-
-
-def _num_bytes(path: Path) -> int:
-    """Return the bytes of a file or of all files in a folder."""
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)

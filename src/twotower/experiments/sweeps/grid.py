@@ -1,4 +1,4 @@
-"""Grid sweep: every combination of values."""
+"""Grid sweep: every combination of values; and a training without each feature."""
 
 import itertools
 from collections.abc import Collection
@@ -83,3 +83,37 @@ class Grid(Sweep):
     def num_jobs(self) -> int:
         """Number of jobs."""
         return len(self.jobs)
+
+
+class FeatureAblation(Grid):
+    """Runs the settings as they are, and without each feature that the towers or new items read.
+
+    Features that the towers require, such as the residual of a tower, are not left out. Varied keys and
+    seeds repeat all jobs, and `cases` adds others.
+    """
+
+    def __init__(self, config: Grid.Config, context: SweepContext) -> None:
+        self.required: dict[str, str] = {}
+        super().__init__(config, context)
+
+    def cases(self) -> list[tuple[str, ...]]:
+        """Return no override, then the removal of each feature, then the cases of the YAML."""
+        from twotower.training.training_config import TrainingConfig  # imports torch
+
+        settings, removals = self.context.compose(self.context.fixed), []
+        for key in TrainingConfig.from_settings(settings).read_features():
+            try:
+                self.context.compose([*self.context.fixed, f"~{key}"])
+                removals.append((f"~{key}",))
+            except InputError as error:
+                self.required[key] = str(error).strip().splitlines()[-1].strip()
+        if not removals:
+            raise InputError(
+                "sweep=features: the towers read no feature that can be left out; "
+                "user_tower.widths=[] item_tower.widths=[] reads all features"
+            )
+        return [(), *removals, *super().cases()]
+
+    def notes(self) -> list[str]:
+        """Return lines on the features that are not left out."""
+        return [f"always read  {key}: {why}" for key, why in self.required.items()]

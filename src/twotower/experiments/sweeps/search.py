@@ -1,4 +1,4 @@
-"""Base class of searches: number of trials, the next trial, and pruning."""
+"""Search with Optuna: number of trials, the next trial, and pruning."""
 
 import dataclasses
 import functools
@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import sys
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +32,8 @@ ATTEMPTS = 100
 class Search(Sweep):
     """Sequential trials, each proposed from the results of earlier ones; the same command continues.
 
-    It optimizes the metric `trainer.monitor` in its better direction.
+    It optimizes the metric `trainer.monitor` in its better direction. For another sampler of Optuna, override
+    `sampler`.
     """
 
     class Config(Sweep.Config):
@@ -41,6 +41,8 @@ class Search(Sweep):
 
         num_trials: PositiveInt = 40
         """Number of different configurations."""
+        sampler: Literal["tpe", "random"] = "tpe"
+        """Multivariate tree-structured Parzen estimator, or independent uniform draws, the reference."""
         pruner: Literal["median", "none"] = "none"
         """Pruner, which stops trainings early by the monitored metric."""
         seed: Seed = 0
@@ -84,9 +86,22 @@ class Search(Sweep):
         ]
         self.started: set[str] = {trial.user_attrs["job"] for trial in self.done}
 
-    @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
-        """Return a new sampler; one is created for each trial, so its state must come from the study."""
+        """Return a new sampler; one is created for each trial, so its state must come from the study.
+
+        Running trials count as bad ones (constant liar), so trials that run in parallel differ.
+
+        References: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization"; Watanabe 2023,
+        "Tree-structured Parzen estimator: understanding its algorithm components"; Bergstra and Bengio 2012,
+        "Random search for hyper-parameter optimization".
+        """
+        from optuna.samplers import RandomSampler, TPESampler
+
+        if self.config.sampler == "random":
+            return RandomSampler(seed=seed)
+        return TPESampler(
+            n_startup_trials=self.config.num_startup, multivariate=True, constant_liar=True, seed=seed
+        )
 
     def done_before(self) -> list[Job]:
         """Return the jobs of finished trials."""

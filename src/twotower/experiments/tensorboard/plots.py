@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from twotower.experiments.runs.pareto import Point, front
+from twotower.experiments.runs.outcome import Point, front
 from twotower.experiments.runs.result_parts import FeatureImportance, NewItemCurve
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"

@@ -16,8 +16,7 @@ from torch.utils.tensorboard.summary import text as text_summary
 from twotower.evaluation.user_values import metric_k
 from twotower.experiments.compare.figure_names import heading
 from twotower.experiments.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
-from twotower.experiments.runs.outcome import Ending, Outcome
-from twotower.experiments.runs.pareto import pareto_points
+from twotower.experiments.runs.outcome import Ending, Outcome, pareto_points
 from twotower.experiments.runs.result import EPOCHS_KEPT, Result
 from twotower.experiments.runs.run_files import read_varied_keys
 from twotower.experiments.tensorboard.hparams import final_metrics, hyperparameters, trial_id

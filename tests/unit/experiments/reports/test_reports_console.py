@@ -14,8 +14,7 @@ from rich.console import Console as Screen
 
 from twotower.experiments.console.console import Console
 from twotower.experiments.console.console_tables import result_tables
-from twotower.experiments.console.make_console import make_console
-from twotower.experiments.console.rich import Rich
+from twotower.experiments.console.rich import Rich, make_console
 from twotower.experiments.console.sweep_summary import SweepSummary
 from twotower.experiments.runs.outcome import Outcome
 from twotower.experiments.runs.result import Result

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console as Screen
 
-from twotower.experiments.console.make_console import make_console
-from twotower.experiments.console.rich import Rich
+from twotower.experiments.console.rich import Rich, make_console
 from twotower.experiments.console.sweep_summary import SeedSummary, SweepSummary
 from twotower.experiments.runs.outcome import Outcome
 

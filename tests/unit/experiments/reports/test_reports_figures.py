@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from twotower.experiments.runs.outcome import Outcome
-from twotower.experiments.runs.pareto import Point, front, pareto_front, pareto_points
+from twotower.experiments.runs.outcome import Outcome, Point, front, pareto_front, pareto_points
 from twotower.experiments.tensorboard.plots import pareto, recall_versus_latency, to_png
 
 CROWDED = [

@@ -1,6 +1,5 @@
 """What can be deleted of an output folder, and what stays."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from twotower.files.lock import lock_folder
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return an output folder with a run of each status, and a used and an unused entry of each cache."""
+    """Return an output folder with a run of each status."""
     results = {
-        "ok": Result(status="ok", data={"fingerprint": "used"}),
+        "ok": Result(status="ok"),
         "reusing": Result(status="ok", training_reused_from=str(tmp_path / "shop" / "trained")),
         "trained": Result(status="index_rejected"),
         "rejected": Result(status="index_rejected"),
         "pruned": Result(status="pruned"),
-        "failed": Result(status="failed", data={"fingerprint": "of_failed"}),
+        "failed": Result(status="failed"),
         "interrupted": None,
     }
     for name, result in results.items():
@@ -34,15 +33,6 @@ def root(tmp_path: Path) -> Path:
     bundle = tmp_path / "shop" / "reusing" / "bundle"
     bundle.mkdir()
     (bundle / "manifest.json").write_text('{"index": {}}')
-    cache = tmp_path / ".cache"
-    for fingerprint in ("used", "of_failed", "gone"):
-        (cache / f"data_{fingerprint}").mkdir(parents=True)
-        meta = {"fields": {"fingerprint": fingerprint}}
-        (cache / f"data_{fingerprint}" / "meta.json").write_text(json.dumps(meta))
-        (cache / "baselines" / fingerprint).mkdir(parents=True)
-    (cache / "trainings").mkdir()
-    for name in ("ok", "gone"):
-        (cache / "trainings" / f"{name}.json").write_text(json.dumps({"run": f"shop/{name}", "files": {}}))
     return tmp_path
 
 
@@ -55,11 +45,10 @@ def found(root: Path) -> dict[str, set[str]]:
     }
 
 
-def test_unsuccessful_runs_unused_caches_and_checkpoints_can_be_deleted(root: Path) -> None:
+def test_unsuccessful_runs_and_checkpoints_can_be_deleted(root: Path) -> None:
     assert found(root) == {
         "failed": {"shop/failed", "shop/interrupted"},
         "rejected": {"shop/rejected"},  # and not shop/trained, whose towers another run uses
-        "caches": {".cache/data_gone", ".cache/baselines/gone", ".cache/trainings/gone.json"},
         "checkpoints": {f"shop/{name}/checkpoints" for name in ("ok", "trained", "pruned")},
     }  # and not shop/reusing/checkpoints: it is the latest run with a bundle
 
@@ -72,17 +61,11 @@ def test_clean_lists_without_deleting_and_deletes_what_is_named(
     assert sorted(root.rglob("*")) == before
     printed = capsys.readouterr().out
     assert f"  {root}/shop/rejected" in printed
-    command = f"twotower clean output_root={root} 'delete=[failed,rejected,caches,checkpoints]'"
+    command = f"twotower clean output_root={root} 'delete=[failed,rejected,checkpoints]'"
     assert printed.endswith(f"to delete: {command}\n")
 
-    clean.task({"output_root": str(root), "delete": ["failed", "caches"]}, [])
+    clean.task({"output_root": str(root), "delete": ["failed"]}, [])
     assert not (root / "shop" / "failed").exists()
-    # The failed run does not use its data set any more.
-    assert sorted(path.name for path in (root / ".cache").iterdir()) == [
-        "baselines",
-        "data_used",
-        "trainings",
-    ]
     assert found(root)["rejected"] == {"shop/rejected"}
     assert capsys.readouterr().out.endswith("to delete: twotower clean 'delete=[rejected,checkpoints]'\n")
 
@@ -91,12 +74,11 @@ def test_clean_lists_without_deleting_and_deletes_what_is_named(
     assert sorted(path.name for path in (root / "shop").iterdir()) == ["ok", "pruned", "reusing", "trained"]
 
 
-def test_runs_in_use_and_their_caches_stay(root: Path) -> None:
+def test_runs_in_use_stay(root: Path) -> None:
     entries = removable(root)
     with lock_folder(root / "shop" / "failed", "run"):
         now = found(root)
         assert now["failed"] == {"shop/interrupted"}
-        assert now["caches"] == set()
     with lock_folder(root / "shop" / "failed", "run"), pytest.raises(InputError, match="in use"):
         remove(entries)
     assert (root / "shop" / "failed" / "config.yaml").is_file()
@@ -107,7 +89,6 @@ def test_runs_in_use_and_their_caches_stay(root: Path) -> None:
 def test_a_run_with_a_damaged_result_stays(root: Path) -> None:
     (root / "shop" / "ok" / "result.json").write_text("{")
     assert not any("shop/ok" in path for paths in found(root).values() for path in paths)
-    assert found(root)["caches"] == set()
 
 
 def test_a_missing_output_folder_is_an_error(tmp_path: Path) -> None:

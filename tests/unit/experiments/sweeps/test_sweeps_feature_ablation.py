@@ -9,8 +9,7 @@ import pytest
 from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.experiments.sweeps.axis import Axis
-from twotower.experiments.sweeps.feature_ablation import FeatureAblation
-from twotower.experiments.sweeps.grid import Grid
+from twotower.experiments.sweeps.grid import FeatureAblation, Grid
 from twotower.experiments.sweeps.sweep import Sweep, SweepContext
 
 READ_ALL = ("user_tower.widths=[16]", "item_tower.widths=[]")

@@ -9,10 +9,8 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 from twotower.config.errors import InputError
 from twotower.experiments.runs.folder_name import trial_name
 from twotower.experiments.runs.result import Result, write_result
-from twotower.experiments.sweeps.random_search import RandomSearch
 from twotower.experiments.sweeps.search import Search, make_pruning_callback
 from twotower.experiments.sweeps.sweep import Job
-from twotower.experiments.sweeps.tpe import Tpe
 
 
 def plan_of(search: Search.Config, folder: Path, **changes: Any) -> Search:
@@ -26,7 +24,7 @@ def found(plan: Search) -> dict[str, Any]:
 
 
 def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
-    plan = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
+    plan = plan_of(Search.Config(num_trials=12, num_startup=4), tmp_path)
     jobs = run(plan)
     assert [job.name for job in jobs] == [
         trial_name(number, job.overrides) for number, job in enumerate(jobs)
@@ -38,7 +36,7 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
     assert best["value"] == max(map(quality, jobs))
     assert best["command"] == f"twotower train {' '.join(best['overrides'])}"
     assert summary["states"] == {"complete": 12}
-    again = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
+    again = plan_of(Search.Config(num_trials=12, num_startup=4), tmp_path)
     assert [job.name for job in again.done_before()] == [job.name for job in jobs]
     assert again.next([]) is None
 
@@ -57,7 +55,7 @@ def of_gini(texts: Sequence[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("pruner", ["none", "median"])
 def test_a_search_optimizes_the_monitor_in_its_direction(tmp_path: Path, pruner: Any) -> None:
     request = replace(request_of(tmp_path, compose=of_gini), monitor=LOWER)
-    plan = Tpe.Config(num_trials=3, num_startup=2, pruner=pruner).build(request)
+    plan = Search.Config(num_trials=3, num_startup=2, pruner=pruner).build(request)
     assert isinstance(plan, Search)
     for value in (0.5, 0.25, 0.75):
         job = plan.next([])
@@ -70,18 +68,28 @@ def test_a_search_optimizes_the_monitor_in_its_direction(tmp_path: Path, pruner:
     assert summary["best"]["value"] == 0.25
 
 
-@pytest.mark.parametrize("kind", [Tpe, RandomSearch])
-def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[Search]) -> None:
-    whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
-    run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
-    rest = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"))
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, sampler: Any) -> None:
+    whole = run(
+        plan_of(Search.Config(sampler=sampler, num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s")
+    )
+    run(
+        plan_of(Search.Config(sampler=sampler, num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"),
+        num=5,
+    )
+    rest = run(
+        plan_of(Search.Config(sampler=sampler, num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s")
+    )
     assert [job.overrides for job in rest] == [job.overrides for job in whole[5:]]
-    other = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=8), tmp_path / "c" / "s"), num=1)
+    other = run(
+        plan_of(Search.Config(sampler=sampler, num_trials=9, num_startup=3, seed=8), tmp_path / "c" / "s"),
+        num=1,
+    )
     assert other[0].overrides != whole[0].overrides
 
 
 def test_trials_of_a_killed_process_are_run_again(tmp_path: Path) -> None:
-    search = Tpe.Config(num_trials=2)
+    search = Search.Config(num_trials=2)
     first = plan_of(search, tmp_path)
     jobs = [first.next([]), first.next([])]
     plan = plan_of(search, tmp_path)
@@ -90,7 +98,7 @@ def test_trials_of_a_killed_process_are_run_again(tmp_path: Path) -> None:
 
 
 def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
-    plan = plan_of(RandomSearch.Config(num_trials=5), tmp_path)
+    plan = plan_of(Search.Config(sampler="random", num_trials=5), tmp_path)
     results = [
         Result(status="ok", metrics={MONITOR: 0.2}),
         Result(status="index_rejected", metrics={MONITOR: 0.9}),
@@ -114,7 +122,7 @@ def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
 
 
 def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
-    search = RandomSearch.Config(num_trials=3)
+    search = Search.Config(sampler="random", num_trials=3)
     plan = plan_of(search, tmp_path)
     jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
     for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
@@ -133,7 +141,7 @@ def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
 
 
 def test_a_trial_whose_window_failed_is_retried(tmp_path: Path) -> None:
-    search = RandomSearch.Config(num_trials=2)
+    search = Search.Config(sampler="random", num_trials=2)
     first, second = run(plan_of(search, tmp_path))
     second.folder.mkdir(parents=True)
     window = {"status": "failed", "folder": "windows/1"}
@@ -146,7 +154,7 @@ def test_a_trial_whose_window_failed_is_retried(tmp_path: Path) -> None:
 
 def test_a_search_without_varied_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no key varies"):
-        plan_of(Tpe.Config(), tmp_path / "sweep", vary={})
+        plan_of(Search.Config(), tmp_path / "sweep", vary={})
 
 
 def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"3 mistakes in the corners of this search; nothing was run"
     ) as error:
-        plan_of(Tpe.Config(), tmp_path / "sweep", compose=compose)
+        plan_of(Search.Config(), tmp_path / "sweep", compose=compose)
     assert "too wide" in str(error.value)
     assert "too high" in str(error.value)
     assert not (tmp_path / "sweep").exists()
@@ -171,13 +179,13 @@ def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
     ("search", "changes", "words"),
     [
         (
-            Tpe.Config(),
+            Search.Config(),
             {"vary": VARY | {DIM: "16,32"}},
             r"sweep\.vary\.embedding_dim was '16,32,64,128', is '16,32'",
         ),
-        (Tpe.Config(), {"vary": VARY | {"loss": "a,b"}}, r"sweep\.vary\.loss was 'not set', is 'a,b'"),
+        (Search.Config(), {"vary": VARY | {"loss": "a,b"}}, r"sweep\.vary\.loss was 'not set', is 'a,b'"),
         (
-            Tpe.Config(),
+            Search.Config(),
             {"compose": lambda texts: settings_of(texts, 5)},
             r"trainer\.max_epochs was 9, is 5",
         ),
@@ -186,7 +194,7 @@ def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_study_with_other_settings_is_refused(
     tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
 ) -> None:
-    run(plan_of(Tpe.Config(), tmp_path), num=1)
+    run(plan_of(Search.Config(), tmp_path), num=1)
     with pytest.raises(InputError, match=words):
         plan_of(search, tmp_path, **changes)
 
@@ -201,7 +209,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_journal_is_named(tmp_path: Path, damage: str) -> None:
-    search = RandomSearch.Config(num_trials=4)
+    search = Search.Config(sampler="random", num_trials=4)
     run(plan_of(search, tmp_path), num=2)
     journal = tmp_path / "study.journal"
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -229,7 +237,7 @@ def never_32(overrides: Sequence[str]) -> dict[str, Any]:
 def test_a_search_ends_with_the_existing_trials_and_one_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = RandomSearch.Config(num_trials=40).build(request_of(tmp_path, SIX, never_32))
+    plan = Search.Config(sampler="random", num_trials=40).build(request_of(tmp_path, SIX, never_32))
     jobs = run(plan)
     assert plan.next([]) is None
     assert len({job.overrides for job in jobs}) == 4
@@ -250,7 +258,7 @@ def test_a_search_without_any_trial_is_an_input_error(vary: dict[str, str], tmp_
             raise InputError("closed")
         return settings_of(overrides)
 
-    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, vary, compose))
+    plan = Search.Config(sampler="random", num_trials=6).build(request_of(tmp_path, vary, compose))
     is_open = False
     with pytest.raises(InputError, match=r"none of 100 proposals in a row(.|\n)*closed"):
         plan.next([])
@@ -272,7 +280,7 @@ def test_the_pruner_knows_the_epochs_of_each_trial(tmp_path: Path) -> None:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         return settings_of(overrides, max_epochs=int(overrides[0].partition("=")[2]))
 
-    plan = RandomSearch.Config(num_trials=8, pruner="median").build(
+    plan = Search.Config(sampler="random", num_trials=8, pruner="median").build(
         request_of(tmp_path, {"trainer.max_epochs": "2,20,40"}, compose)
     )
     jobs = [next_of(plan) for _ in range(3)]
@@ -282,7 +290,9 @@ def test_the_pruner_knows_the_epochs_of_each_trial(tmp_path: Path) -> None:
 
 
 def plan_with(folder: Path, pruner: Any, num_trials: int = 4) -> Search:
-    return plan_of(RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2), folder)
+    return plan_of(
+        Search.Config(sampler="random", num_trials=num_trials, pruner=pruner, num_startup=2), folder
+    )
 
 
 def next_of(plan: Search) -> Job:

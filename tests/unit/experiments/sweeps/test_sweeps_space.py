@@ -15,9 +15,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
 from twotower.experiments.sweeps.axis import Axis
-from twotower.experiments.sweeps.random_search import RandomSearch
+from twotower.experiments.sweeps.search import Search
 from twotower.experiments.sweeps.study import Space
-from twotower.experiments.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
 RATES = Axis("optimizer.learning_rate", interval=(1e-4, 1e-2), is_log=True)
@@ -106,21 +105,21 @@ def test_the_interval_in_an_error_message_can_be_searched(tmp_path: Path) -> Non
         return settings
 
     with pytest.raises(InputError, match="no key varies") as refused:
-        Tpe.Config().build(request_of(tmp_path / "none", {}))
+        Search.Config().build(request_of(tmp_path / "none", {}))
     example = str(refused.value).split("'")[1]
     key, _, text = example.partition("=")
-    job = Tpe.Config().build(request_of(tmp_path / "one", {key: text}, compose)).next([])
+    job = Search.Config().build(request_of(tmp_path / "one", {key: text}, compose)).next([])
     assert job is not None
     with pytest.raises(
         InputError, match=r"corners of this search; nothing was run(.|\n)*expected a valid integer"
     ):
-        Tpe.Config().build(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
+        Search.Config().build(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
 
 
-class Stubborn(RandomSearch):
+class Stubborn(Search):
     """Always proposes the first configuration."""
 
-    class Config(RandomSearch.Config):
+    class Config(Search.Config):
         """No further settings."""
 
     def sampler(self, seed: int) -> BaseSampler:
