@@ -36,7 +36,6 @@ class Look(ResultPart):
     Attributes:
         data: fingerprint of content and split.
         run: folder of the run, relative to that of the ledger.
-        paired: False if the standard error is only an upper bound.
     """
 
     time: str
@@ -49,7 +48,6 @@ class Look(ResultPart):
     metric: str
     figures: dict[str, float]
     standard_error: float | None
-    paired: bool
 
 
 def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
@@ -69,7 +67,6 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
             looks = read_looks(path)
             if run.looked_at_test:
                 higher = higher_is_better(metric, [result.higher_is_better])
-                error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
                 settings, figures = flatten(run.settings), result.final_figures()
                 look = Look(
                     time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -81,8 +78,7 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
                     run=os.path.relpath(folder, path.parent),
                     metric=metric,
                     figures={key: value for key, value in figures.items() if key.startswith(TEST)},
-                    standard_error=error,
-                    paired=is_paired,
+                    standard_error=standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher),
                 )
                 if not any(each == look.model_copy(update={"time": each.time}) for each in looks):
                     _append(path, look)
@@ -155,8 +151,8 @@ def expected_maximum(count: int) -> float:
     return float(quad(lambda x: 1 - ndtr(x) ** count - ndtr(-x) ** count, 0, np.inf)[0])
 
 
-def standard_error(folder: Path, metric: str, higher: bool | None) -> tuple[float | None, bool]:
-    """Return the standard error of a configuration's figure relative to others, and whether it is paired.
+def standard_error(folder: Path, metric: str, higher: bool | None) -> float | None:
+    """Return the standard error of a configuration's figure relative to others.
 
     Configurations are measured on the same users, so what users have in common does not change their order. A
     paired difference has the errors of two, so that of one is its standard error / sqrt(2). The other one is
@@ -165,14 +161,14 @@ def standard_error(folder: Path, metric: str, higher: bool | None) -> tuple[floa
     """
     towers, baselines = (pd.read_parquet(folder / name) for name in (PER_USER, PER_USER_BASELINES))
     if metric not in towers or len(towers) < 2:
-        return None, False
+        return None
     values, share = towers.set_index("user_id")[metric], 1.0
-    if is_paired := metric in baselines and not baselines.empty:
+    if metric in baselines and not baselines.empty:
         by_user = baselines.pivot(index="user_id", columns="baseline", values=metric)
         means = by_user.mean()
         best = means.idxmin() if higher is False else means.idxmax()
         values, share = values - by_user[best], 0.5
-    return float(np.sqrt(share * values.var() / len(values))), is_paired
+    return float(np.sqrt(share * values.var() / len(values)))
 
 
 def reveal_command(folder: Path, result: Result) -> str:
