@@ -90,9 +90,19 @@ def _compose_resolvable(
             raise_problems([problem], NOTHING_DONE)
         raise InputError(first_line(error)) from error
     if (name := OmegaConf.select(config, "benchmark.name", throw_on_resolution_failure=False)) is not None:
-        _fix_benchmark(config, name)
+        # Only the YAML of a benchmark counts, with the settings that it fixes.
+        no_defaults = [f"~{LOCAL.name}"] if "default" in choices(LOCAL.name) else []
+        store_command(plain_file("train"), ())
+        alone = plain(_compose_by_hydra([f"benchmark={name}", *no_defaults])[0])
+        contract = {**alone["benchmark"], "fixed": fixed_settings(alone)}
+        OmegaConf.update(config, "benchmark", literal(contract), merge=False, force_add=True)
     if TRUST in config and not any(override_key(text) == TRUST for text in overrides):
-        _trust_by_variable(config)
+        if named := config.get(TRUST):
+            raise InputError(
+                f"{TRUST}: a file in conf/ sets it to {named}, and no file grants trust; delete it there, "
+                f"and type {TRUST}=[...] or set {VARIABLE}"
+            )
+        OmegaConf.update(config, TRUST, trusted_by_variable(), force_add=True)
     while True:
         try:
             plain(config)
@@ -119,29 +129,6 @@ def _compose_by_hydra(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str
     with open_dict(config):
         del config["hydra"]
     return config, chosen
-
-
-def _fix_benchmark(config: DictConfig, name: str) -> None:
-    """Replace the benchmark of composed settings by that of its YAML, with the settings that it fixes."""
-    no_defaults = [f"~{LOCAL.name}"] if "default" in choices(LOCAL.name) else []
-    store_command(plain_file("train"), ())
-    alone = plain(_compose_by_hydra([f"benchmark={name}", *no_defaults])[0])
-    contract = {**alone["benchmark"], "fixed": fixed_settings(alone)}
-    OmegaConf.update(config, "benchmark", literal(contract), merge=False, force_add=True)
-
-
-def _trust_by_variable(config: DictConfig) -> None:
-    """Set `trusted_packages` from the environment variable.
-
-    Raises:
-        InputError: a file in `conf/` sets it.
-    """
-    if named := config.get(TRUST):
-        raise InputError(
-            f"{TRUST}: a file in conf/ sets it to {named}, and no file grants trust; delete it there, and "
-            f"type {TRUST}=[...] or set {VARIABLE}"
-        )
-    OmegaConf.update(config, TRUST, trusted_by_variable(), force_add=True)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -57,12 +57,7 @@ def _is_a_checkout(place: Path) -> bool:
 
 def groups() -> frozenset[str]:
     """Return the groups: the folders of the built-in `conf/`."""
-    return _folders(CONF) - OVERLAYS - {LOCAL.name}
-
-
-@functools.cache  # read for each override
-def _folders(place: Path) -> frozenset[str]:
-    return frozenset(path.name for path in place.iterdir() if path.is_dir())
+    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - OVERLAYS - {LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:

@@ -29,7 +29,13 @@ def read(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Problem]]:
         settings, problems = kind.model_validate(given), []
     except ValidationError as error:
         problems = [_problem(kind, given, details) for details in mistakes(error)]
-        settings = kind.model_construct(set(), **_valid_fields(kind, given, problems))
+        wrong = {problem.key.partition(".")[0] for problem in problems}  # these do not get their defaults
+        fields: dict[str, Any] = {
+            name: (each.annotation, each) for name, each in kind.model_fields.items() if name not in wrong
+        }
+        part = create_model("Part", __base__=BaseModel, __config__=kind.model_config, **fields)
+        valid = part.model_validate({name: given[name] for name in fields if name in given})
+        settings = kind.model_construct(set(), **{name: getattr(valid, name) for name in fields})
     keys = {problem.key for problem in problems}
     unset = [key for key in _unset_keys(values) if key not in keys]
     return settings, problems + [Problem(key, "required, but not set") for key in unset]
@@ -45,19 +51,6 @@ def _unset_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _is_not_set(value: Any) -> bool:
     return isinstance(value, str) and value == NOT_SET
-
-
-def _valid_fields(
-    kind: type[Config], values: Mapping[str, Any], problems: Sequence[Problem]
-) -> dict[str, Any]:
-    """Return the fields without mistakes; wrong fields do not get their defaults."""
-    wrong = {problem.key.partition(".")[0] for problem in problems}
-    fields: dict[str, Any] = {
-        name: (field.annotation, field) for name, field in kind.model_fields.items() if name not in wrong
-    }
-    part = create_model("Part", __base__=BaseModel, __config__=kind.model_config, **fields)
-    settings = part.model_validate({name: values[name] for name in fields if name in values})
-    return {name: getattr(settings, name) for name in fields}
 
 
 def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Problem:

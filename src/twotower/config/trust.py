@@ -7,7 +7,7 @@ variable.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,20 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
     Args:
         trusted_packages: names of packages, modules or classes.
     """
-    if foreign := _foreign_targets(values, trusted_packages):
+    trusted = tuple(f"{name}." for name in (OURS, *trusted_packages))
+    if foreign := [str(each) for each in targets(values) if not f"{each}.".startswith(trusted)]:
         named = ", ".join(f"{each!r:.100}" for each in dict.fromkeys(foreign))
+        packages = ",".join(dict.fromkeys(name.partition(".")[0] for name in foreign))
         raise InputError(
             f"{path}: names {named:.500} as {TARGET}, and importing it would run code that a file chose; "
-            f"if you trust it, {SETTING}=[{','.join(_packages(foreign)):.200}]"
+            f"if you trust it, {SETTING}=[{packages:.200}]"
         )
 
 
 def foreign_packages(values: Any) -> list[str]:
     """Return the packages other than ours whose classes plain values name, each once."""
-    return _packages(_foreign_targets(values))
+    packages = dict.fromkeys(str(each).partition(".")[0] for each in targets(values))
+    return [name for name in packages if name != OURS]
 
 
 def targets(values: Any) -> Iterator[Any]:
@@ -56,12 +59,3 @@ def targets(values: Any) -> Iterator[Any]:
             waiting += value.values()
         elif isinstance(value, list | tuple):
             waiting += value
-
-
-def _foreign_targets(values: Any, trusted_packages: Collection[str] = ()) -> list[str]:
-    trusted = tuple(f"{name}." for name in (OURS, *trusted_packages))
-    return [str(each) for each in targets(values) if not f"{each}.".startswith(trusted)]
-
-
-def _packages(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name.partition(".")[0] for name in names))

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from twotower.commands.init.sample import Column
-from twotower.commands.init.words import EVENT_WORDS, WORDS
+from twotower.commands.init.sample import EVENT_WORDS, WORDS, Column
 from twotower.data.table_reader import texts_of_one_number
 from twotower.data.text_lists import list_in_text
 from twotower.data.times import LATEST, YEAR, parsed_dates
@@ -89,11 +88,6 @@ def _label(column: Column) -> str | None:
     return "its name" if is_label and column.numbers is not None else None
 
 
-def _event(column: Column) -> str | None:
-    is_event = column.numbers is None and is_called_event(column)
-    return "its name, and it holds few words" if is_event else None
-
-
 def is_called_event(column: Column) -> bool:
     """Return whether a name is that of event types: `type` or `action_type`, but not `device_type`."""
     has_only = not column.num_other_words(WORDS["event"] | WORDS["interaction"] | {"type", "name"})
@@ -142,7 +136,13 @@ ROLES = {
     "time": Role("timestamp_column", WORDS["time"], _time),
     "split": Role("split_column", WORDS["split"], _split),
     "label": Role("label_column", LABEL, _label),
-    "event": Role("event_column", WORDS["event"] | {"type"}, _event),
+    "event": Role(
+        "event_column",
+        WORDS["event"] | {"type"},
+        lambda each: (
+            "its name, and it holds few words" if is_called_event(each) and each.numbers is None else None
+        ),
+    ),
 }
 """Role of one column -> how it is recognized, in the order of inference."""
 
@@ -175,20 +175,15 @@ def _dates(column: Column) -> Kind | None:
     return kind._replace(settings={"dim": 8, "format": formats[0]}) if len(formats) == 1 else None
 
 
-def _unusable(column: Column) -> Kind | None:
+def _unusable_and_lists(column: Column) -> Kind | None:
     if column.values.empty:
         return Kind("it is empty")
     if len(column.distinct) == 1:
         return Kind(column.single_value())
-    is_readable = column.has_lists or column.is_text or column.numbers is not None
-    kind = type(column.values.iloc[0]).__name__
-    return None if is_readable else Kind(f"there is no kind of feature for {kind}")
-
-
-def _lists(column: Column) -> Kind | None:
-    if not column.has_lists:
-        return None
     first = column.values.iloc[0]
+    if not column.has_lists:
+        is_readable = column.is_text or column.numbers is not None
+        return None if is_readable else Kind(f"there is no kind of feature for {type(first).__name__}")
     is_numeric = len(first) and all(isinstance(each, float | np.floating) for each in first)
     if is_numeric and column.values.map(len).nunique() == 1:
         return Kind(f"vectors of {len(first)} numbers", "vector.Vector")
@@ -251,10 +246,6 @@ def _lists_in_text(column: Column) -> Kind | None:
     return Kind("lists, written as text, of numbers or of values that hardly repeat")
 
 
-def _unreadable_text(column: Column) -> Kind | None:
-    return next((Kind(reason) for pattern, reason in UNREADABLE.items() if column.matches(pattern)), None)
-
-
 def _separated(column: Column) -> Kind | None:
     """Return tags if the texts have several values each, which repeat; a title is a text."""
     if column.has_word(WORDS["display"]):
@@ -291,12 +282,11 @@ def _categories(number: int, reason: str) -> Kind:
 
 KINDS: tuple[Callable[[Column], Kind | None], ...] = (
     _dates,
-    _unusable,
-    _lists,
+    _unusable_and_lists,
     _whole_numbers,
     _numbers,
     _lists_in_text,
-    _unreadable_text,
+    lambda column: next((Kind(why) for form, why in UNREADABLE.items() if column.matches(form)), None),
     _separated,
     _text,
 )

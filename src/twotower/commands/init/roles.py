@@ -18,8 +18,7 @@ from twotower.commands.init.detectors import (
     is_outcome,
     time_unit,
 )
-from twotower.commands.init.sample import Column, Sample
-from twotower.commands.init.words import WORDS
+from twotower.commands.init.sample import WORDS, Column, Sample
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
 from twotower.data.actions import TRAIN_WEIGHT

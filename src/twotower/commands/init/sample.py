@@ -6,6 +6,7 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
-from twotower.commands.init.words import WORDS
 from twotower.config.errors import InputError
 from twotower.config.problems import listed
 from twotower.data.table_reader import (
@@ -32,6 +33,11 @@ from twotower.data.table_reader import (
 )
 
 NUM_ROWS, NUM_LINES = 20_000, 50
+_LISTS = yaml.safe_load((files("twotower.commands.init") / "words.yaml").read_text(encoding="utf-8"))
+WORDS = {kind: frozenset(words.split()) for kind, words in _LISTS["columns"].items()}
+"""Kind of column, or of a part of its name -> words."""
+EVENT_WORDS = {role: frozenset(words.split()) for role, words in _LISTS["events"].items()}
+"""Role -> event types that have it."""
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
 COUNT = re.compile(r"(?i:num|number|no)(_of|Of)?(_|(?=[A-Z]))\w")
@@ -164,7 +170,11 @@ def _separator(path: Path) -> str:
     try:
         with open_text_file(path) as file:
             lines = [line.decode("utf-8-sig") for line in itertools.islice(file, NUM_LINES)]
-        counts = {mark: _field_counts(lines, mark) for mark in SEPARATORS}
+        counts = {}
+        for mark in SEPARATORS:
+            numbers = [len(each) for each in csv.reader(lines, delimiter=mark) if any(map(str.strip, each))]
+            # The last of many lines may lack the end of its record.
+            counts[mark] = set(numbers[: -1 if len(lines) == NUM_LINES and len(numbers) > 1 else None])
     except (*READING_ERRORS, csv.Error) as error:
         raise unreadable(path, error) from error
     fitting = [mark for mark, numbers in counts.items() if len(numbers) == 1 and numbers != {1}]
@@ -175,10 +185,3 @@ def _separator(path: Path) -> str:
     raise InputError(
         f"{path}: --separator: which character is between the fields? {found}; add --separator ';' or another"
     )
-
-
-def _field_counts(lines: list[str], separator: str) -> set[int]:
-    """Return the different numbers of fields of the records; the last of many lines may lack its end."""
-    records = csv.reader(lines, delimiter=separator)
-    counts = [len(record) for record in records if any(map(str.strip, record))]
-    return set(counts[: -1 if len(lines) == NUM_LINES and len(counts) > 1 else None])

@@ -14,8 +14,7 @@ from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, own_place
 from twotower.commands.init.detectors import ROLES, Kind, infer_kind
 from twotower.commands.init.roles import SET_BY_FLAG, Roles
-from twotower.commands.init.sample import Column, Sample, read_sample
-from twotower.commands.init.words import WORDS
+from twotower.commands.init.sample import WORDS, Column, Sample, read_sample
 from twotower.commands.run_settings import literal
 from twotower.config.choice_context import ChoiceContext
 from twotower.config.errors import InputError
