@@ -46,8 +46,7 @@ from twotower.experiments.compare.verdicts import (
 )
 from twotower.experiments.runs.fingerprint import EVALUATION_KEYS, IRRELEVANT_KEYS, override_key
 from twotower.experiments.runs.higher_is_better import INDEX_RECALL, higher_is_better
-from twotower.experiments.runs.main_effects import main_effects
-from twotower.experiments.runs.outcome import initial_embeddings_note
+from twotower.experiments.runs.outcome import initial_embeddings_note, main_effects
 from twotower.experiments.runs.result import EPOCHS_KEPT, VALID
 from twotower.experiments.runs.test_ledger import look_notes
 
@@ -90,10 +89,6 @@ class Comparison:
         settings = [f"{SETTING}{key}" for key in self.keys]
         columns = [*identity, *settings, *(key for key in chosen if key in self.rows)]
         return self.rows[[*columns, "seed_mean", "seed_sd", "num_seeds", *DIFFERENCE_COLUMNS]]
-
-    def plotted_rows(self) -> pd.DataFrame:
-        """Return the rows of runs that can be plotted together with the baseline."""
-        return self.rows[is_comparable(self.rows)]
 
 
 def is_comparable(rows: pd.DataFrame) -> pd.Series:

@@ -62,8 +62,8 @@ class TextColumn:
     short: tuple[str, list[str]] | None = None
 
 
-def text_columns(comparison: Comparison) -> dict[str, TextColumn]:
-    """Return the table as texts, in its order.
+def text_columns(comparison: Comparison, keys: Sequence[str] | None = None) -> dict[str, TextColumn]:
+    """Return the table as texts, in its order, with these settings (None: the main ones).
 
     Keys: number, built_in, settings and figures as in `comparison.rows`, spread, difference, interval,
     p_value, detectable, users_needed, verdict, name.
@@ -77,8 +77,11 @@ def text_columns(comparison: Comparison) -> dict[str, TextColumn]:
     is_built_in = rows["kind"] == "baseline"
     if is_built_in.any():
         columns["built_in"] = TextColumn("built in", list(rows["name"].where(is_built_in, "")), True)
-    columns |= setting_columns(comparison, comparison.main_keys)
-
+    for key, short_key in short_keys(comparison.main_keys if keys is None else keys).items():
+        # A built-in baseline has no settings.
+        cells = list(rows[f"{SETTING}{key}"].map(setting_text).where(~is_built_in, ""))
+        is_text = any(parse_number(cell) is None for cell in cells if cell not in ("", ABSENT))
+        columns[f"{SETTING}{key}"] = TextColumn(key, cells, is_text, (short_key, list(map(rounded, cells))))
     figures = {
         key: TextColumn(heading(key), [format_figure(key, value) for value in rows[key]])
         for key in (*comparison.columns, metric)
@@ -111,21 +114,6 @@ def text_columns(comparison: Comparison) -> dict[str, TextColumn]:
     by_configuration = (rows["kind"] == "configuration").any()
     columns["name"] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
     return columns
-
-
-def setting_columns(comparison: Comparison, keys: Sequence[str]) -> dict[str, TextColumn]:
-    """Return a column per setting."""
-    columns = {}
-    for key, short_key in short_keys(keys).items():
-        cells = setting_texts(comparison.rows, key)
-        is_text = any(parse_number(cell) is None for cell in cells if cell not in ("", ABSENT))
-        columns[f"{SETTING}{key}"] = TextColumn(key, cells, is_text, (short_key, list(map(rounded, cells))))
-    return columns
-
-
-def setting_texts(rows: pd.DataFrame, key: str) -> list[str]:
-    """Return a setting of each row as text; empty for a built-in baseline."""
-    return list(rows[f"{SETTING}{key}"].map(setting_text).where(rows["kind"] != "baseline", ""))
 
 
 def labels(comparison: Comparison) -> list[str]:

@@ -2,13 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.experiments.compare.comparison import Comparison
+from twotower.experiments.compare.comparison import Comparison, is_comparable
 from twotower.experiments.compare.figure_names import (
     INDEX_COLUMNS,
     format_figure,
@@ -18,13 +18,12 @@ from twotower.experiments.compare.figure_names import (
 )
 from twotower.experiments.compare.output_forms import (
     labels,
-    setting_columns,
     shared_note,
     summary,
     text_columns,
     verdict_pairs,
 )
-from twotower.experiments.compare.run_frame import is_figure, records
+from twotower.experiments.compare.run_frame import SETTING, is_figure, records
 from twotower.experiments.runs.outcome import front
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
@@ -81,11 +80,17 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
     The verdict stays in sight when the table is scrolled; in this order it does not cover its own figures.
     `below` is shown below a cell.
     """
-    columns = text_columns(comparison)
-    shown: dict[str, dict[str, Any]] = {
-        key: {"heading": column.heading, "style": "" if column.is_text else "number", "cells": column.cells}
-        for key, column in columns.items()
-    }
+    columns = text_columns(comparison, comparison.keys)
+    shown: dict[str, dict[str, Any]] = {}
+    for key, column in columns.items():
+        style, (name, cells) = (
+            "" if column.is_text else "number",
+            column.short or (column.heading, column.cells),
+        )
+        shown[key] = {"heading": name, "style": style, "cells": cells}
+        if column.short:  # a setting in short words; the titles of its cells have the full text
+            kind = "setting" if key.removeprefix(SETTING) in comparison.main_keys else "setting extra"
+            shown[key] |= {"style": f"{kind} {style}", "title": column.heading, "titles": column.cells}
     if "interval" in columns:
         title = f"difference, {columns['interval'].heading.replace(' ', NO_BREAK)}"
         shown["difference"] |= {"heading": title, "below": columns["interval"].cells}
@@ -94,34 +99,20 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
     shown["verdict"] |= {"style": "verdicts", "cells": verdicts, "reasons": reasons}
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     first = {validation_key(comparison.metric), comparison.metric, "spread"}
+    other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
     num_first = len(first.intersection(figures))
     tested = ("difference", "detectable", "users_needed", "verdict")
-    other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
     return [
         shown["number"],
         {"heading": "what differs", "style": "name"},
-        *_settings(comparison, comparison.main_keys, "setting"),
-        *_settings(comparison, other_keys, "setting extra"),
+        *(shown[f"{SETTING}{key}"] for key in [*comparison.main_keys, *other_keys]),
         *(shown[key] for key in [*figures[:num_first], *tested, *figures[num_first:]] if key in shown),
     ]
 
 
-def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[dict[str, Any]]:
-    """Yield a column per setting in short words; the titles of its cells have the full text."""
-    for column in setting_columns(comparison, keys).values():
-        short_key, cells = column.short or ("", [])
-        yield {
-            "heading": short_key,
-            "title": column.heading,
-            "style": style if column.is_text else f"{style} number",
-            "cells": cells,
-            "titles": column.cells,
-        }
-
-
 def _plots(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Yield for each quality and cost the points (cost, quality), and the rows of its Pareto front."""
-    metric, rows = comparison.metric, comparison.plotted_rows()
+    metric, rows = comparison.metric, comparison.rows[is_comparable(comparison.rows)]
     qualities = {"index recall@100 of exact search": INDEX_RECALL}
     if per_user_column(metric):
         qualities = {f"{heading(metric)} through the index": metric} | qualities

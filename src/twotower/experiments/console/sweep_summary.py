@@ -14,13 +14,13 @@ from twotower.config.progress import duration_text
 from twotower.experiments.compare.figure_names import INDEX_COLUMNS, format_figure, heading
 from twotower.experiments.runs.fingerprint import override_key
 from twotower.experiments.runs.folder_name import short_words
-from twotower.experiments.runs.main_effects import main_effects
 from twotower.experiments.runs.outcome import (
     Outcome,
     best_outcome,
     differ_in_index_only,
     initial_embeddings_note,
     lower_is_better,
+    main_effects,
     pareto_front,
     pareto_points,
     rank_outcomes,

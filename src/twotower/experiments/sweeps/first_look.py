@@ -283,12 +283,8 @@ class FirstLook(Sweep):
         last = next(filter(None, reversed(outcomes.values())), None)
         note = "not run: the time limit was reached"
         if last is not None:
-            note = {
-                "pruned": "stopped: its share of the time had passed",
-                "interrupted": "stopped: the time limit was reached; the same command continues",
-                "failed": f"failed: {(last.error or '').partition(chr(10))[0]}",
-                "index_rejected": "its index was rejected",
-            }.get(last.status, "")
+            error = (last.error or "").partition("\n")[0]
+            note = "" if last.status == "ok" else ": ".join(filter(None, [last.status, error]))
         if WINDOWS in outcomes and outcomes[WHOLE] and not outcomes[WINDOWS]:
             note = note or "on the newest window only"
         return {

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from twotower.experiments.runs.main_effects import main_effects
+from twotower.experiments.runs.outcome import main_effects
 
 METRIC = "valid/recall_at_20"
 JOBS = list(itertools.product(["8", "16", "32"], ["a", "b"], ["1", "2"]))
