@@ -14,13 +14,13 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.evaluation.division import WHOLE, Division
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.metrics.label_metric import Scored
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.model.towers.two_tower import ROWS_AT_ONCE, TwoTower, pair_scores
 from twotower.model.towers.user_batch import UserBatch
-from twotower.parallel.ranks import gather_rows, share
 
 RANKED_AT_ONCE = 4096
 PLACES_AT_ONCE = 2**14  # of histories that are encoded: where they are long, there are fewer users
@@ -31,14 +31,14 @@ def evaluate_towers(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
     """Evaluate towers by exact search; `interactions` are those of the training, for popularity."""
-    items = encode_catalogue(model)
+    items = encode_catalogue(model, evaluator.division)
     _, top = rank_all(model, items, holdout, evaluator, "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
     return evaluator.evaluate(top, holdout, item_popularity(interactions, len(items)), scored)
 
 
 @torch.inference_mode()
-def encode_catalogue(model: TwoTower) -> Tensor:
+def encode_catalogue(model: TwoTower, division: Division = WHOLE) -> Tensor:
     """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D].
 
     Processes that train together embed a share each, and all return the whole.
@@ -46,10 +46,12 @@ def encode_catalogue(model: TwoTower) -> Tensor:
     training = model.training
     model.eval()
     device = model.trained_items.device
-    rows = torch.arange(1, len(model.trained_items), device=device)[share(len(model.trained_items) - 1)]
+    rows = torch.arange(1, len(model.trained_items), device=device)[
+        division.share(len(model.trained_items) - 1)
+    ]
     embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(ROWS_AT_ONCE)])
     model.train(training)
-    return gather_rows(embeddings)
+    return division.gather_rows(embeddings)
 
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
@@ -149,7 +151,8 @@ def rank_all(
     `what` names the work in progress lines; `chunk` users are ranked at once. Processes that train together
     rank for a share of the users each, and all return the whole.
     """
-    found, own = [], share(len(holdout.users))
+    found, division = [], evaluator.division
+    own = division.share(len(holdout.users))
     every = np.arange(own.start, own.stop)
     with Progress(f"{what}: ranking the catalogue for users", len(every)) as advance:
         for positions in np.split(every, range(chunk, len(every), chunk)):
@@ -157,8 +160,8 @@ def rank_all(
             exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))
             advance(int(positions.max(initial=-1)) + 1)  # of rank 0, which alone shows progress
-    users = gather_rows(torch.cat([users for users, _ in found]))
-    rows = gather_rows(torch.from_numpy(np.concatenate([rows for _, rows in found])))
+    users = division.gather_rows(torch.cat([users for users, _ in found]))
+    rows = division.gather_rows(torch.from_numpy(np.concatenate([rows for _, rows in found])))
     return users, rows.numpy()
 
 

@@ -16,6 +16,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
+from twotower.evaluation.division import WHOLE
 from twotower.evaluation.metrics.label_metric import LabelMetric, Scored
 from twotower.evaluation.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 from twotower.evaluation.metrics.metric_data import MetricData
@@ -140,6 +141,8 @@ class Evaluator(Component):
     def __init__(self, config: Config, data: MetricData | None = None) -> None:
         super().__init__(config)
         self._data = data
+        self.division = WHOLE
+        """How processes that evaluate together divide the users and the items."""
         self.ks = sorted(set(config.ks))
         metrics = {name: kind.build() for name, kind in config.kinds.items()}
         errors = ErrorCollector("the metrics")

@@ -16,6 +16,7 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
+from twotower.evaluation.division import Division
 from twotower.evaluation.evaluate_towers import (
     encode_catalogue,
     holdout_requests,
@@ -28,7 +29,6 @@ from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import metric_name
 from twotower.model.features.id import Id
 from twotower.model.towers.two_tower import TwoTower
-from twotower.parallel.ranks import gather_rows, share
 
 LOG = logging.getLogger("twotower")
 MIN_USERS, MAX_USERS, MAX_SCORES = 1024, 4096, 2**30
@@ -87,19 +87,20 @@ def feature_importance(
         LOG.debug("feature importance: not measured, because the towers read only %s", names)
         return {}
     only, holdout = evaluator.only(metric), _sample(holdout, len(popularity))
-    own = share(len(holdout.users))
+    division = evaluator.division
+    own = division.share(len(holdout.users))
     excluded = only.excluded(holdout, own)
 
     def measure(blocks: Blocks, items: Tensor) -> dict[str, dict[str, float]]:
         """Return the metric and `num_users` of each part, of inputs of the user tower and items [N, D]."""
         users = model.embed_user_blocks(blocks)[own]
-        top = gather_rows(torch.from_numpy(exact_top_k(users, items, only.max_k, excluded)[0]))
+        top = division.gather_rows(torch.from_numpy(exact_top_k(users, items, only.max_k, excluded)[0]))
         report = only.evaluate(top.numpy(), holdout, popularity)
         parts = {part: report.slices.get(group, {}).get(name, {}) for part, (group, name) in SLICES.items()}
         parts = {"all": report.metrics | {"num_users": report.num_users}} | parts
         return {part: figures for part, figures in parts.items() if metric in figures}
 
-    blocks, items = _user_blocks(model.eval(), holdout), encode_catalogue(model)
+    blocks, items = _user_blocks(model.eval(), holdout), encode_catalogue(model, division)
     before, constant = measure(blocks, items), []
     sign = -1 if evaluator.config.higher_is_better()[metric_name(metric)] is False else 1
     drops: dict[str, dict[str, list[float | None]]] = {}
@@ -110,7 +111,8 @@ def feature_importance(
                 continue
             generator, drops[feature.name] = np.random.default_rng(SEED), {}
             permuted = [
-                measure(*_permuted(model, holdout, blocks, items, feature, generator)) for _ in range(repeats)
+                measure(*_permuted(model, holdout, blocks, items, feature, generator, division))
+                for _ in range(repeats)
             ]
             for part, figures in before.items():
                 lost = sign * (figures[metric] - np.array([each[part][metric] for each in permuted]))
@@ -167,6 +169,7 @@ def _permuted(
     items: Tensor,
     feature: Readable,
     generator: np.random.Generator,
+    division: Division,
 ) -> tuple[Blocks, Tensor]:
     """Return the inputs of the user tower and embeddings of items, with values of a feature permuted."""
     if feature.blocks:
@@ -183,7 +186,7 @@ def _permuted(
         return blocks | {name: blocks[name][rows] for name in feature.blocks}, items
     with model.items.permuted(feature.name.removeprefix("item."), rows):
         reads_items = model.history.config.reads_towers
-        return _user_blocks(model, holdout) if reads_items else blocks, encode_catalogue(model)
+        return _user_blocks(model, holdout) if reads_items else blocks, encode_catalogue(model, division)
 
 
 def _user_blocks(model: TwoTower, holdout: Holdout) -> Blocks:

@@ -71,7 +71,7 @@ def index_catalogue(
     Args:
         truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
-    items = encode_catalogue(model)
+    items = encode_catalogue(model, evaluator.division)
     users, exact_top = rank_all(model, items, holdout, evaluator, "index")
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
 

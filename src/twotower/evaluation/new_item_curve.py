@@ -50,7 +50,7 @@ class BoostedLists:
         self._holdout, self._popularity, self._layout = holdout, popularity, model.layout
         boost = model.new_items.boost.clone()
         model.new_items.boost.zero_()
-        items = encode_catalogue(model)
+        items = encode_catalogue(model, evaluator.division)
         model.new_items.boost.copy_(boost)
         users = torch.from_numpy(encode_every_user(model, holdout)).to(items.device)
         exclude = evaluator.excluded(holdout)

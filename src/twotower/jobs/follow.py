@@ -19,6 +19,7 @@ from twotower.jobs.run_context import RunContext
 from twotower.parallel.launched import launched_size
 from twotower.parallel.processes import join, processes, run_follower
 from twotower.parallel.ranks import broadcast_json, rank
+from twotower.parallel.training_parts import RanksDivision
 from twotower.training.callbacks.curves import TrialPruned, agreed
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers
@@ -64,6 +65,7 @@ def follow() -> None:
     if dataset.identity != told["data"]:
         raise InputError(f"data: rank {rank()} reads other data than rank 0; copy the files of rank 0 to it")
     evaluator = config.evaluated_metrics().build(metric_data(dataset, config.features.item))
+    evaluator.division = RanksDivision()
     callback = agreed(None) if told["has_callback"] else None
     # Rank 0 rehearses the index; all compute the first loss.
     context = TrainContext(config.trainer, Path(told["folder"]), lambda: None, callback)
@@ -73,7 +75,7 @@ def follow() -> None:
         return
     # As `index_model` and `measure_quality` of rank 0 do.
     for holdout in (dataset.valid, *([] if config.is_test_hidden else [dataset.test])):
-        rank_all(trained.model, encode_catalogue(trained.model), holdout, evaluator, "")
+        rank_all(trained.model, encode_catalogue(trained.model, evaluator.division), holdout, evaluator, "")
 
 
 def _train(

@@ -27,6 +27,7 @@ from twotower.jobs.run_config import RunConfig
 from twotower.jobs.run_context import OpenRun, RunContext
 from twotower.jobs.side_information import side_information
 from twotower.jobs.unused_settings import unused_setting_warnings
+from twotower.parallel.training_parts import RanksDivision
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.tracker import Tracker
 
@@ -97,6 +98,7 @@ def load_data(opened: OpenRun, before: Result | None = None) -> RunContext:
         raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
     metrics = config.evaluated_metrics()
     evaluator = metrics.build(metric_data(dataset, config.features.item))
+    evaluator.division = RanksDivision()
     directions = (before.higher_is_better if before else {}) | metrics.higher_is_better()
     run.partial_result = run.partial_result.update(
         data=sections.data_record(dataset, seen_filter), higher_is_better=directions

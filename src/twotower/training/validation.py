@@ -82,7 +82,7 @@ class Validation:
         with torch.autocast(model.trained_items.device.type, enabled=False):
             if (self.popularity[1:] == 0).any() or new_items_of(model).any():
                 model.fit_new_items(temperature)
-            items = encode_catalogue(model)
+            items = encode_catalogue(model, evaluator.division)
             if evaluator.label_metrics:
                 scored = scored_labels(model, items, holdout, temperature)
             users, top = rank_all(model, items, holdout, evaluator, "validation", CHUNK)

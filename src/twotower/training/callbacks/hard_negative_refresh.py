@@ -12,6 +12,7 @@ from twotower.evaluation.top_k import exact_top_k
 from twotower.model.scoring.batch import Batch
 from twotower.model.towers.two_tower import pair_scores
 from twotower.parallel.ranks import all_gather_rows, share
+from twotower.parallel.training_parts import RanksDivision
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
@@ -54,7 +55,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         torch.autocast(module.device.type, enabled=False),
         Progress("mining: ranking the catalogue for users", len(everyone)) as advance,
     ):
-        items = encode_catalogue(module.model)
+        items = encode_catalogue(module.model, RanksDivision())
         for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
             times = all_times[offsets[users + 1] - 1]
             vectors = encode_users(module.model, interactions, users, times, None)
