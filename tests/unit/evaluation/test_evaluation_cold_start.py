@@ -2,7 +2,6 @@
 
 from itertools import combinations
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -161,14 +160,6 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
     assert built == [[1, 2, 3]]
     assert index.rows.tolist() == [1, 2, 3, 4, 5]
     np.testing.assert_allclose(vectors, PLACES)
-
-
-def test_several_vectors_of_a_user_are_as_many_queries_of_the_index() -> None:
-    model, dataset = world()
-    users = np.float32([[[1, 0], [0, 1]]])
-    with mock.patch("twotower.evaluation.cold_start.encode_every_user", return_value=users):
-        index, _ = live_index(model, FLAT, dataset, np.array([4, 5]))
-    assert index.rows.tolist() == [1, 2, 3, 4, 5]
 
 
 def test_an_index_with_a_limit_on_the_loss_of_targets_is_built_without_it() -> None:
