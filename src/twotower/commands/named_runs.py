@@ -1,7 +1,7 @@
 """Runs that a command line names: `latest`, and `train` from the towers of a run."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +66,6 @@ def quote_verbatim(text: str) -> str:
     return f"{key}={quoted(value)}" if (key in VERBATIM or is_path) and value and not is_quoted else text
 
 
-def parent_mode(overrides: Sequence[str]) -> str | None:
-    """Return the mode of `train` that starts from a run: `warm_start`, `rebuild_bundle` or None.
-
-    Raises:
-        InputError: a setting of a mode is typed without the mode.
-    """
-    for mode in (WARM_START, REBUILD_BUNDLE):
-        if any(text.startswith(f"{mode}=") for text in overrides):
-            return mode
-    for text in overrides:
-        if text.lstrip("+").startswith(f"{WARM_START}."):
-            raise InputError(f"{text}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
-    return None
-
-
 def check_parent(mode: str, overrides: Sequence[str]) -> None:
     """Raise InputError if the parent run, under `run`, has not ended, or if overrides change its towers."""
     folder, *others = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("run=")]
@@ -94,14 +79,10 @@ def check_parent(mode: str, overrides: Sequence[str]) -> None:
     refuse_other_towers(mode, overrides)
 
 
-def task_from_parent(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
-    """Return the task of a mode; see `run_command`."""
+def train_from_parent(mode: str, settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Start a run from the towers of another: the task of the mode `warm_start` or `rebuild_bundle`."""
+    from twotower.jobs.train_run import rebuild_bundle, warm_start
 
-    def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        from twotower.jobs.train_run import rebuild_bundle, warm_start
-
-        changes = {key: value for key, value in settings.items() if key not in ("run", "debug", TRUST)}
-        run = warm_start if mode == WARM_START else rebuild_bundle
-        return run(Path(settings["run"]), changes, overrides, settings[TRUST])
-
-    return task
+    changes = {key: value for key, value in settings.items() if key not in ("run", "debug", TRUST)}
+    run = warm_start if mode == WARM_START else rebuild_bundle
+    return run(Path(settings["run"]), changes, overrides, settings[TRUST])

@@ -1,5 +1,6 @@
 """Run one command: flags such as `--help`, validation of the settings, the task, and the exit status."""
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,17 +18,12 @@ from twotower.commands.compose import (
 )
 from twotower.commands.conf import OVERLAYS, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
-from twotower.commands.named_runs import (
-    check_parent,
-    parent_mode,
-    quote_verbatim,
-    resolve_overrides,
-    task_from_parent,
-)
+from twotower.commands.named_runs import check_parent, quote_verbatim, resolve_overrides, train_from_parent
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.config.run_keys import REBUILD_BUNDLE, WARM_START
 from twotower.config.trust import SETTING as TRUST
 from twotower.experiments.runs.fingerprint import flatten
 from twotower.experiments.runs.run_files import LATEST, require_run
@@ -75,11 +71,16 @@ def _answer(command: str, task: Task, description: str, overrides: list[str], fl
     if not is_help:
         raise_problems(_hints(config_name, overrides, flags, modes), THE_COMMAND)
         overrides = resolve_overrides(overrides)
-    if command == "train" and (mode := parent_mode(overrides)):
+    typed = {text.partition("=")[0] for text in overrides}
+    parents = [key for key in (WARM_START, REBUILD_BUNDLE) if key in typed]
+    if command == "train" and parents:
+        mode = parents[0]
         overrides = [re.sub(f"^{mode}=", "run=", text) for text in overrides]
         if not is_help:
             check_parent(mode, overrides)
-        command, config_name, task, modes = mode, mode, task_from_parent(mode), {}
+        command, config_name, task, modes = mode, mode, functools.partial(train_from_parent, mode), {}
+    elif command == "train" and any(key.lstrip("+").startswith(f"{WARM_START}.") for key in typed):
+        raise InputError(f"{WARM_START}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
     overrides = list(map(quote_verbatim, overrides))
     if is_help:
         groups = [text for text in overrides if "=" not in text]
