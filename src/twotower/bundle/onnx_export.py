@@ -172,7 +172,7 @@ def _quiet() -> Iterator[None]:
 
 
 def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
-    """Compare exported towers with those of a bundle; return number of users and items, largest difference.
+    """Compare exported towers with a bundle; return number of users and items, largest difference.
 
     The difference of embeddings is relative to the largest value of the batch if that is above 1, because
     float32 has no more digits. Raises InputError if it is above 1e-5, or not finite.

@@ -133,7 +133,7 @@ def _check_row_order(interactions: Interactions, source_path: str) -> str | None
 
     n items in random order ascend with probability 1 / n!. Rows of train, valid and test are tested apart.
 
-    Raises InputError if those of all users ascend.
+    Raises InputError if the items of all users ascend.
     """
     number = ascending = 0
     evidence = 0.0

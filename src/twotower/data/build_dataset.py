@@ -148,7 +148,7 @@ def _write_dataset(
 def _open_dataset(folder: Path, source: Source) -> RetrievalDataset | None:
     """Open a stored data set; None if a file is missing or damaged.
 
-    Its paths are those of `source`, because equal files in another folder are the same data set.
+    It gets the paths of `source`, because equal files in another folder are the same data set.
     """
     meta = _read_meta(folder)
     try:

@@ -150,7 +150,7 @@ def _checked_entities(
 
 
 def _check_references(entities: SourceColumn, used: SourceColumn, table: str, may_lack: bool) -> None:
-    """Refuse ids of interactions of another type than those of their table, or that are not in the table."""
+    """Refuse ids of interactions whose type differs from the table's ids, or that are not in the table."""
     ids, used_ids = entities.values, used.values
     used_kind, kind = ("whole numbers" if each.dtype == np.int64 else "text" for each in (used_ids, ids))
     used.refuse(

@@ -46,7 +46,7 @@ class Holdout:
         target_items: int32 [T] item rows, distinct by user; without `repeats` not in the history.
         request_times: int64 [Q] unix seconds.
         history: interactions of all users that precede their targets.
-        context: int32 [Q] row of the table of contexts, that of the user's first target; or None.
+        context: int32 [Q] row of the table of contexts, of the user's first target; or None.
         labelled: None unless the data has positives and impressions without a click.
         repeats: whether items of the history can be targets and be recommended.
     """
@@ -99,7 +99,7 @@ class RetrievalDataset:
         item_label: the column of `item_table` with the display name of an item.
         train_and_valid: training interactions of the final fit.
         open_test: opens the test holdout; called by the first use of `test`.
-        open_whole: opens all interactions, with those of the test split, for a bundle; None if not stored.
+        open_whole: opens all interactions, including the test split, for a bundle; None if not stored.
         fingerprint: SHA-256 of all values above except the audit.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
         source_paths: "interactions", "users", "items" -> file or name of the source, for messages.

@@ -64,7 +64,7 @@ class InteractionFiles:
     ) -> Interactions:
         """Return the interactions by user, then time, written into a folder; equal times keep row order.
 
-        `offsets` are those of `Interactions`. A bucket holds whole users.
+        `offsets` are as in `Interactions`. A bucket holds whole users.
         """
         starts = np.array([0, *(rows.stop for rows in blocks.blocks_of_users(offsets))])
         bucket_of_user = (np.searchsorted(starts, offsets[:-1], side="right") - 1).astype(np.uint16)

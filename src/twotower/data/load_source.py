@@ -18,7 +18,7 @@ from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAM
 from twotower.data.vocabulary import Vocabulary
 
 WHOLE = "history_whole"
-"""Folder of long interactions that are sorted on disk, below that of their data set."""
+"""Folder of long interactions that are sorted on disk, below the folder of their data set."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,7 +160,7 @@ def table_problems(
     ]
     csv = [path for path in paths if not is_parquet(path)]
     if 0 < len(csv) < len(paths):
-        problems.append((f"{table}_path", f"{csv[0]} is CSV, others are Parquet; save all in one format"))
+        problems.append((f"{table}_path", f"{csv[0]} is CSV, another is Parquet; save all in one format"))
     if not problems and None in needed.values():
         (key,) = [key for key, columns in needed.items() if columns is None]
         for path, names in zip(paths, headers, strict=True):

@@ -39,8 +39,8 @@ def cold_start(
 ) -> dict[str, Any]:
     """Return recall on cold, warm and all items of the test split, of towers, content and random lists.
 
-    Cold items have no interaction before the test split. The lists are over the whole catalogue; those of
-    `cold_alone` and `warm_alone` are over these items only. Parts without a target are left out.
+    Cold items have no interaction before the test split. The lists are over the whole catalogue; `cold_alone`
+    and `warm_alone` rank cold or warm items only. Parts without a target are left out.
 
     Returns:
         `model`, `content` (absent if items have ids only) and `random` (expected), each part -> values such
@@ -59,7 +59,7 @@ def cold_start(
     parts = {name: part for name, mask in masks.items() if (part := mask[whole.relevant]).any()}
 
     def best(scorer: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the items with the best scores among those of a mask [N + 1], rows [Q, k]."""
+        """Return the best-scored items of a mask [N + 1], rows [Q, k]."""
         return top_k_by(scorer, len(holdout.users), len(mask) - 1, k, excluded, ~mask[1:])[0]
 
     def recalls(scorer: Score, whole: Ranking) -> dict[str, UserValues]:

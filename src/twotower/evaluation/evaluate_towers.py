@@ -30,7 +30,7 @@ SCORED_AT_ONCE = 2**16
 def evaluate_towers(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
-    """Evaluate towers by exact search; `interactions` are those of the training, for popularity."""
+    """Evaluate towers by exact search; `interactions` are the training interactions, for popularity."""
     items = encode_catalogue(model, evaluator.division)
     _, top = rank_all(model, items, holdout, evaluator, "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None

@@ -60,8 +60,8 @@ class Report:
 
 
 Lists = np.ndarray | Mapping[int, np.ndarray]
-"""Item rows [Q, K >= max_k], best first, 0 or -1 = no item; or k -> rows, if the lists differ by k, as those
-of a service do."""
+"""Item rows [Q, K >= max_k], best first, 0 or -1 = no item; or k -> rows, if the lists differ by k, as a
+service's do."""
 
 
 class Evaluator(Component):
@@ -168,7 +168,7 @@ class Evaluator(Component):
         return self.config.model_copy(update=update).build(self._data)
 
     def excluded(self, holdout: Holdout, positions: np.ndarray | slice = slice(None)) -> ExcludedPairs | None:
-        """Return the excluded items of users at positions of a holdout: those of the history, or None."""
+        """Return the excluded items of users at positions of a holdout: their history items, or None."""
         if holdout.repeats or not self.config.filter_seen:
             return None
         return seen_pairs(holdout.history, holdout.users[positions])

@@ -66,7 +66,7 @@ def feature_importance(
     Processes that train together rank for a share of the users each.
 
     Args:
-        interactions: those of the training, for popularity.
+        interactions: training interactions, for popularity.
         monitor: the monitored metric; a metric of ranked lists replaces a metric of labels.
 
     Returns:

@@ -66,10 +66,10 @@ def index_catalogue(
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
     One half of the users of the holdout fits and tunes the index, the other half measures. The report has
-    the metrics of the lists that a service returns minus those of exact search.
+    the metrics of the lists that a service returns minus the metrics of exact search.
 
     Args:
-        truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
+        truncations: functions that shorten embeddings (Matryoshka); the report has an index for each.
     """
     items = encode_catalogue(model, evaluator.division)
     users, exact_top = rank_all(model, items, holdout, evaluator, "index")

@@ -98,7 +98,7 @@ def _standardize(numbers: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.c
 def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config]) -> MetricData:
     """Return the tables of a data set, and item vectors, which are computed when a metric reads them.
 
-    Both spaces are those of the training split, also for the test split: `item_content`, and the first
+    Both spaces come from the training split, also for the test split: `item_content`, and the first
     singular vectors of the matrix of items of length 1 and users, so that items of the same users are alike.
     """
     train, num_items = dataset.train.positives, len(dataset.items)

@@ -80,7 +80,7 @@ def measure_candidates(
     Args:
         configs: settings without a number of clusters; those that do not fit the vectors are left out.
         num_sampled: at least as many as the clusters need are taken.
-        labels: targets in the exact lists of users, of which a candidate can lose some.
+        labels: targets in the exact lists of users; a candidate can lose some of them.
 
     Raises:
         InputError: no settings fit.
@@ -131,7 +131,7 @@ class _Trial:
     """A candidate with its indexes of half of the sample and of all of it, which may be the same.
 
     Attributes:
-        given: its settings without those of its clusters.
+        given: its settings, except the settings of its clusters.
     """
 
     given: Index.Config
@@ -140,7 +140,7 @@ class _Trial:
 
 
 class _Sample:
-    """Evenly spaced items in random order; half of the queries place clusters, the others measure."""
+    """Evenly spaced items in random order; half of the queries place clusters, the other half measures."""
 
     def __init__(
         self, vectors: np.ndarray, queries: np.ndarray, size: int, labels: LabelLists | None
@@ -170,7 +170,7 @@ class _Sample:
         return self._centroids[key]
 
     def extrapolate(self, at_half: float, at_size: float) -> float:
-        """Return a cost of all items from that of the first half of the sample and of the whole sample."""
+        """Return a cost of all items from the costs of the first half of the sample and of the sample."""
         slope = max(0.0, at_size - at_half) / max(1, self.size - self.size // 2)
         return at_size + slope * (self.num_items - self.size)
 

@@ -13,9 +13,9 @@ from twotower.index.matrix_products import matrix_products
 
 CLUSTERING_SEED, ITERATIONS = 1234, 10
 SAMPLED_PER_CENTROID = 100
-"""Sampled items per centroid, to which those that the queries find are added."""
+"""Sampled items per centroid, without the items that the queries find."""
 FOUND_WEIGHT = 0.5
-"""Weight of the items that the queries find, relative to that of the sampled items."""
+"""Weight of the items that the queries find / weight of the sampled items."""
 MAX_QUERIES = 1000
 
 
@@ -32,7 +32,7 @@ def count_found(vectors: np.ndarray, queries: np.ndarray, num_items: int) -> np.
     """Return how often each item vector [N, D] is among the best of queries [Q, D], int64 [N].
 
     Args:
-        num_items: number of all items, of which `vectors` are a sample.
+        num_items: number of all items; `vectors` are a sample of them.
     """
     queries = queries[np.random.default_rng(CLUSTERING_SEED).permutation(len(queries))[:MAX_QUERIES]]
     k = k_of_sample(len(vectors), num_items)
@@ -46,7 +46,7 @@ def find_centroids(
     """Return centroids [C, D] of item vectors [N, D], more of them among the items that queries find.
 
     Many queries find the same few items, those with long vectors for example. Clusters of plain k-means are
-    large there, and most of the others are never visited. Here a third of the weight is on the items that
+    large there, and most other clusters are never visited. Here a third of the weight is on the items that
     queries find, in proportion to how often.
 
     Args:

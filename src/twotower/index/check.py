@@ -85,7 +85,7 @@ def check(
 
     Args:
         points: what `tune` measured, for the report.
-        choice: the candidates, of which the index is the first.
+        choice: the candidates; the first is the index.
     """
     if not len(queries):
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")

@@ -41,8 +41,8 @@ class Candidate(Measurement):
     Attributes:
         latency_ms: median of one query.
         points: the search arguments that were tried, with predicted recall.
-        build_seconds: of all but finding the clusters, which are those of the sample.
-        label_difference: recall@k of targets through the index minus that of exact search; None: no targets.
+        build_seconds: of all steps but k-means, whose clusters come from the sample.
+        label_difference: recall@k of targets through the index minus by exact search; None: no targets.
         label_difference_interval: low and high, 95 %.
         label_loss: the same as a share of the recall of exact search.
     """
@@ -71,8 +71,8 @@ class Candidate(Measurement):
     def order(self, target: float, budgets: Budgets) -> tuple[float, float, float]:
         """Return a key that sorts the best candidate first.
 
-        Candidates within the budgets come first, then those that reach the target, then the fastest. Those
-        that miss the target are ordered by recall, those beyond a budget by how far.
+        Candidates within the budgets come first, then candidates that reach the target, then the fastest.
+        Candidates below the target are ordered by recall, candidates beyond a budget by the excess.
         """
         excess = self.excess(budgets)
         miss = 0.0 if self.recall >= target else 1 - self.recall

@@ -37,7 +37,7 @@ BITS_PER_ROW = 64
 
 
 FAST_SCANS = (faiss.IndexFastScan, faiss.IndexIVFFastScan)
-"""Classes whose `add` mixes new codes with those of removed vectors, which therefore become tombstones."""
+"""Classes whose `add` mixes new codes with codes of removed vectors, which therefore become tombstones."""
 
 
 class FaissIndex:

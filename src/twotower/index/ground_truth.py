@@ -26,7 +26,7 @@ VECTORS_PER_BLOCK = 2**20
 
 
 def vector_blocks(vectors: np.ndarray, name: str) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield positions and vectors of each block, as those of `as_vectors`; raises InputError as it does."""
+    """Yield positions and vectors of each block, checked by `as_vectors`, which raises InputError."""
     for start in range(0, max(1, len(vectors)), VECTORS_PER_BLOCK):
         block = slice(start, start + VECTORS_PER_BLOCK)
         yield block, as_vectors(vectors[block], name, first=start)
@@ -79,7 +79,7 @@ def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
 def split_queries(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return two random halves of queries [Q, D].
 
-    One is to build or choose an index, the other to measure it. A single user is both halves.
+    The first half builds or chooses an index, the second measures it. A single user is in both halves.
     """
     order = np.random.default_rng(SPLIT_SEED).permutation(len(queries))
     cut = len(order) // 2

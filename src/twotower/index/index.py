@@ -51,7 +51,7 @@ class Index(Component, ABC):
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
         centroids: [nlist, D] of the clusters of `build`, if there are any; None: k-means finds them.
-        queries: [Q, D] like those of later searches, which the clusters of `build` should fit; None: unknown.
+        queries: [Q, D] like later queries, which the clusters of `build` should fit; None: unknown.
     """
 
     class Config(Component.Config):
@@ -89,7 +89,7 @@ class Index(Component, ABC):
 
         @property
         def min_items(self) -> int:
-            """Smallest number of items that the index can be built from: that of the centroids, if any."""
+            """Smallest number of items that the index can be built from: the number of centroids, if any."""
             return 1
 
         def training_positions(self, num_items: int) -> slice | np.ndarray:

@@ -43,7 +43,7 @@ class LabelLists:
         return float(self.weights[:, : self.k].sum())
 
     def difference(self, search: Search, is_exact: bool) -> tuple[float, tuple[float, float]]:
-        """Return recall@k of a search minus that of exact search, and its 95 % interval."""
+        """Return recall@k of a search minus recall@k of exact search, and its 95 % interval."""
         num_users, num_places = self.items.shape
         if not num_users:
             return 0.0, (0.0, 0.0)

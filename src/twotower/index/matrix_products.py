@@ -15,7 +15,7 @@ CHANGED = Lock()
 
 @contextmanager
 def matrix_products() -> Iterator[None]:
-    """Compute distances by matrix products, also those of concurrent searches."""
+    """Compute distances by matrix products, also in concurrent searches."""
     with CHANGED:
         before = faiss.cvar.distance_compute_blas_threshold
         faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM

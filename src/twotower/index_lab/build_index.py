@@ -28,7 +28,7 @@ from twotower.index.index import Index
 LOG = logging.getLogger("twotower")
 REPORT = "report.json"
 NUM_SAMPLED = 2_000
-"""Number of users that are read as queries: one half fits and tunes the index, the other half measures it."""
+"""Number of users that are read as queries: half of them fit and tune the index, the rest measure it."""
 
 
 def build_index(
@@ -45,7 +45,7 @@ def build_index(
     Args:
         parts: files of `twotower embed side=items`. Their vectors are copied into one temporary file next to
             `out`, which is memory-mapped.
-        queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` fit, tune and check the index;
+        queries: files of `twotower embed side=users`; `NUM_SAMPLED` users fit, tune and check the index;
             None samples item vectors instead.
 
     Raises:

@@ -52,7 +52,7 @@ class Vectors:
     trusted_packages: Sequence[str] = ()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return item vectors [N, D] and those of users, [Q, D].
+        """Return item vectors [N, D] and user vectors [Q, D].
 
         Raises:
             InputError: both or none are given, or a file is not readable.
@@ -95,7 +95,7 @@ def compare_indexes(
 ) -> int:
     """Measure an index of each settings and write a new folder with report, page and TensorBoard events.
 
-    Settings that do not fit the vectors are reported, and the others are measured.
+    Settings that do not fit the vectors are reported, and all other settings are measured.
 
     Args:
         configs: name of the case -> settings.

@@ -16,7 +16,7 @@ from twotower.index.tune import SATURATED, choose_point, has_fixed_search, laten
 
 KS = (1, 10, 100)
 REPEATS = 3
-"""Least number of searches of each point, of which the fastest counts."""
+"""Minimum number of searches of each point; the fastest one counts."""
 MAX_CHANGED = 1000
 """Items that are added after building, and removed at the end."""
 

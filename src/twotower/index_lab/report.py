@@ -63,7 +63,7 @@ class LabReport:
 <html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
 <body><h1>Index laboratory</h1>
 <p>{self.title}. Each row is the fastest search whose recall reaches {self.target_recall:g}, or the most
-thorough one. Queries per second are those of a batch on one thread; p50 and p99 are the times of one query
+thorough one. Queries per second are measured for a batch on one thread, p50 and p99 are times of one query
 on one thread. Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes
 per item.</p>
 <div class="wide"><table><thead><tr>{headed}</tr></thead><tbody>

@@ -1,1 +1,1 @@
-"""The jobs, each as its steps: train, reindex, evaluate, rerun."""
+"""The steps of the jobs: train, reindex, evaluate, rerun."""

@@ -28,8 +28,8 @@ def embed_shards(config: Launcher.Config, count: int, payload: Mapping[str, Any]
     Parts of an earlier call are skipped, so the same call continues after an interruption.
 
     Args:
-        config: launcher of the shards; it writes one again if its process or node is lost.
-        payload: that of `write_shard`, without `shard`.
+        config: launcher of the shards; it writes a shard again if the process or node is lost.
+        payload: the payload of `write_shard`, without `shard`.
 
     Raises:
         InputError: the launcher lacks something, there are more shards than rows, or the folder has parts of

@@ -64,7 +64,7 @@ def reevaluate(
             check_test_window(job, source)
         elif "test" in changes:
             LOG.warning("test=reveal: no effect, because %s does not hide its test split", source)
-        # A refit trains on the validation split, so its metrics are those of the first phase.
+        # A refit trains on the validation split, so its metrics come from the first phase.
         model, valid, dataset = bundle.model, None, job.dataset
         if not before.training.refit:
             valid = evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
@@ -78,9 +78,9 @@ def reevaluate(
 
 
 def _copied_sections(job: RunContext, before: Result) -> tuple[dict[str, Any], bool]:
-    """Return the sections of a run that a new evaluation does not contradict; the log names the others.
+    """Return the sections of a run that a new evaluation does not contradict; the log names the rest.
 
-    The second value is whether validation metrics of the run can stand next to those of the new evaluation.
+    The second value is whether validation metrics of the run are comparable with the new evaluation.
     """
     copied, names = before.plain(*sections.TOWER_SECTIONS, "index"), []
     settings = job.run.settings | {"test": before.settings.get("test")}
@@ -128,7 +128,7 @@ def _open_derived_run(
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
-    if before.windows:  # their figures and folders stay those of the source
+    if before.windows:  # their figures and folders stay in the source run
         places = [os.path.relpath(source / each["folder"], folder) for each in before.windows]
         entries = zip(before.windows, places, strict=True)
         before = before.model_copy(update={"windows": [each | {"folder": place} for each, place in entries]})

@@ -1,4 +1,4 @@
-"""The processes of a training: rank 0 starts the others, which compute the same and write nothing."""
+"""The processes of a training: rank 0 starts other ranks, which compute the same and write nothing."""
 
 import contextlib
 import logging

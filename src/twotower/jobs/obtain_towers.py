@@ -1,4 +1,4 @@
-"""Obtain the towers of a run: train them, load them from an equal run, or continue those of a parent run."""
+"""Obtain the towers of a run: train them, load them from an equal run, or continue a parent's training."""
 
 import contextlib
 import logging

@@ -26,9 +26,9 @@ def train_older_windows(
 ) -> dict[str, Any]:
     """Train the older windows, the latest first; return the parts `windows` and `windows_summary`.
 
-    A window that has finished is not trained again. One that fails is recorded, and there is no summary until
-    it is resumed with the run.
-    `newest` is the result of the newest window so far; `run_job` is that of `train_run`.
+    Finished windows are skipped. A window that fails is recorded, and the summary is missing until the
+    window is resumed with the run.
+    `newest` is the result of the newest window so far; `run_job` is `train_run.run_job`.
     """
     *older, last = job.config.split.windows() or (0,)
     if not last or isinstance(job.config, WarmStartRunConfig):
@@ -79,7 +79,7 @@ def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping
 def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:
     """Return the job of an older window, whose towers are not served: an exact index.
 
-    A benchmark fixes the newest window and its catalogue, so the others are trained without it.
+    A benchmark fixes the newest window and its catalogue, so older windows are trained without it.
     """
     settings = job.run.settings
     changes = {

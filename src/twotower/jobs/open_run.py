@@ -60,7 +60,7 @@ def load_data(opened: OpenRun, before: Result | None = None) -> RunContext:
     `before` is the result of the run whose towers are used; None if towers are trained.
 
     Raises:
-        InputError: the data differs from that of `before`, or the settings do not fit the data.
+        InputError: the data differs from the data of `before`, or the settings do not fit the data.
     """
     run, config = opened.run, opened.config
     benchmark = config.benchmark

@@ -87,7 +87,7 @@ def resume(
 def run_job(payload: Mapping[str, Any]) -> int:
     """Run a job of a sweep, or resume it if its folder exists; returns the exit status.
 
-    The payload is that of `Job.payload`. The outcome is in `result.json` of its folder, unless the folder
+    `Job.payload` has the payload. The outcome is in `result.json` of its folder, unless the folder
     cannot be opened.
     """
     if launched_rank():
@@ -114,7 +114,7 @@ def warm_start(
 ) -> int:
     """Train the towers of a run further, in a new folder next to it; returns the exit status.
 
-    `changes` has changed settings with those of a `WarmStart`; without epochs, nothing is trained.
+    `changes` has changed settings and the settings of a `WarmStart`; without epochs, nothing is trained.
     """
     mode = WARM_START if changes[WARM_START]["epochs"] else REBUILD_BUNDLE
     before = read_finished_result(source, mode)

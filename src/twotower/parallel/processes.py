@@ -1,7 +1,7 @@
 """The processes of a training: those that a launcher has started, or processes on this machine.
 
 torchrun, Slurm and Ray start one process per rank and set `RANK` and `WORLD_SIZE`. Without them, rank 0
-starts the others itself, if they are all on this machine.
+starts the other ranks itself, if they are all on this machine.
 """
 
 import contextlib

@@ -23,9 +23,9 @@ from twotower.parallel.ranks import broadcast_json, gather_rows, rank, wait_for_
 INSTALL = "pip install 'twotower[torchrec]' && pip install --no-deps torchrec==1.8.0"
 """`--no-deps`: what torchrec requires is for GPUs, and overwrites the files of `fbgemm-gpu-cpu`."""
 EPSILON = 1e-10
-"""As that of `SparseRowwiseAdagrad`."""
+"""As in `SparseRowwiseAdagrad`."""
 BLOCK_ROWS = 65_536
-"""Rows that are drawn or sent at once; a multiple of 16, so that the draws are those of a whole table."""
+"""Rows that are drawn or sent at once; a multiple of 16, so that a whole table has the same draws."""
 KERNEL_WIDTH = 4
 """FBGEMM needs embeddings of a multiple of this width."""
 NAME = "rows"
@@ -37,14 +37,14 @@ def is_torchrec_installed() -> bool:
 
 
 class RowWiseTable(DividedTable):
-    """An embedding table [V, D] of which each process holds R consecutive rows, with their optimizer state.
+    """An embedding table [V, D]; each process holds R consecutive rows, with their optimizer state.
 
     In training, a lookup exchanges rows and embeddings between all processes. Gradients return in the
     backward pass, in which each process updates its own rows by row-wise Adagrad. So a table is looked up
     once per step, by all processes. Outside training, lookups read a temporary file with the whole table,
     which the processes of a machine share; `eval` writes it, if rows have changed, and all processes call it.
 
-    The initial rows and `state_dict` are those of an `nn.Embedding`.
+    The initial rows and `state_dict` equal an `nn.Embedding`.
 
     Args:
         std: standard deviation of the initial rows; row 0 is zeros.
@@ -118,7 +118,7 @@ class RowWiseTable(DividedTable):
     def set_optimizer(self, optimizer: Optimizer) -> None:
         """Read the learning rate of an optimizer with `weight`, from zero state; its checkpoints have ours.
 
-        The state is that of `SparseRowwiseAdagrad` for a whole table.
+        The state has the format of `SparseRowwiseAdagrad` for a whole table.
         """
         self._optimizer = optimizer
         (state,) = self._unregistered[0].fused_optimizer.state_dict()["state"].values()
@@ -152,7 +152,7 @@ class RowWiseTable(DividedTable):
 
     @torch.no_grad()
     def _write_whole(self) -> Tensor:
-        """Write all rows to a file without a name, of which each machine has one."""
+        """Write all rows to a file without a name; each machine has one file."""
         path = Path(tempfile.gettempdir(), f"twotower-{broadcast_json(secrets.token_hex(8))}")
         size = self.num_embeddings * self.dim
         try:

@@ -139,7 +139,7 @@ class ShardedBatchLoss(BatchLoss):
         weight = batch.weights.sum()
         total = sum_over_ranks(weight)
         if not has_examples:
-            # Every process has a gradient of every parameter, as the others wait for it.
+            # Each process needs a gradient of each parameter, because other processes wait for it.
             trained = [*self.scorer.parameters(), *self.loss.parameters()]
             return sum(((each * 0).sum() for each in trained), (users * 0).sum() + (items * 0).sum())
         loss = self.mean(users, items, encoded, negatives, batch) + empty_lookups(self.model)
@@ -182,9 +182,9 @@ class ShardedBatchLoss(BatchLoss):
         return ExchangedEmbeddings.USERS if is_possible else ExchangedEmbeddings.ITEMS
 
     def _encode(self, batch: Batch, rows: Tensor, num_shared: int) -> tuple[Tensor, Tensor]:
-        """Embed the users of a batch, and items [R], of which the first are the same for all processes.
+        """Embed the users of a batch, and items [R]; the first `num_shared` are the same for all processes.
 
-        Each process embeds a share of these, and receives the others with their gradients.
+        Each process embeds a share of the shared items, and receives the rest with their gradients.
         """
         if not num_shared:
             return self.model.encode_both(rows, batch.users)
@@ -200,7 +200,7 @@ def _own_share(negatives: Negatives, first_user: int) -> NegativesShare:
 
 
 def empty_lookups(model: TwoTower) -> Tensor:
-    """Return 0, of which each sparse table has a sparse gradient without rows.
+    """Return 0, whose gradient for each sparse table is sparse and has no rows.
 
     The processes exchange the gradients of all tables, also of those that no tower reads.
     """

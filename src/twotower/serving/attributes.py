@@ -40,7 +40,7 @@ class Numbers:
         self.name, self.num_rows = name, len(values)
         self._values = as_numbers(values).astype(np.float64)
         self._truths = truths(values)
-        # Numbers of requests are rounded as those of the column: 0.1 is not the float32 nearest to it.
+        # Numbers of requests are rounded like the column: 0.1 is not the float32 nearest to it.
         short = {np.dtype(kind): kind for kind in (np.float16, np.float32)}
         self._round = (
             short.get(values.dtype, np.float64) if isinstance(values.dtype, np.dtype) else np.float64
@@ -202,7 +202,7 @@ def truths(values: pd.Series) -> bool:
 
 
 class Attributes:
-    """Raw values by row: first those of a table, then `records`, one for each later row.
+    """Raw values by row: first the rows of a table, then `records`, one for each later row.
 
     A column is prepared when a request first names it. Reading is thread-safe; appending to `records` is not.
 
@@ -238,7 +238,7 @@ class Attributes:
     def facets(self) -> list[dict[str, Any]]:
         """Describe the columns that conditions can name: name, kind, `is_label`, and their values.
 
-        Numbers have `min` and `max`, others `values` with counts, None if there are more than 200.
+        Numbers have `min` and `max`, other columns `values` with counts, None if there are more than 200.
         """
         with self._lock:
             return [

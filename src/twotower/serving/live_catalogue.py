@@ -84,7 +84,7 @@ class LiveCatalogue:
     def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
         """Check items and embed them in one pass, and change nothing.
 
-        An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
+        An item of the bundle keeps its embedded id and bias; a new item gets the unknown item's.
         Raises InputError: an id has another type, a feature is unknown, or tower or index refuse a value.
         """
         model = self._bundle.model
@@ -138,9 +138,9 @@ class LiveCatalogue:
         """
         try:
             text = json.dumps(where)
-        except (TypeError, ValueError):  # values of other types, such as those of NumPy
+        except (TypeError, ValueError):  # values of other types, such as NumPy scalars
             return self._find(where)
-        # One number grows with each item that is added, the other falls with each that is removed.
+        # The first number grows with each added item, the second falls with each removed item.
         return self._find_cached(text, self.items.num_rows, self.items.num_live)
 
     def _find(self, where: Mapping[str, Any]) -> Matches:

@@ -14,11 +14,11 @@ from twotower.serving.live_items import ItemId, LiveItems, UserId, as_id
 
 
 class UnknownUser(InputError):  # noqa: N818
-    """The id is not that of a user of the bundle or of a user with an event or profile."""
+    """The bundle has no user with this id, and no event or profile has it."""
 
 
 class UnknownItem(InputError):  # noqa: N818
-    """The id is not that of an item, or the item must be offered and is not."""
+    """No item has this id, or the item must be offered and is not."""
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,9 @@ class Retriever:
         return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
-        """Answer several requests on one state of the catalogue; an invalid one does not affect the others.
+        """Answer several requests on one state of the catalogue; an invalid request fails alone.
 
-        Scores can differ from those of single requests in the last digits, and with them the order of items.
+        Scores, and so the order of items, can differ from single requests in the last digits.
         """
         with self._lock.reading():
             checked = [self._check(request) for request in requests]

@@ -1,4 +1,4 @@
-"""Interactions of users: those of the bundle, and live events.
+"""Interactions of users: interactions in the bundle, and live events.
 
 Shapes: B users, L history positions, n interactions of one user.
 """
@@ -32,11 +32,11 @@ class KnownUser:
 
 
 class UserHistories:
-    """Interactions by user; at equal times, those of the bundle come first.
+    """Interactions by user; at equal times, the bundle's interactions come first.
 
     Reading is thread-safe; the caller of `add`, `know` and `forget` excludes other calls. History encoders
-    with a table (`history.items: table`) read a changed item as it was in the bundle, others its latest row,
-    and a removed one as it was in the bundle, if it was there.
+    with a table (`history.items: table`) read a changed item as it was in the bundle, other encoders its
+    latest row. Encoders read a removed item as it was in the bundle, if the bundle has it.
 
     Attributes:
         new_ids: users that the bundle does not have, in the order of their arrival.

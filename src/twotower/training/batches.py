@@ -149,8 +149,8 @@ class TrainBatches:
 
         Args:
             chosen: [P + S] examples, positives first.
-            share: of which these are the rows.
-            ends: [B] positions in the interactions at which the histories end; None: those of the examples.
+            share: the rows of the batch that `chosen` holds.
+            ends: [B] positions in the interactions at which the histories end; None: of the examples.
             mask: [B, L] which positions before each end are part of the history; None: all of the user.
             query_positions: see `UserBatch`, with `latest_requests`.
         """
@@ -198,7 +198,7 @@ def _int64(values: np.ndarray) -> Tensor:
 
 
 class LazyColumn:
-    """A column of examples that is computed for those of a batch, not for all.
+    """A column of examples that is computed batch by batch, not for all examples.
 
     Args:
         compute: returns the values at positions [P] of examples.
@@ -237,7 +237,7 @@ def build_examples(interactions: Interactions, strict: bool, with_impressions: b
     """Build the examples.
 
     Args:
-        strict: the history of a positive has only strictly earlier items, as that of an impression always.
+        strict: the history of a positive has only strictly earlier items; an impression's always has.
         with_impressions: impressions without a click are examples.
     """
     users, impressions = interactions.user_rows(), interactions.impressions

@@ -64,7 +64,7 @@ class TrainContext:
         tracker: receives the metrics that TensorBoard receives.
         rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
         chosen: settings that the validation split determined before the first phase, by key.
-        rival: monitored metric by user of other weights, which those of this phase improve on or not.
+        rival: monitored metric by user of other weights, which the weights of this phase are compared with.
     """
 
     trainer: TrainerChoice.Config

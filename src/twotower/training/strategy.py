@@ -69,7 +69,7 @@ def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> boo
 
 
 def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
-    """Return the arguments of the Trainer for one process, or for those of the group.
+    """Return the arguments of the Trainer for one process, or for the processes of the group.
 
     Gradients have a process group of their own: torch reduces them during the backward pass, in which the
     embeddings of items are exchanged, too. Buffers are equal in all processes.

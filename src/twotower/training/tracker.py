@@ -24,7 +24,7 @@ class Tracker(Component):
 
     A failure to open the run is an error. A later failure (network, disk) is logged once, and the training
     continues without the tracker. A subclass that overrides `open` uses another logger. Its settings are
-    validated without Lightning, whose import takes as long as that of torch.
+    validated without importing Lightning, which takes as long as importing torch.
 
     Attributes:
         status: final status of the run, as in `result.json`, or "interrupted"; "failed" unless it is set.

@@ -64,7 +64,7 @@ class TrainedTowers:
         initialization: see `compared_initializations`.
         report_parts: parts of the result on the validation split, for the towers of `valid`.
         origin: parts of the result on the run that the towers come from; empty if this run has trained them.
-        fitted_on: the training data in words, if it is not that of a first training.
+        fitted_on: description of the training data, if it differs from the data of a first training.
     """
 
     model: TwoTower
@@ -130,7 +130,7 @@ def load_trained_towers(
     """Load the towers of a run whose phases have ended.
 
     Args:
-        config: settings of the training, equal to those of the run.
+        config: settings of the training, equal to the settings of the run.
         folder: of the run; only read.
         evaluator: evaluates on the validation split; None: no evaluation.
     """
@@ -166,7 +166,7 @@ def trained_towers(
     """Combine the module of the last phase with the results of all phases.
 
     Args:
-        results: the selected first phase, then those that only took time, then the refit if there is one.
+        results: the selected first phase, then the rejected ones, then the refit if there is one.
     """
     result = replace(
         results[0],
@@ -193,7 +193,7 @@ def report_parts(
 
 
 def check_same_data(folder: Path, fingerprint: str) -> None:
-    """Write the fingerprint of the training data, or compare it with that of the interrupted run.
+    """Write the fingerprint of the training data, or compare it with the interrupted run.
 
     Raises:
         InputError: the run was started on other data.

@@ -32,7 +32,7 @@ class TrainerChoice(Component):
         checkpoint by its own `valid/...`."""
         probe_steps: NonNegativeInt = 100
         """Steps of a short training, at least an epoch or 1,000 steps of it, by which the validation split
-        chooses settings: the layers of `widths=auto`, and those of the optimizer (`probe_rates`). 0 chooses
+        chooses settings: the layers of `widths=auto`, and optimizer settings (`probe_rates`). 0 chooses
         nothing: `widths=auto` has its layers."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
         """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
@@ -64,7 +64,7 @@ class TrainerChoice(Component):
         """Show the progress of an epoch on a terminal."""
 
         def arguments(self) -> dict[str, Any]:
-            """Return arguments of the Lightning Trainer, without those of `process_arguments`."""
+            """Return arguments of the Lightning Trainer, except the arguments of `process_arguments`."""
             precision = fastest_precision(self.accelerator) if self.precision == "auto" else self.precision
             return {
                 "max_epochs": self.max_epochs,

@@ -174,11 +174,11 @@ def transfer_towers(
     """Copy all weights of the parent's towers into towers of larger data, matched by id.
 
     Known items and known feature values keep their embeddings; a new feature value starts with the embedding
-    of the unknown value, a new event type with zeros. So embeddings do not change, and those of new items are
-    what the parent computes from their features.
+    of the unknown value, a new event type with zeros. So embeddings do not change, and new items get the
+    embeddings that the parent computes from their features.
 
     Args:
-        model: the new towers, with the same settings; their features extend those of the parent.
+        model: the new towers, with the same settings; their features extend the features of the parent.
         parent: the earlier towers.
         interactions: the new training interactions; None without training.
 

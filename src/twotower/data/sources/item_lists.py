@@ -60,7 +60,7 @@ class ItemLists(Source):
             return {"users": {USER_ID}, "items": {ITEM_ID}}
 
         def paths(self) -> dict[str, str]:
-            """Return the paths that are set by their setting, that of training first."""
+            """Return setting -> path of the paths that are set, the training path first."""
             paths = {"path": self.path, "train_path": self.train_path, "test_path": self.test_path}
             return {key: path for key, path in paths.items() if path is not None}
 

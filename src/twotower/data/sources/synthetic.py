@@ -49,7 +49,7 @@ class Synthetic(Source):
         latent_dim: Annotated[PositiveInt, Le(1000)] = 16
         """Number of topics, T."""
         preference: Fraction = 0.9
-        """Share of the interactions that follow the user's topics; the others follow popularity alone."""
+        """Share of the interactions that follow the user's topics; other interactions follow popularity."""
         popularity_exponent: NonNegativeFloat = 0.8
         """Exponent of the power law of popularity; 0: all items are equally popular."""
         labels: Literal["none", "clicks"] = "none"

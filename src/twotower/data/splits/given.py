@@ -11,7 +11,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = "this data has no split column; for table_files set data.split_column, or use another split"
-MIN_TRAIN = 2  # training interactions of a user, of which one can become a validation target
+MIN_TRAIN = 2  # training interactions of a user; one of them can become a validation target
 
 
 class Given(Split):

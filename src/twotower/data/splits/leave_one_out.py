@@ -21,7 +21,7 @@ class LeaveOneOut(Split):
     by_order = True
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, by its position among those of the user."""
+        """Return the part of each interaction, by its position in the user's log."""
         ends = interactions.offsets[1:][interactions.counts() >= MIN_INTERACTIONS]
         parts = np.full(len(interactions), TRAIN, dtype=np.int8)
         parts[ends - 2] = VALID

@@ -35,7 +35,7 @@ class Rolling(Temporal):
         """Before the valid and the test window, as if models were trained on older data; its interactions
         are dropped."""
         history_length: PositiveFloat | None = None
-        """Training interactions are those of this length before the windows; null: all earlier ones."""
+        """Length of the training interactions before the windows; null: all earlier interactions."""
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> list[tuple[str, str]]:
             """Require that the window exists."""

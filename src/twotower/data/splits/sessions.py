@@ -17,9 +17,9 @@ PARTS = np.array([[TRAIN, TRAIN, NONE], [VALID_HISTORY, VALID, NONE], [TEST_HIST
 class Sessions(Temporal):
     """`Temporal` for sessions and anonymous visitors, who have no history before the windows.
 
-    The user column holds sessions. A session belongs to the window in which it begins: earlier ones train, in
-    the other two the first interactions are the history and the rest are targets. The request time is that of
-    the first target. Interactions after the end of the window are dropped, so the future-leak rate is 0.
+    The user column holds sessions. A session belongs to the window in which it begins. Earlier sessions
+    train; in the valid and test windows the first interactions are the history and the rest are targets. The
+    request time is the first target's. Later interactions are dropped, so the future-leak rate is 0.
     """
 
     class Config(Temporal.Config):
@@ -47,9 +47,9 @@ class Sessions(Temporal):
         return np.repeat(PARTS[window].ravel(), lengths.ravel())
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the part of every interaction: that of a positive nearby, see `Split.spread`.
+        """Return the part of each interaction: the part of a positive nearby, see `Split.spread`.
 
-        None for interactions after the end of the window of that part.
+        Interactions after the end of the window of this part get `NONE`.
         """
         spread = Split.spread(self, interactions, parts)
         valid_from, test_from = self.cutoffs(interactions.positives)

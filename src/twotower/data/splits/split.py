@@ -17,8 +17,8 @@ from twotower.data.interactions import Interactions
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; `VALID` targets are part of later histories, `VALID_ONLY` of none.
 
-`VALID_HISTORY` and `TEST_HISTORY` are histories of their users' targets: the former trains the final fit
-only, the latter never. `NONE` is dropped.
+`VALID_HISTORY` and `TEST_HISTORY` are histories of their users' targets: `VALID_HISTORY` trains the final
+fit only, `TEST_HISTORY` never trains. `NONE` is dropped.
 """
 TRAIN_PARTS = (TRAIN,)
 VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
@@ -73,8 +73,8 @@ class Split(Component, ABC):
         """Return the part of every interaction, int8 [n], from the parts of the positives.
 
         By default an impression without a click gets the part of the next positive of its user, any other
-        interaction that of the previous one; if there is none, that of the nearest. Users without positives
-        train.
+        interaction the part of the previous positive; if there is none, of the nearest positive. Users
+        without positives train.
         """
         spread = np.full(len(interactions), TRAIN, dtype=np.int8)
         positives = np.flatnonzero(interactions.is_positive)

@@ -36,7 +36,7 @@ class UserHoldout(Split):
     by_order = True
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, by its user and its position among those of the user."""
+        """Return the part of each interaction, by its user and its position in the user's log."""
         counts = interactions.counts()
         num_history = history_lengths(counts, self.config.fold_in)
         users = np.flatnonzero(counts >= MIN_INTERACTIONS)

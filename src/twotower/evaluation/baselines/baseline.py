@@ -146,7 +146,7 @@ class Baseline(Component, ABC):
             return None
 
         def applies_to(self, holdout: Holdout) -> bool:
-            """Return whether the baseline applies to a holdout; others are left out."""
+            """Return whether the baseline applies to a holdout; if not, it is skipped."""
             return True
 
         def space(self, past: BaselineData) -> Mapping[str, TriedValues]:

@@ -50,7 +50,7 @@ class BaselineCache:
     Baselines of other packages and those that read content are not cached, because they may read other files.
 
     Args:
-        folder: of the files, of which damaged ones are computed again; None: nothing is cached.
+        folder: of the files; damaged files are computed again. None: nothing is cached.
         key: the values that all lists depend on: data, split, number of items per list.
     """
 

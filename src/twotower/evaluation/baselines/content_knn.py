@@ -1,4 +1,4 @@
-"""Content neighbors: items with features like those of the history."""
+"""Content neighbors: items with features similar to the history items."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from twotower.evaluation.item_content import content_scores
 
 
 class ContentKnn(Baseline):
-    """Score = the cosine of an item's content (`item_content`) with the mean of that of the user's items.
+    """Score = cosine of an item's content (`item_content`) with the mean content of the user's items.
 
     Users without a history get popularity, and so do items without any similarity. It is the only baseline
     that recommends items without interactions.

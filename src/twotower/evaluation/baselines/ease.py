@@ -22,7 +22,7 @@ BLOCK_ITEMS = 1024
 BYTES = 4
 KEPT_PENALTIES = 3  # so that `trend_ease` reads the weights of the chosen penalty
 LONG_TO_INVERT = 6_000  # rows
-SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
+SAMPLE = 3_000  # rows of a smaller matrix: its inversion time predicts the time for a large one
 LOG = logging.getLogger("twotower")
 Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 """Histories, sparse [B, N] of ones -> scores [B, N]."""

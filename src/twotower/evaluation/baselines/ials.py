@@ -22,7 +22,7 @@ class Ials(Baseline):
     Users without a history get popularity. It needs 4 x `factors` bytes per user and item.
 
     Reference: Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008,
-    section 4, with `alpha` as the confidence of an interaction; that of all other pairs is 1.
+    section 4, with `alpha` as the confidence of an interaction; all other pairs have 1.
     """
 
     class Config(Baseline.Config):
@@ -31,7 +31,7 @@ class Ials(Baseline):
         regularization: NonNegativeFloat = 30
         """L2 penalty."""
         alpha: PositiveFloat = 10
-        """Weight of interactions; that of missing ones is 1."""
+        """Weight of interactions; missing interactions have the weight 1."""
         iterations: PositiveInt = 15
         """Number of alternating iterations."""
         seed: Seed = 0

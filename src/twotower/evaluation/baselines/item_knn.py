@@ -17,7 +17,7 @@ BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
 
 
 class ItemKnn(Baseline):
-    """Score of an item = the sum of its similarities to those of the history that are its neighbors.
+    """Score of an item = the sum of its similarities to its neighbors in the history.
 
     The cited method keeps the neighbors of the history's items instead.
 
@@ -25,7 +25,7 @@ class ItemKnn(Baseline):
     item or with both. Other items follow by popularity. It needs N^2 operations and 12 N x `neighbors` bytes.
 
     Reference: Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, section 4; the
-    shrinkage is that of Bell and Koren, ICDM 2007, section 3.
+    shrinkage is from Bell and Koren, ICDM 2007, section 3.
     """
 
     class Config(Baseline.Config):
@@ -51,7 +51,7 @@ class ItemKnn(Baseline):
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Compute similarities [N, N]; column i has those of item i to its neighbors."""
+        """Compute similarities [N, N]; column i has the similarities of item i to its neighbors."""
         matrix = past.matrix
         self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
         size = max(BLOCK_NUMBERS // past.num_items, 1)

@@ -14,7 +14,7 @@ MAX_KEPT_SCORES = 2**26  # 256 MiB
 
 
 class TrendEase(Ease):
-    """Score = that of EASE times trend^exponent, trend = (1 + r) / (1 + n).
+    """Score = EASE's score times trend^exponent, trend = (1 + r) / (1 + n).
 
     n is the number of interactions of the item, r the number in the last `days` before now, scaled to the
     same sum over all items.
@@ -30,7 +30,7 @@ class TrendEase(Ease):
         """Exponent of the trend; 1 = full effect."""
 
         def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
-            """Return those of EASE, windows from an hour to the whole log, and exponents."""
+            """Return the space of EASE, windows from an hour to the whole log, and exponents."""
             return {
                 **super().space(past),
                 "days": past.windows(),

@@ -70,7 +70,7 @@ class LabelMetric(Metric):
     def influence(self, scored: Scored) -> Floats:
         """Return the influence of each user on the defined value, [U], with sum 0, for its interval.
 
-        Users are sampled, not examples, since those of a user are correlated.
+        Users are sampled, not examples, since the examples of a user are correlated.
         """
 
 

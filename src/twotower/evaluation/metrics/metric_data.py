@@ -73,7 +73,7 @@ def item_slices(popularity: np.ndarray) -> dict[str, Masks]:
 def user_slices(history_lengths: np.ndarray) -> Masks:
     """Return slices of the evaluated users by their activity, as masks [Q].
 
-    cold = empty history; the others by the terciles of the lengths of their histories: low, mid and high.
+    cold = empty history; other users by the terciles of their history lengths: low, mid and high.
     Users of one length stay together, so that thirds may be uneven.
     """
     warm = history_lengths > 0

@@ -112,7 +112,7 @@ class Factory(Index):
 
     @property
     def largest_search_arg(self) -> int:
-        """See `Index.largest_search_arg`; the number of lists, or that of `HNSW`."""
+        """See `Index.largest_search_arg`; the number of lists, or the limit of `HNSW`."""
         part, name = self.search_attribute(self._faiss_index.inner)
         if name == "nprobe":
             return int(part.nlist)

@@ -116,7 +116,7 @@ class IVF(Index):
         return euclidean_assignment(self.search_target(inner))
 
     def is_compatible(self, inner: Any) -> bool:
-        """See `Index.is_compatible`; class and sizes must be those of an empty index of these settings."""
+        """See `Index.is_compatible`; class and sizes must equal an empty index with these settings."""
         ivf = self.search_target(inner)
         quantizer = faiss.downcast_index(ivf.quantizer)
         if not isinstance(quantizer, faiss.IndexFlat) or quantizer.d != ivf.d:
@@ -144,7 +144,7 @@ class IVF(Index):
         `nprobe` keeps its share of the lists. The new index has no tombstones.
 
         Args:
-            vectors: of all items of the new index, [N, D]; those of this index and others.
+            vectors: of all items of the new index, [N, D]; items of this index and new items.
             rows: [N].
 
         Raises:

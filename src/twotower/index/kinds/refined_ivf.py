@@ -14,7 +14,7 @@ from twotower.index.kinds.ivf import IVF
 class RefinedIVF(IVF):
     """Codes find `num_candidates` items per result, whose scores are computed from 16-bit vectors.
 
-    A search reads few bytes per item; memory is that of `ivf_sq` and the codes. Removed items stay as
+    A search reads few bytes per item; it needs the memory of `ivf_sq` and the codes. Removed items stay as
     tombstones until the next build.
     """
 

@@ -15,7 +15,7 @@ from twotower.model.features.raw_values import ValueRows
 
 
 class BagFeature(EmbeddedFeature):
-    """The mean of the embeddings of the known tokens; others are dropped, and none give zeros."""
+    """The mean of the embeddings of the known tokens; unknown tokens are dropped, no tokens give zeros."""
 
     class Config(EmbeddedFeature.Config):
         min_count: PositiveInt = 1

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 
 class DividedTable(nn.Module, ABC):
-    """An embedding table that several processes divide; each holds the rows `own`.
+    """An embedding table that several processes divide; each process holds the rows `own`.
 
     Attributes:
         weight: stands for the table in the optimizer.
@@ -163,7 +163,7 @@ class BagSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """Compute the gradient of the table [V, D] from that of the bags [N, D]."""
+        """Compute the gradient of the table [V, D] from the gradient of the bags [N, D]."""
         return _sum(grad_outputs[0], *ctx.plan.transposed), None
 
 

@@ -117,7 +117,7 @@ class Feature(Component, ABC):
             return False
 
     class State(BaseModel):
-        """Plain values that `fit` learned; before `fit`, those of empty training data."""
+        """Plain values that `fit` learned; before `fit`, the values of empty training data."""
 
         model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

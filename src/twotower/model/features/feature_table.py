@@ -122,7 +122,7 @@ class FeatureTable(nn.Module):
         }
 
     def encoders(self) -> nn.ModuleDict:
-        """Return new encoders by name, with those of time features."""
+        """Return new encoders by name, including the encoders of time features."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
 
     def to_json(self) -> dict[str, Any]:

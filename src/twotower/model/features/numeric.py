@@ -14,7 +14,7 @@ from twotower.model.features.raw_values import FloatArray, as_finite_numbers
 LARGEST = 10.0
 """Values are clipped at this many standard deviations from the mean."""
 ROUNDING = 10 * float(np.finfo(np.float64).eps)
-"""A standard deviation below this share of the mean is that of a constant, with rounding errors."""
+"""A standard deviation below this share of the mean comes from rounding errors of a constant."""
 MAX_SQUARED = 1e100  # sums of squares of larger numbers overflow
 
 

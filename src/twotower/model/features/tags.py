@@ -14,7 +14,7 @@ from twotower.model.features.raw_values import is_value
 
 
 class Tags(BagFeature):
-    """The mean of the embeddings of the tags seen in training; others are dropped, no tags give zeros."""
+    """The mean of the embeddings of tags seen in training; unknown tags are dropped, no tags give zeros."""
 
     class Config(BagFeature.Config):
         """Settings of several values at once.

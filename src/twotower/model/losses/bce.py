@@ -28,7 +28,7 @@ class Bce(TemperatureLoss):
     config: Config
 
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
-        """Return the cross-entropy of the positive plus the weighted mean of that of the negatives, [b]."""
+        """Return the cross-entropy of the positive plus the weighted mean over the negatives, [b]."""
         of_negatives = mean_over_draws(F.softplus(negatives), negatives, multiplicity)
         return F.softplus(-positive) + self.config.negative_weight * of_negatives
 

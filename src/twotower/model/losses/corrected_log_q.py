@@ -11,7 +11,7 @@ class CorrectedLogQ(SampledSoftmax):
     """L = -s+ + log(exp(s+) + 1/n sum over negatives of n_j exp(s_j) / q_j), s = score / temperature.
 
     The sum over n draws estimates the sum over the catalogue, in which the positive is a certain term. The
-    plain correction divides the term of the positive by n q, too. The gradients are those of the paper,
+    plain correction divides the term of the positive by n q, too. The gradients equal the paper's,
     where the draws exclude the positive and q is divided by 1 - q+.
 
     Needs: `log_q`.

@@ -17,7 +17,7 @@ class Hinge(Loss):
 
     class Config(Loss.Config):
         margin: PositiveFloat = 0.5
-        """Required difference of the scores; those of unit vectors are within [-1, 1]."""
+        """Required difference of the scores; scores of unit vectors are within [-1, 1]."""
 
     config: Config
 

@@ -41,7 +41,7 @@ class Matryoshka(Loss):
 
         @property
         def impressions(self) -> ImpressionsAs:
-            """That of the other loss."""
+            """As the other loss."""
             return self.inner.impressions
 
         def scoring(self) -> ScoringConfig:
@@ -52,7 +52,7 @@ class Matryoshka(Loss):
             )
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
-            """Refuse too many halvings, and those of another loss of this class."""
+            """Refuse too many halvings, and a Matryoshka loss as the inner loss."""
             towers: TwoTowerConfig | None = context.get("towers")
             yield from super().problems(context)
             if isinstance(self.inner, Matryoshka.Config):

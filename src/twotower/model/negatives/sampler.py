@@ -35,7 +35,7 @@ class Negatives:
         num_draws: draws with q in total; None: nothing is random, each item is present for certain.
         query_rows: [P, H] query negatives: item rows that only this positive is scored against, 0 = none.
         query_log_q: [P, H] their log q. Both None where no positive has any.
-        embeddings: [E, D] of the last E rows, used as constants; the item tower encodes the others.
+        embeddings: [E, D] of the last E rows, used as constants; the item tower encodes the other rows.
     """
 
     rows: Tensor
@@ -146,7 +146,7 @@ class NegativeSampler(Component, nn.Module, ABC):
         Args:
             positives: [P] item rows.
             generator: on the CPU; its state decides the draw.
-            query_rows: [P, H] query negatives, each of which counts as one more draw; 0 = none.
+            query_rows: [P, H] query negatives, counted as one more draw each; 0 = none.
         """
         rows, multiplicity = self.draw(positives, generator)
         query_log_q = None

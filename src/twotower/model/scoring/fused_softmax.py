@@ -128,7 +128,7 @@ class ExponentialOperands:
 
     def sums(self, block: Tensor) -> Tensor:
         """Return the sums of exponentials or powers with their bias, [b]."""
-        # A product of two matrices: that of a matrix and a vector takes three times as long.
+        # A product of two matrices: a product of a matrix and a vector takes three times as long.
         return torch.mm(self.factors.to(block.dtype), block.T)[0].to(self.d_users.dtype)
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
@@ -222,7 +222,7 @@ class _Softmax(ForwardGradients):
                     log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked
                     scale = torch.zeros_like(of_negatives).index_add_(0, their_users, factor * weights[own])
-                    # The gradients of a share are parts of a sum, of which training takes the mean.
+                    # Training averages the gradients of the shares, but needs their sum.
                     operands.add_gradients(rows, block, scale * logits.num_shares)
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]

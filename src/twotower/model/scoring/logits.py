@@ -155,7 +155,7 @@ def relative(weights: Tensor) -> Tensor:
 
 
 def product_dtype(users: Tensor) -> torch.dtype:
-    """Return the type of matrix products: that of autocast, otherwise that of the users."""
+    """Return the type of matrix products: the autocast type, otherwise the type of the users."""
     device = users.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else users.dtype
 

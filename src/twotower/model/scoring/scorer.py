@@ -110,7 +110,7 @@ class EncodedItems(NamedTuple):
         rows: [R] item rows.
         positives: [P] positions.
         impressions: [S] positions.
-        query_negatives: [P * H] positions; that of the positive at padding.
+        query_negatives: [P * H] positions; padding has the position of the positive.
     """
 
     rows: Tensor

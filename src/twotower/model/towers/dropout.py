@@ -7,7 +7,7 @@ LEVELS = 1 << 16
 
 
 class Dropout(nn.Dropout):
-    """Zero each value with probability `p` in training, and divide the others by 1 - p.
+    """Zero each value with probability `p` in training, and divide the remaining values by 1 - p.
 
     `p` is rounded down to a multiple of 2^-16. On a CPU several times faster than `nn.Dropout`.
 

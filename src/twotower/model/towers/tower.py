@@ -117,7 +117,7 @@ class L2Norm(nn.Module):
 class _Normalize(torch.autograd.Function):
     """Bit-identical to `functional.normalize`, with a backward pass of 5 operations instead of 15.
 
-    The gradient of a zero vector is that of the identity.
+    The gradient of a zero vector is the gradient of the identity.
     """
 
     @staticmethod

@@ -67,9 +67,9 @@ class TwoTower(nn.Module):
         config: the choice of all parts.
         users: encoded features of all users; features of the request time are computed per request.
         items: encoded features of the catalogue.
-        trained_items: [N + 1] bool, items with training interactions; the others count as unknown in the
+        trained_items: [N + 1] bool, items with training interactions; other items are unknown to the
             history table.
-        contexts: encoded features of all contexts of a request, with names different from those of users.
+        contexts: encoded features of all contexts of a request; their names differ from user features.
         num_events: E, number of event types in histories.
     """
 
@@ -119,7 +119,7 @@ class TwoTower(nn.Module):
 
     @property
     def num_members(self) -> int:
-        """Number of parts of an embedding, each of which has a loss of its own."""
+        """Number of parts of an embedding; each part has its own loss."""
         return self.history.config.num_members
 
     def encode_items(self, rows: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class TwoTower(nn.Module):
     def fit_new_items(self, temperature: float) -> None:
         """Fit `new_items` to the embeddings of trained items; other weights do not change.
 
-        `temperature` is that of the loss: an item bias divided by it is a log odds.
+        `temperature` is the temperature of the loss: an item bias divided by it is a log odds.
         """
         training = self.training
         self.eval()
@@ -221,7 +221,7 @@ class TwoTower(nn.Module):
         return users, self.layout.for_ranking(self._layout.item_embeddings(items, self.item_bias(item_rows)))
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
-        """Add the features of the request times [B] and, where missing, those of the unknown context.
+        """Add the features of the request times [B] and, where missing, of the unknown context.
 
         Features of request times that the user tower does not read are left out.
         """

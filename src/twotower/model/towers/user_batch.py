@@ -13,7 +13,7 @@ class UserBatch:
     """The users of a batch: features, histories, request times and contexts.
 
     Shapes: B users, W histories (B, unless users share them), L history positions. History rows and events
-    may be int32, all others are int64.
+    may be int32; other tensors are int64.
     """
 
     rows: Tensor
@@ -32,9 +32,9 @@ class UserBatch:
     """[B] flat positions of the users among the W * L of the histories; None: user b reads the end of history
     b."""
     latest_requests: Tensor | None = None
-    """[W] unix seconds of the latest request of each history; None: history b has only that of user b."""
+    """[W] unix seconds of the latest request of each history; None: the request time of user b."""
     features: dict[str, Tensor] | None = None
-    """Name -> encoded features [B, width] of users and contexts; None: those of the rows."""
+    """Name -> encoded features [B, width] of users and contexts; None: the features of the rows."""
 
     @classmethod
     def from_features(

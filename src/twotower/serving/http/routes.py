@@ -1,4 +1,4 @@
-"""The endpoints, in groups. Those of single items and users run in threads of the framework's pool."""
+"""The endpoints, in groups. Endpoints of single items and users run in the framework's thread pool."""
 
 import itertools
 import re
@@ -111,7 +111,7 @@ Answer = orjson.Fragment | InputError
 
 
 def answer_batch(requests: Sequence[VersionedRequest]) -> list[Answer]:
-    """Answer requests, those of one retriever together."""
+    """Answer requests; consecutive requests of one retriever are one batch."""
     found: list[Answer] = []
     for retriever, group in itertools.groupby(requests, key=lambda each: each[0]):
         for result in retriever.answer([request for _, request in group]):

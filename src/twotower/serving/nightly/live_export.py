@@ -68,12 +68,12 @@ class Export:
 
 
 def export_live(settings: Mapping[str, Any], store: Path, out: Path, paths: Mapping[str, str]) -> Export:
-    """Write the live changes of a store into a new folder, as files that follow those of a run.
+    """Write the live changes of a store into a new folder, as files that follow the files of a run.
 
     The run's own files are only read. Rows of earlier exports that the run has read are in the new files too,
     which replace them. Events with the user, item and second of an existing row are skipped, so exports may
-    overlap. The store, that of a service which may be running, is unchanged. `paths` has files that replace
-    those of the run, by "interactions", "users" and "items".
+    overlap. The store is unchanged, and its service may be running. `paths` has files that replace the files
+    of the run, by "interactions", "users" and "items".
 
     Raises:
         InputError: a store or file is missing, `out` exists, or a value does not fit its column.
@@ -124,7 +124,7 @@ def is_exported(settings: Mapping[str, Any], store: Path) -> bool:
 
 
 class _Table:
-    """The files of a run's log, users or items: the user's own, then those of an earlier export."""
+    """The files of a run's log, users or items: the user's own, then the files of an earlier export."""
 
     def __init__(self, name: str, config: Files) -> None:
         self.name, self.config = name, config
@@ -145,7 +145,7 @@ class _Table:
         }
 
     def rows(self, path: Path, ids: Collection[str] | None = None) -> list[Row]:
-        """Return the rows of a file, or those of some ids, as plain values, None where one is missing."""
+        """Return the rows of a file, optionally of some ids only, as plain values; None = missing value."""
         names = Counter(header(path, self.config.separator))
         columns = [name for name, number in names.items() if name and number == 1]
         frame = read_file(path, columns, self.config.separator, [self.key]).astype(object)
@@ -283,10 +283,10 @@ def _event_rows(events: Sequence[EventAdded], log: _Table, defaults: Row) -> lis
 def _changed_rows(
     table: _Table, puts: Mapping[int | str, Row], read: Collection[str]
 ) -> tuple[list[Row], dict[str, int]]:
-    """Return the rows of "users" or "items" that an export changes, and the number of those of live puts.
+    """Return the rows of "users" or "items" that an export changes, and the counts of live puts.
 
-    A put replaces the user or item of the towers: of columns that it lacks, those in `read`, which features
-    read, become empty, and others keep their values.
+    A put replaces the user or item of the towers. If it lacks a column of `read`, which features read, the
+    column becomes empty; other columns keep their values.
     """
     ids = set(map(str, puts))
     own = [row for path in table.own for row in table.rows(path, ids)]

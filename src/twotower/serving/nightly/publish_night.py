@@ -47,7 +47,7 @@ def nightly(settings: Mapping[str, Any], service: ServiceClient) -> int:
     The served towers get a bundle on tonight's data too (`rebuild_bundle`). Both runs are then evaluated on
     the same users, targets and catalogue: the newest test window, on which neither was trained. If the new
     towers are refused, nothing is new or a step fails, the service is unchanged. The next night starts from
-    the served run, and live changes stay in the store. The settings are those of `conf/nightly.yaml`.
+    the served run, and live changes stay in the store. `conf/nightly.yaml` has the settings.
     """
     nights, changes, metric = Path(settings["nights"]), settings["changes"], settings["metric"]
     with stoppable(lambda: STOPPED), lock_folder(nights, "night"):
@@ -144,7 +144,7 @@ class GateResult:
     """Comparison of two runs on the newest test window.
 
     `old` and `new` are means of the metric over the test users, `low` and `high` the 95 % bootstrap interval
-    of new - old, and `p_value` is that of a two-sided paired sign-flip test.
+    of new - old, and `p_value` is from a two-sided paired sign-flip test.
     """
 
     metric: str
@@ -177,7 +177,7 @@ def evaluate_gate(
     alpha: float = 0.05,
     max_loss: float | None = None,
 ) -> GateResult:
-    """Compare the run of the served towers and that of the new ones by the users of the test window.
+    """Compare the runs of the served towers and of the new towers by the users of the test window.
 
     The new towers are refused if their mean is worse and p is below alpha or, with `max_loss`, if their mean
     is worse by more than that, whatever p is. The default metric is the one that the training monitors.

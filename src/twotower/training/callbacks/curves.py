@@ -25,7 +25,7 @@ EpochCallback = Callable[[int, float | None], bool]
 
 
 def agreed(callback: EpochCallback | None) -> EpochCallback:
-    """Return an epoch callback with which all ranks stop if that of rank 0 says so."""
+    """Return an epoch callback that broadcasts the decision of rank 0 to all ranks."""
     return lambda epoch, value: bool(broadcast_json(callback is not None and callback(epoch, value)))
 
 
@@ -47,7 +47,7 @@ class Curves(pl.Callback):
     """Records losses and validation metrics, one value per epoch, and the speed of this process.
 
     If the monitor has a k, as `valid/recall_at_20`, metrics with another k are left out. The sums within an
-    epoch and the curves are part of the checkpoint, so that those of a resumed training are complete.
+    epoch and the curves are part of the checkpoint, so that a resumed training has complete curves.
 
     Attributes:
         seconds: of training in this process, after a checkpoint has been loaded.

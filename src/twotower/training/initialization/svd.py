@@ -31,7 +31,7 @@ MAX_EXTENSIONS = 5
 class Svd(Initialization):
     """Initial item embeddings c D V (S^2 / (S^2 + r))^.5, with U S V' the truncated SVD of interactions X.
 
-    The score of a summed history is then that of the ridge regression of X on itself (EASE without its
+    A summed history then gets the score of the ridge regression of X on itself (EASE without its
     constraint), reduced to the embedding dimension. D divides each item by a power of its count, because the
     item bias models popularity already. c scales the scores to logits; see `score_scale`. Sets embeddings of
     item ids with the width of the towers' output, and the history table; members of an ensemble have

@@ -28,7 +28,7 @@ from twotower.training.order import Order
 
 LOG = logging.getLogger("twotower")
 SHARE = 1 / 3
-"""Half-life of the weights relative to that of popularity, chosen by `scripts/bench/carry_over.py`."""
+"""Half-life of the weights / half-life of popularity, chosen by `scripts/bench/carry_over.py`."""
 INTERACTIONS_PER_REQUEST = 10
 FEWEST, MOST = 10_000, 100_000
 """Limits of the requests per epoch."""
@@ -275,8 +275,8 @@ def sums_nearby(values: np.ndarray, interactions: Interactions, width: int) -> N
 def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     """Return a half-life for training examples, in days: a third of the half-life of popularity.
 
-    The latter is that of the mixture that best predicts later interactions; see `Mixture.half_life`. It is
-    short if demand changes fast, and infinite if it does not change.
+    `Mixture.half_life` computes it for the mixture that best predicts later interactions. It is short if
+    demand changes fast, and infinite if demand does not change.
 
     Args:
         ahead_days: how far ahead the mixture predicts.

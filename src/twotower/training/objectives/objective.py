@@ -56,7 +56,7 @@ class Objective(Component, ABC):
         """Return `weights` times the weights in the data, float32 [n], 1 on average; 0 = no example.
 
         Args:
-            interactions: n interactions; those of the role `history` are no examples.
+            interactions: n interactions; interactions of the role `history` are no examples.
             with_impressions: return also the weights of the m impressions without a click, [n + m]; `weights`
                 is computed for both in one log.
 

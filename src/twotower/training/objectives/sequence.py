@@ -24,7 +24,7 @@ POOL = 16
 
 
 class Sequence(NextItem):
-    """The examples of `NextItem`, up to L of which share one history and query it at their positions.
+    """The examples of `NextItem`; up to L examples share a history and query it at their positions.
 
     The encoder runs once over L items instead of L times. A user with more than L items is cut into segments;
     the first example of a later segment has a history of one item.
@@ -105,7 +105,7 @@ class SequenceBatches(TrainBatches):
     def num_history_items(self) -> int:
         """Return the approximate maximum number of items in the histories of a batch.
 
-        A segment may have few examples: those of a warm start are the new interactions only.
+        A segment may have few examples: in a warm start, only new interactions are examples.
         """
         return self.segments_a_batch * int(self.lengths.max())
 

@@ -26,7 +26,7 @@ class AdamW(OptimizerChoice):
         """The values that weight decay pulls to: zero, or the initial weights (L2-SP), so that a training
         stays near them. At a learning rate of 0.003, a decay of 0.1 is weak and one of 10 strong."""
         probe_decays: list[NonNegativeFloat] = Field(default_factory=list)
-        """Values of `weight_decay` of which one is chosen as of `probe_rates`; empty: `weight_decay`."""
+        """Values of `weight_decay`; one is chosen like `probe_rates`. Empty: `weight_decay` is used."""
         beta_1: ProperFraction = 0.9
         """Decay of the first moment."""
         beta_2: ProperFraction = 0.999
@@ -34,7 +34,7 @@ class AdamW(OptimizerChoice):
         takes_sparse: ClassVar[bool] = True
 
         def probes(self) -> dict[str, list[float]]:
-            """Return those of the base class, then the weight decays."""
+            """Return the settings of the base class, then the weight decays."""
             decays = {"weight_decay": self.probe_decays} if self.probe_decays else {}
             return super().probes() | decays
 

@@ -23,8 +23,8 @@ class OptimizerChoice(Component, ABC):
         learning_rate: PositiveFloat = 1e-3
         """The highest of the schedule."""
         probe_rates: list[PositiveFloat] = Field(default_factory=list)
-        """Learning rates of which a short training each, from the initial weights, chooses one on the
-        validation split; empty: `learning_rate`."""
+        """Learning rates that are tried in short trainings from the initial weights; the validation split
+        chooses one. Empty: `learning_rate` is used."""
         schedule: Literal["constant", "plateau", "one_cycle", "cosine"] = "one_cycle"
         """`constant`; `plateau` (a third of the learning rate, from the best weights so far, when
         `trainer.monitor` has not improved for `trainer.patience` epochs); `one_cycle` (cosine rise over the
@@ -39,7 +39,7 @@ class OptimizerChoice(Component, ABC):
         """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
 
         def probes(self) -> dict[str, list[float]]:
-            """Return setting -> values of which a probe chooses one; see `training.probe`."""
+            """Return setting -> values; a probe chooses one value, see `training.probe`."""
             return {"learning_rate": self.probe_rates} if self.probe_rates else {}
 
         @property

@@ -13,7 +13,7 @@ from twotower.training.optimizers.adagrad import Adagrad
 class RowwiseAdagrad(Adagrad):
     """Adagrad that keeps one number per row of a sparse table; dense parameters are stepped by `Adagrad`.
 
-    The state of 5 million rows of 64 numbers has 20 MB; that of Adagrad has 1.3 GB and that of Adam 2.6 GB.
+    The state of 5 million rows of 64 numbers has 20 MB; Adagrad needs 1.3 GB and Adam 2.6 GB.
 
     Reference: Mudigere et al., Software-Hardware Co-design for Fast and Scalable Training of Deep Learning
     Recommendation Models, ISCA 2022, "row-wise AdaGrad".

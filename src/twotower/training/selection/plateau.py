@@ -56,7 +56,7 @@ class Plateau(EarlyStopping):
         return [*self.ended, max(0, self.checkpointing.epochs - self.num_before)]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the initial state of the optimizer, before that of a checkpoint is loaded."""
+        """Store the initial state of the optimizer, before a checkpoint replaces it."""
         self.initial = initial_state(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -106,7 +106,7 @@ class RateEpochs(pl.Callback):
         self.initial: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the initial state of the optimizer, before that of a checkpoint is loaded."""
+        """Store the initial state of the optimizer, before a checkpoint replaces it."""
         self.initial = initial_state(trainer)
         for _ in range(self.ends.count(0)):
             reduce_learning_rate(trainer, self.initial)

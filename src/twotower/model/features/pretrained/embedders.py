@@ -34,7 +34,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def model_folder(model: str) -> Path:
-    """Return a folder, or that of a model on the hub, which is downloaded if necessary; raises InputError."""
+    """Return the folder of a model; a model on the hub is downloaded if necessary. Raises InputError."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder

@@ -43,7 +43,7 @@ class CausalEncoder(HistoryEncoder, ABC):
         Args:
             items: [B, L, H] left-aligned, zeros after the end of a history.
             times: [B, L] int64 unix seconds; with `Config.reads_request_times` [B, L + 1], with the time of
-                the request after that of the last item.
+                the request after the time of the last item.
 
         Returns:
             [B, L, H]; no position depends on later ones. Values after the end of a history are ignored.
@@ -74,7 +74,7 @@ class Ensemble(CausalEncoder):
     """Several encoders with equal settings, each for its part of the columns.
 
     Member m reads sqrt(M) x[m] and returns y[m] / sqrt(M), so that the dot product of whole embeddings is the
-    mean of those of the members.
+    mean of the dot products of the members.
     """
 
     def __init__(self, config: CausalEncoder.Config, dim: int) -> None:
@@ -97,7 +97,7 @@ def _is_full(mask: Tensor) -> bool:
 
 
 def _items_first(mask: Tensor) -> Tensor:
-    """Return the positions [B, L] of the items, then those of the padding, both in order.
+    """Return the positions [B, L] of the items, then the positions of the padding, both in order.
 
     By scattering, because ONNX has no stable sort.
     """

@@ -160,7 +160,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             times = torch.cat([times, requests[:, None]], 1)
 
         def gather(last: int) -> Tensor:
-            """Return the embeddings of the last items [B, last, H], with those of their event types."""
+            """Return the embeddings of the last items [B, last, H], including their event embeddings."""
             embeddings = functional.embedding(positions[:, -last:], table)
             if event_table is not None and events is not None:
                 of_events = functional.embedding(events[:, -last:], event_table, padding_idx=0)

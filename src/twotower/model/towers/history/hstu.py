@@ -27,7 +27,7 @@ class Hstu(CausalEncoder):
 
     The bias of position i for position j is the sum of one parameter for i - j and one for the bucket of the
     time from j to the item after i; after the latest item, to the request. So the embedding depends on the
-    time of the request; an unknown one, 0, counts as that of the last item.
+    time of the request; an unknown time, 0, is replaced by the time of the last item.
 
     Reference: Zhai et al., Actions Speak Louder than Words, ICML 2024, section 3.2; buckets as in its code.
     """
@@ -74,7 +74,7 @@ class Hstu(CausalEncoder):
 def time_buckets(times: Tensor) -> Tensor:
     """Return the bucket of the time from each item to the successor of each item, int32 [B, L, L].
 
-    It is floor(log(max(1, seconds)) / 0.301). The last of the times [B, L + 1] is that of the request.
+    It is floor(log(max(1, seconds)) / 0.301). The last of the times [B, L + 1] is the request time.
     """
     following = torch.maximum(times[:, 1:], times[:, :-1])
     seconds = following[:, :, None] - times[:, None, :-1]

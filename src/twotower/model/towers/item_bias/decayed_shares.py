@@ -61,7 +61,7 @@ class IntervalCounts:
         return float(self.knots[1] - self.knots[0]) / SECONDS_A_DAY
 
     def shorter_half_lives(self) -> NDArray[np.float64]:
-        """Return half-lives below those of the intervals, in intervals, [S]; empty for a short log."""
+        """Return half-lives shorter than `half_lives`, in intervals, [S]; empty for a short log."""
         longest = self.half_lives[-2] / 2
         least = SHORTEST_SECONDS / (self.interval_days * SECONDS_A_DAY)
         number = max(0, 1 + math.floor(math.log2(longest / least)))
@@ -168,7 +168,7 @@ class Mixture:
 
         Args:
             shares: [H, N] of the intervals.
-            exact: [S, N] of the shorter half-lives; None: those of the shortest one of the intervals.
+            exact: [S, N] of the shorter half-lives; None: the shares of the shortest half-life.
         """
         number = len(self.shorter)
         exact = np.tile(shares[-2], (number, 1)) if exact is None else exact

@@ -78,8 +78,8 @@ class ItemBias(Component, nn.Module, ABC):
     ) -> None:
         """Set the initial biases from the training interactions.
 
-        The loss divides scores, including the bias, by the temperature. `power` is that of its link function;
-        None: odds are exponentials of scores.
+        The loss divides scores, including the bias, by the temperature. `power` is the exponent of its link
+        function; None: odds are exponentials of scores.
         """
 
     @property

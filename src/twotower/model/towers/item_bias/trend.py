@@ -19,9 +19,9 @@ class Trend(ItemBias):
     """The log of an item's predicted share of the next interactions, at the time of each example.
 
     Training adds the log prior odds of the time of the example, which are computed from earlier interactions,
-    so that the towers learn preferences only. The index and the service use those of the end of the log. The
+    so that the towers learn preferences only. Index and service use the odds at the end of the log. The
     share is a mixture of exponentially decayed shares with half-lives from a five-hundredth of the log's time
-    span to infinity; where items live for hours, also shorter ones, down to half an hour. The weights of the
+    span to infinity; if items live for hours only, down to half an hour. The weights of the
     mixture maximize the likelihood of later interactions, so nothing needs tuning. An item without
     interactions has the average share of new items in the past.
 

@@ -125,7 +125,7 @@ class ByContent(NewItems):
             part.weight.copy_(torch.from_numpy(own))
 
     def _mean_correction(self, content: sparse.csr_array, logs: NDArray[np.float64]) -> float:
-        """Return `log_mean_ratio` of the biases, stored because those of a trend stay during a training."""
+        """Return `log_mean_ratio` of the biases, cached because a trend's biases are fixed in training."""
         arrays = (content.indptr, content.indices, content.data, logs)
         fitted_to = hash(tuple(each.tobytes() for each in arrays))
         if self._correction is None or self._correction[0] != fitted_to:

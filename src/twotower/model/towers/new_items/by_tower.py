@@ -13,7 +13,7 @@ class ByTower(NewItems):
 
     class Config(NewItems.Config):
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
-            """Return no feature besides those of the item tower; see `NewItems.Config.reads`."""
+            """Return an empty set: only the item tower reads features; see `NewItems.Config.reads`."""
             return frozenset()
 
     config: Config

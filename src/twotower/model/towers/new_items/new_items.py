@@ -30,7 +30,7 @@ class NewItems(Component, nn.Module, ABC):
 
     class Config(Component.Config):
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
-            """Return the features, besides those of the item tower, that the embeddings depend on."""
+            """Return the features that the embeddings depend on, besides the features of the item tower."""
             return features.keys()
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterable[tuple[str, str]]:
