@@ -60,7 +60,11 @@ class Roles:
                 self.columns[role], self.settings[kind.key] = column, (column.name, reason)
         self._infer_unit(self.columns.get("time"))
         if "label" in self.columns:
-            self._infer_threshold(self.columns["label"])
+            column, threshold = self.columns["label"], flags.get("threshold")
+            if column.numbers is None or (threshold is None and not is_binary(column)):
+                self._ask_which_rows(column, "--label none")
+            elif threshold is not None:
+                self.settings["label_threshold"] = threshold, "labels from here on are positive"
         if "event" in self.columns:
             self._infer_events(self.columns["event"])
         if "none" not in (flags.get("label"), flags.get("event")):
@@ -111,7 +115,14 @@ class Roles:
         others = [column.num_other_words(ROLES[role].words | WORDS["interaction"]) for column in found]
         is_clear = 0 in others or any(column.is_key for column in found)
         found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
-        found = found if is_clear or role != "user" else self._sessions() or found
+        if (
+            role == "user" and not is_clear
+        ):  # columns called by a word of sessions, alone or as a key: `session_id`
+            free = [each for each in self._free() if each.parts and each.parts[0] in WORDS["session"]]
+            keys = [
+                each for each in free if {*each.parts[1:]} <= WORDS["session_key"] and not time_unit(each)
+            ]
+            found = keys or found
         if role in ("user", "item"):  # `item_id` rather than `item_category_id`, and rather than `item`
             keys = [column for column in found if column.is_key]
             found = keys if len(keys) == 1 else found
@@ -122,11 +133,6 @@ class Roles:
             reason = "several columns hold times" if role == "time" else "several columns may be it"
             self._ask(role, f"{reason}: {'; '.join(map(str, found))}; add --{role} COLUMN")
         return found[0] if len(found) == 1 else None
-
-    def _sessions(self) -> list[Column]:
-        """Return columns called by a word of sessions, alone or as a key: `session_id`."""
-        free = [each for each in self._free() if each.parts and each.parts[0] in WORDS["session"]]
-        return [each for each in free if {*each.parts[1:]} <= WORDS["session_key"] and not time_unit(each)]
 
     def _infer_unit(self, column: Column | None) -> None:
         """Set the unit of the times; without times, ask about columns with dates of another kind."""
@@ -146,14 +152,6 @@ class Roles:
                 valid = "seconds or milliseconds since 1970, 2024-05-31 or 2024-05-31T12:00:00"
                 remedy = f"add --time {each.name} for {valid}; write others so, or add --time none"
                 self._ask("time", f"{each} may hold the times of the rows; {remedy}")
-
-    def _infer_threshold(self, column: Column) -> None:
-        """Set the threshold from the flag; ask for it if the label does not hold 0 and 1."""
-        threshold = self.flags.get("threshold")
-        if column.numbers is None or (threshold is None and not is_binary(column)):
-            self._ask_which_rows(column, "--label none")
-        elif threshold is not None:
-            self.settings["label_threshold"] = threshold, "labels from here on are positive"
 
     def _ask_about_outcomes(self) -> None:
         """Ask which rows are positive if a column says how a row ended, or is called a label and constant."""

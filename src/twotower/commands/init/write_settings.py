@@ -282,8 +282,11 @@ def _setting_lines(settings: Settings, indent: str = "") -> Iterator[str]:
 
 def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any], str]]]:
     """Return group, as in `Kinds`, -> name of a feature -> its settings, and the reason."""
+    from twotower.model.features.feature import is_taken  # with torch, which questions need not wait for
+
     groups: dict[str, dict[str, tuple[dict[str, Any], str]]] = {"user": {}, "item": {}}
     groups["item"]["item_id"] = {TARGET: "twotower.model.features.id.Id", "column": "item_id"}, ""
+    umlauts = str.maketrans("äöüß", "aous")
     blocks = {"history", "last_item"}  # of the history encoder, in the user tower
     for group, columns in kinds.items():
         features = groups.setdefault(group, {})
@@ -292,20 +295,14 @@ def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any],
                 taken = set(features).union(*groups.values() if group == "context" else ())
                 spec = {TARGET: f"twotower.model.features.{kind.target}", "column": column, **kind.settings}
                 taken |= {"item_id", "user_id", *(blocks if group != "item" else ())}
-                features[_feature_name(column, taken)] = spec, kind.reason
+                name = (
+                    re.sub(r"[^a-z0-9]+", "_", column.casefold().translate(umlauts)).strip("_") or "feature"
+                )
+                name = f"{name}_" if is_taken(name) or name[0].isdigit() else name
+                while name in taken:
+                    name += "_"
+                features[name] = spec, kind.reason
     return groups
-
-
-def _feature_name(column: str, taken: set[str]) -> str:
-    """Return a feature name of letters, digits and underscores."""
-    from twotower.model.features.feature import is_taken  # with torch, which questions need not wait for
-
-    spelled = column.casefold().translate(str.maketrans("äöüß", "aous"))
-    name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
-    name = f"{name}_" if is_taken(name) or name[0].isdigit() else name
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
