@@ -1,14 +1,13 @@
 """A job that reuses a training equals the same job alone, whatever its fingerprint leaves out."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import job_settings, result_in
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.commands.conf import shape
 from twotower.experiments.runs.fingerprint import AFTER_TRAINING, IRRELEVANT_TRAINER_KEYS
 from twotower.jobs.run_config import RunConfig
@@ -59,11 +58,10 @@ NOT_TRIED = {"reuse", "output_root", "benchmark"}
 
 def measured(typed: list[str], root: Path) -> dict[str, Any]:
     """Run a job, and return its figures and the digests of what it serves."""
-    settings = load_settings("train", [*TYPED, *typed, f"output_root={root}"])
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    settings = job_settings(*TYPED, *typed, f"output_root={root}")
     folder = root / "jobs" / hashlib.sha256(" ".join(typed).encode()).hexdigest()[:8]
     train(RunConfig.composed(settings, typed), folder)
-    result = json.loads((folder / "result.json").read_text())
+    result = result_in(folder)
     served = [
         folder / "bundle" / name for name in ("towers.safetensors", "item_embeddings.npy", "index.faiss")
     ]

@@ -1,24 +1,20 @@
 """Bad input through the real commands: one clear message, the right exit status, and nothing lost."""
 
 import json
-import runpy
 import shlex
 import shutil
-import sys
+import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import run_script
+from tiny_runs import train_in
 
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.jobs import open_run
-from twotower.jobs import train_run as assemble
-from twotower.jobs.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
@@ -34,16 +30,7 @@ index=flat_ip metrics.ks=[5,10] metrics.num_bootstrap=0
 """)
 
 
-@dataclass(frozen=True)
-class Left:
-    """How a command was left."""
-
-    status: object
-    out: str
-    err: str
-
-
-Command = Callable[..., Left]
+Left = subprocess.CompletedProcess[str]
 
 
 def write_tables(folder: Path) -> None:
@@ -72,20 +59,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a script in this process, as the command line would."""
-
-    def run(script: str, *arguments: str) -> Left:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / script), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        return Left(left.value.code, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the user's own data; use a copy to change anything."""
@@ -93,9 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(folder)
     paths = [f"data.{table}_path={folder}/{file}.csv" for table, file in TABLES.items()]
     run = folder / "outputs" / "default" / "run"
-    settings = load_settings("train", [*OWN_DATA, *paths, f"output_root={folder / 'outputs'}"])
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-    assert assemble.train(RunConfig.composed(settings), run) == 0
+    train_in(run, *OWN_DATA, *paths, f"output_root={folder / 'outputs'}")
     return run
 
 
@@ -111,12 +82,12 @@ def copy(finished: Path, here: Path) -> Path:
 
 
 def assert_one_message(left: Left, *parts: str) -> None:
-    assert left.status == 2
-    assert left.err.startswith("error: ")
-    assert left.err.count("error: ") == 1
-    assert "Traceback" not in left.err + left.out
+    assert left.returncode == 2
+    assert left.stderr.startswith("error: ")
+    assert left.stderr.count("error: ") == 1
+    assert "Traceback" not in left.stderr + left.stdout
     for part in parts:
-        assert part in left.err
+        assert part in left.stderr
 
 
 def runs(here: Path) -> list[Path]:
@@ -148,29 +119,29 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", BEFORE_DATA.values(), ids=BEFORE_DATA)
-def test_told_before_data_is_read(here: Path, command: Command, case: tuple[str, ...]) -> None:
+def test_told_before_data_is_read(here: Path, case: tuple[str, ...]) -> None:
     overrides, *parts = case
     before = sorted(here.rglob("*"))
-    left = command("train.py", *OWN_DATA, *overrides.split())
+    left = run_script("train", *OWN_DATA, *overrides.split())
     assert_one_message(left, *parts)
-    assert left.err.startswith("error: 1 mistake in the configuration; nothing was read or written\n  ")
-    assert len(left.err.splitlines()) == 2
-    assert left.out == ""
+    assert left.stderr.startswith("error: 1 mistake in the configuration; nothing was read or written\n  ")
+    assert len(left.stderr.splitlines()) == 2
+    assert left.stdout == ""
     assert sorted(here.rglob("*")) == before
 
 
-def test_a_quoted_path_may_hold_anything(here: Path, command: Command) -> None:
+def test_a_quoted_path_may_hold_anything(here: Path) -> None:
     (here / "items.csv").rename(here / "items, old = (1).csv")
-    left = command("train.py", *OWN_DATA, 'data.items_path="items, old = (1).csv"', "trainer.monitor=x")
+    left = run_script("train", *OWN_DATA, 'data.items_path="items, old = (1).csv"', "trainer.monitor=x")
     assert_one_message(left, "error: 1 mistake in ", "\n  trainer.monitor: ")
 
 
-def test_several_mistakes_are_one_message(here: Path, command: Command) -> None:
+def test_several_mistakes_are_one_message(here: Path) -> None:
     wrong = "index=ivf_pq index.num_subquantizers=5 metrics.ks=[5] data.items_path=no.csv"
-    left = command("train.py", *OWN_DATA, *wrong.split())
+    left = run_script("train", *OWN_DATA, *wrong.split())
     for key in ("index.num_subquantizers", "trainer.monitor", "data.items_path"):
         assert_one_message(left, f"\n  {key}: ")
-    assert left.err.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
+    assert left.stderr.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
     assert runs(here) == []
 
 
@@ -189,12 +160,6 @@ def blank_the_pages() -> None:
     Path("log.parquet").write_bytes(content[:4] + bytes(footer - 4) + content[footer:])
 
 
-def leave_holes_in_five_columns() -> None:
-    edit("log.csv", lambda log: log.astype("Int64").drop(index=7).reindex(log.index))
-    edit("users.csv", lambda users: users.assign(country=users["country"].mask(users["user_id"] < 4)))
-    edit("items.csv", lambda items: items.assign(price=items["price"].mask(items["item_id"] == 5)))
-
-
 def change_nothing() -> None:
     pass
 
@@ -209,19 +174,6 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
         take_milliseconds,
         "",
         ("log.csv: column 'timestamp', line 2: ", "between 1970-01-02 and 2100", "data.timestamp_unit=ms"),
-    ),
-    "holes in five columns": (
-        leave_holes_in_five_columns,
-        "+features.user.country={_target_:twotower.model.features.categorical.Categorical,column:country,dim:2,missing:refuse}",
-        (
-            "error: 5 mistakes in the data\n",
-            "\n  log.csv: column 'timestamp', line 9: ",
-            "\n  log.csv: column 'user_id', line 9: ",
-            "\n  log.csv: column 'item_id', line 9: ",
-            "\n  users.csv: column 'country', user_id 1: expected text or a finite number, found nothing",
-            " (NaN) (3 such rows in all); correct the value, or set `missing: unknown`",
-            "\n  items.csv: column 'price', item_id 5: ",
-        ),
     ),
     "damaged file": (
         blank_the_pages,
@@ -247,13 +199,11 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", DATA.values(), ids=DATA)
-def test_told_when_data_is_read(
-    here: Path, command: Command, case: tuple[Callable[[], None], str, tuple[str, ...]]
-) -> None:
+def test_told_when_data_is_read(here: Path, case: tuple[Callable[[], None], str, tuple[str, ...]]) -> None:
     change, overrides, parts = case
     change()
     files = {path: path.read_bytes() for path in here.iterdir() if path.is_file()}
-    left = command("train.py", *OWN_DATA, *overrides.split())
+    left = run_script("train", *OWN_DATA, *overrides.split())
     assert_one_message(left, *parts)
     assert not list(here.glob("outputs/default"))
     assert {path: path.read_bytes() for path in files} == files
@@ -263,13 +213,13 @@ def burn(*_: object, **__: object) -> None:
     raise RuntimeError("the disk is on fire")
 
 
-def test_a_defect_of_ours_exits_1(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_ours_exits_1(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_run, "build_dataset", burn)
-    left = command("train.py", *OWN_DATA, "debug=true")
-    assert left.status == 1
-    assert left.err.startswith("Traceback")
-    assert ", in burn\n" in left.err
-    assert left.err.endswith("failed: RuntimeError: the disk is on fire (debug=true shows where)\n")
+    left = run_script("train", *OWN_DATA, "debug=true")
+    assert left.returncode == 1
+    assert left.stderr.startswith("Traceback")
+    assert ", in burn\n" in left.stderr
+    assert left.stderr.endswith("failed: RuntimeError: the disk is on fire (debug=true shows where)\n")
     (folder,) = runs(here)
     result = json.loads((folder / "result.json").read_text())
     assert (result["status"], result["error"]) == ("failed", "RuntimeError: the disk is on fire")
@@ -277,33 +227,35 @@ def test_a_defect_of_ours_exits_1(here: Path, command: Command, monkeypatch: pyt
     assert not (folder / "bundle").exists()
 
 
-def test_commands_that_need_a_run(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "reindex.py"
+def test_commands_that_need_a_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "reindex"
     before = sorted(here.rglob("*"))
-    assert_one_message(command(script), "\n  run: ")
+    assert_one_message(run_script(script), "\n  run: ")
     for name in ("nowhere", "items.csv", "."):
-        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "or latest")
+        assert_one_message(run_script(script, f"run={name}"), f"\n  run: {name}: not a run", "or latest")
     assert sorted(here.rglob("*")) == before
     monkeypatch.setattr(open_run, "build_dataset", burn)
-    assert command("train.py", *OWN_DATA).status == 1
+    assert run_script("train", *OWN_DATA).returncode == 1
     (failed,) = runs(here)
-    assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
+    assert_one_message(
+        run_script(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}"
+    )
     (failed / "result.json").unlink()
-    assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run has not ended")
+    assert_one_message(run_script(script, f"run={failed}"), f"run={failed}: this run has not ended")
     assert runs(here) == [failed]
 
 
-def test_a_mistaken_index_leaves_no_folder(here: Path, command: Command, copy: Path) -> None:
-    left = command("reindex.py", f"run={copy}", "index=ivf_pq", "index.num_subquantizers=5")
+def test_a_mistaken_index_leaves_no_folder(here: Path, copy: Path) -> None:
+    left = run_script("reindex", f"run={copy}", "index=ivf_pq", "index.num_subquantizers=5")
     assert_one_message(left, "\n  index.num_subquantizers: 5 does not divide the embedding dimension 16")
     assert runs(here) == [copy]
 
 
-def test_data_that_has_gone_since(here: Path, command: Command, copy: Path) -> None:
+def test_data_that_has_gone_since(here: Path, copy: Path) -> None:
     config = (copy / "config.yaml").read_text()
     finished_items = next(line for line in config.splitlines() if "items.csv" in line).split(": ")[1]
     (copy / "config.yaml").write_text(config.replace(finished_items, "gone.csv"))
-    left = command("reindex.py", f"run={copy}", "index=flat_ip")
+    left = run_script("reindex", f"run={copy}", "index=flat_ip")
     assert_one_message(left, "\n  data.items_path: there is no file gone.csv")
     assert runs(here) == [copy]
 
@@ -321,14 +273,13 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "harm", "file", "said"),
     [
-        ("reindex.py", flip, "item_embeddings.npy", "damaged or changed"),
-        ("reindex.py", Path.unlink, "towers.safetensors", "missing, though the manifest lists it"),
-        ("evaluate.py", cut, "manifest.json", "manifest"),
+        ("reindex", flip, "item_embeddings.npy", "damaged or changed"),
+        ("reindex", Path.unlink, "towers.safetensors", "missing, though the manifest lists it"),
+        ("evaluate", cut, "manifest.json", "manifest"),
     ],
 )
 def test_a_tampered_bundle_is_refused(
     here: Path,
-    command: Command,
     copy: Path,
     script: str,
     harm: Callable[[Path], None],
@@ -336,7 +287,7 @@ def test_a_tampered_bundle_is_refused(
     said: str,
 ) -> None:
     harm(copy / "bundle" / file)
-    assert_one_message(command(script, f"run={copy}"), f"error: {copy}/bundle/{file}: ", said)
+    assert_one_message(run_script(script, f"run={copy}"), f"error: {copy}/bundle/{file}: ", said)
     assert runs(here) == [copy]
 
 
@@ -346,19 +297,19 @@ def content_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
             yield path, path.read_bytes()
 
 
-def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished: Path) -> None:
+def test_resume_of_what_cannot_be_resumed(here: Path, finished: Path) -> None:
     before = dict(content_of(finished))
     ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
-    assert_one_message(command("train.py", f"resume={finished}"), ended)
-    assert_one_message(command("train.py", "resume=nowhere"), "error: resume=nowhere: not a run")
+    assert_one_message(run_script("train", f"resume={finished}"), ended)
+    assert_one_message(run_script("train", "resume=nowhere"), "error: resume=nowhere: not a run")
     (here / "empty").mkdir()
-    assert_one_message(command("train.py", "resume=empty"), "error: resume=empty: not a run")
+    assert_one_message(run_script("train", "resume=empty"), "error: resume=empty: not a run")
     inside = f"error: resume={finished}/bundle: a bundle, not a run; name its parent folder, {finished}"
-    assert_one_message(command("train.py", f"resume={finished}/bundle"), inside)
+    assert_one_message(run_script("train", f"resume={finished}/bundle"), inside)
     assert_one_message(
-        command("reindex.py", f"run={finished}/bundle"), inside.replace("error: resume=", "run: ", 1)
+        run_script("reindex", f"run={finished}/bundle"), inside.replace("error: resume=", "run: ", 1)
     )
-    left = command("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
+    left = run_script("train", f"resume={finished}", "seed=3", "index=flat_ip")
     assert_one_message(
         left, f"error: resume={finished} uses the settings of the run", "leave out seed=3, index=flat_ip"
     )
@@ -366,11 +317,11 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
     assert runs(here) == []
 
 
-def test_resume_of_a_run_that_failed(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_of_a_run_that_failed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as then:
         then.setattr(open_run, "build_dataset", burn)
-        assert command("train.py", *OWN_DATA).status == 1
+        assert run_script("train", *OWN_DATA).returncode == 1
     (folder,) = runs(here)
-    left = command("train.py", f"resume={folder}")
-    assert (left.status, left.err) == (0, "")
+    left = run_script("train", f"resume={folder}")
+    assert (left.returncode, left.stderr) == (0, "")
     assert json.loads((folder / "result.json").read_text())["status"] == "ok"

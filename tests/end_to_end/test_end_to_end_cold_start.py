@@ -1,6 +1,5 @@
 """Items kept from training: what a run with `split=item_cold` measures, keeps and shows of them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 import services
 from in_process import run_script
 from quick import QUICK
+from tiny_runs import job_settings, result_in
 
 from twotower.bundle.read import read_bundle
-from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
@@ -40,8 +39,7 @@ SMALL = [
 
 
 def settings_of(root: Path, *overrides: str) -> dict[str, Any]:
-    settings = load_settings("train", [*SMALL, f"output_root={root}", *overrides])
-    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return job_settings(*SMALL, f"output_root={root}", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +50,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def result_of(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "result.json").read_text()))
-
-
 def newest(run: Path, before: set[Path]) -> Path:
     (folder,) = set(run.parent.iterdir()) - before
     return folder
@@ -64,7 +58,7 @@ def newest(run: Path, before: set[Path]) -> Path:
 def test_cold_items_reach_neither_training_nor_histories(run: Path) -> None:
     config = RunConfig.composed(settings_of(run.parents[1]))
     dataset = build_dataset(config.data.build(), config.split.build(), run.parents[1] / ".cache")
-    found, model = result_of(run)["cold_start"], read_bundle(run / "bundle").model
+    found, model = result_in(run)["cold_start"], read_bundle(run / "bundle").model
     cold = np.setdiff1d(np.arange(1, 201), dataset.train_and_valid.items)
     assert len(cold) == found["num_cold_items"] >= dataset.audit["held_out_items"] == 40
     for log in (dataset.train, dataset.valid.history, dataset.test.history):
@@ -76,7 +70,7 @@ def test_cold_items_reach_neither_training_nor_histories(run: Path) -> None:
 
 
 def test_it_is_what_the_whole_evaluation_found_of_the_same_items(run: Path) -> None:
-    result = result_of(run)
+    result = result_in(run)
     found, slices = result["cold_start"], result["slices"]["test"]["item_cold"]
     for part in ("cold", "warm"):
         assert found["num_users"][part] == slices[part]["num_users"]
@@ -93,7 +87,7 @@ def test_another_index_and_other_metrics_measure_it_again(run: Path) -> None:
     before = set(run.parent.iterdir())
     assert reindex(run, {"index": load_settings("train", [*SMALL, "index=ivf_flat"])["index"]}) == 0
     folder = newest(run, before)
-    again, first = result_of(folder)["cold_start"], result_of(run)["cold_start"]
+    again, first = result_in(folder)["cold_start"], result_in(run)["cold_start"]
     assert again["content"] == first["content"]
     assert again["model"]["cold"]["recall_at_100"] == pytest.approx(
         first["model"]["cold"]["recall_at_100"], abs=0.1
@@ -101,7 +95,7 @@ def test_another_index_and_other_metrics_measure_it_again(run: Path) -> None:
     before = set(run.parent.iterdir())
     asked = load_settings("train", [*SMALL, "metrics.ks=[5,20]"])
     assert reevaluate(run, {key: asked[key] for key in ("metrics", "baselines")}) == 0
-    found = result_of(newest(run, before))["cold_start"]
+    found = result_in(newest(run, before))["cold_start"]
     assert list(found["model"]["cold"]) == ["recall_at_5", "recall_at_20"]
     assert found["model"]["cold"]["recall_at_20"] == first["model"]["cold"]["recall_at_20"]
 
@@ -111,7 +105,7 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
 
     events = EventAccumulator(str(run))
     events.Reload()
-    cold = result_of(run)["cold_start"]
+    cold = result_in(run)["cold_start"]
     for who, part in (("model", "cold"), ("content", "warm"), ("random", "all")):
         (scalar,) = events.Scalars(f"cold_start/{who}/{part}/recall_at_20")
         assert scalar.value == pytest.approx(cold[who][part]["recall_at_20"], rel=1e-6)

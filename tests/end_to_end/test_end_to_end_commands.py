@@ -48,6 +48,7 @@ NOT_RUN = {
     r"^(twotower serve|curl|tensorboard|mlflow ui|optuna-dashboard)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
     r"pip install|^wandb|^git clone": "needs the network",
+    r"^eval ": "changes the shell of the reader",
     r"^(scripts/|python (scripts/|-m cProfile)|source )": "belongs to a checkout",
     r"^PYTHONPATH=\S+ TWOTOWER_CONF=\S+ pytest": "belongs to a checkout",
     r"^twotower demo": "trains on the whole log: scripts/demo runs it",
@@ -177,7 +178,7 @@ def write_the_log_of_today(folder: Path) -> None:
 
 def typed(command: Command, before: list[str], folder: Path) -> list[str]:
     """Return the words of a command, with what stands for something of the reader's put in."""
-    text = re.sub(r'^eval "\$\((.*)\)"$', r"\1", command.text)
+    text = command.text
     for place, name in re.findall(r"([\w/]+)/(<run>|<time>)", text):
         newest = max((folder / place).glob("*/result.json"), key=lambda path: path.stat().st_mtime)
         text = text.replace(f"{place}/{name}", f"{place}/{newest.parent.name}")

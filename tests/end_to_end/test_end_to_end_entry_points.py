@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +40,6 @@ KEYS = {
 } | {"train": set(RunKeys.model_fields) | SWEEP_ONLY - groups()}
 for command_without_run in ("build_index", "clean"):
     KEYS[command_without_run].remove("trusted_packages")
-Command = Callable[..., str]
-
 # Runs a script and then says on standard error which libraries it took.
 WATCHED = """
 import runpy, sys
@@ -54,25 +50,16 @@ finally:
 """
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a script in this process to exit status 0, and returns what it printed."""
-
-    def run(script: str, *arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script}.py"), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
-        printed = capsys.readouterr()
-        assert left.value.code == 0
-        assert all(line.startswith("warning: the bundle does not know") for line in printed.err.splitlines())
-        return printed.out
-
-    return run
+def command(script: str, *arguments: str) -> str:
+    """Run a script in this process to exit status 0, and return what it printed."""
+    done = run_script(script, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("warning: the bundle does not know") for line in done.stderr.splitlines())
+    return done.stdout
 
 
 @pytest.mark.parametrize("script", GROUPS)
-def test_help_names_groups_choices_keys_and_examples(command: Command, script: str) -> None:
+def test_help_names_groups_choices_keys_and_examples(script: str) -> None:
     text = command(script, "--help")
     joined = re.sub(r"\n {17}(?=\S)", " ", text)  # a long list goes on in the next line
     lines = {re.split("[ =]", line[2:])[0]: line for line in joined.splitlines() if re.match(r"  \S", line)}
@@ -102,7 +89,7 @@ def test_help_and_mistakes_are_told_before_a_library_that_is_slow_to_load(tmp_pa
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "serve"])
 def test_cfg_job_prints_the_whole_configuration(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(load_settings("train", [])))
@@ -117,9 +104,7 @@ def test_cfg_job_prints_the_whole_configuration(
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 
 
-def test_what_cfg_job_prints_can_be_trained_from(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cfg_job_prints_can_be_trained_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
     groups_of_it = ["data=synthetic", "objective=next_item", "negatives=uniform", "item_bias=none"]
@@ -139,7 +124,7 @@ def results(root: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in found]
 
 
-def test_a_job_of_a_sweep_is_the_job_run_alone(command: Command, tmp_path: Path) -> None:
+def test_a_job_of_a_sweep_is_the_job_run_alone(tmp_path: Path) -> None:
     command("train", "-m", "seed=1,2", *TINY, f"output_root={tmp_path / 'sweep'}")
     first, second = results(tmp_path / "sweep")
     assert (first["status"], second["status"]) == ("ok", "ok")
@@ -157,7 +142,7 @@ def test_a_job_of_a_sweep_is_the_job_run_alone(command: Command, tmp_path: Path)
         assert "fit 1/1" in (folder / "train.log").read_text()
 
 
-def test_the_examples_of_the_other_commands_work(command: Command, tmp_path: Path) -> None:
+def test_the_examples_of_the_other_commands_work(tmp_path: Path) -> None:
     root = tmp_path / "it's, a=b"
     command("train", *TINY, f'output_root="{root}"')
     (run,) = (root / "default").iterdir()

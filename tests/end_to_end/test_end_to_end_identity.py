@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from forks import SCRIPTS, start
 from quick import QUICK
+from tiny_runs import job_settings
 
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.experiments.runs.result import Result, read_result
 from twotower.jobs.evaluate import reindex
@@ -103,8 +102,7 @@ def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         *("item_tower.widths=[8]", "console=silent", "index=flat_ip"),
         *("metrics.ks=[5]", "trainer.monitor=valid/recall_at_5", "metrics.num_bootstrap=0"),
     ]
-    settings = load_settings("train", typed)
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    settings = job_settings(*typed)
     settings["features"]["item"]["v"] = {
         "_target_": "twotower.model.features.vector.Vector",
         "column": "row",

@@ -9,9 +9,8 @@ from tiny_runs import result_of
 NEW_ITEMS = ("split=item_cold", "metrics.importance_repeats=0")
 
 
-@pytest.mark.parametrize("refit", ["true", "false"])
-def test_the_selected_boost_is_reported_served_and_reused(tmp_path: Path, refit: str) -> None:
-    typed = [*NEW_ITEMS, "new_items.max_known_loss=0.1", f"trainer.refit={refit}"]
+def test_the_selected_boost_is_reported_served_and_reused(tmp_path: Path) -> None:
+    typed = [*NEW_ITEMS, "new_items.max_known_loss=0.1"]
     found = result_of(tmp_path, "selected", *typed)
     curve, boost = found["new_items"], found["training"]["chosen"]["new_items.boost"]
     assert curve["boost"] == boost

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import re
 import shutil
 import signal
@@ -13,8 +12,8 @@ import pandas as pd
 import pytest
 from in_process import run_script
 from quick import QUICK
+from tiny_runs import job_settings, result_in
 
-from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
@@ -55,12 +54,7 @@ TINY = [
 
 
 def settings_of(root: Path, *overrides: str) -> dict[str, Any]:
-    settings = load_settings("train", [*SMALL, f"output_root={root}", *overrides])
-    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-
-
-def result_of(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "result.json").read_text()))
+    return job_settings(*SMALL, f"output_root={root}", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +76,7 @@ def unfinished(run: Path, tmp_path: Path) -> Path:
 
 def derived(run: Path, before: set[Path]) -> tuple[Path, dict[str, Any]]:
     (folder,) = set(run.parent.iterdir()) - before
-    return folder, result_of(folder)
+    return folder, result_in(folder)
 
 
 def test_a_run_folder_holds_everything(run: Path) -> None:
@@ -93,7 +87,7 @@ def test_a_run_folder_holds_everything(run: Path) -> None:
     # Weights only: what a resumed training needs is deleted once there is nothing to resume.
     checkpoints = {path.relative_to(run / "checkpoints").as_posix() for path in run.rglob("*.ckpt")}
     assert checkpoints == {"fit/final.ckpt", "refit/final.ckpt"}
-    result = result_of(run)
+    result = result_in(run)
     assert result.keys() >= {"fingerprint", "seed", "versions", "data", "intervals", "slices", "training"}
     assert result["timing"].keys() == {"train_seconds", "examples_per_second", "total_seconds"}
     assert (result["status"], result["training"]["refit"], result["index"]["ok"]) == ("ok", True, True)
@@ -137,7 +131,7 @@ def test_a_run_is_repeated_to_the_bit_and_never_overwritten(run: Path) -> None:
     assert rerun(run) == 0
     _, again = derived(run, runs)
     assert (again["rerun_of"], again["reproduced"]) == (str(run), True)
-    assert again["metrics"] == result_of(run)["metrics"]
+    assert again["metrics"] == result_in(run)["metrics"]
     with pytest.raises(InputError, match="never overwritten"):
         train(RunConfig.composed(settings_of(run.parents[1])), run)
     with pytest.raises(InputError, match="has ended"):
@@ -151,7 +145,7 @@ def test_reindex_reuses_the_towers(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert reindex(run, index) == 0
     folder, result = derived(run, before)
     assert result["training_reused_from"] == str(run)
-    assert result["metrics"] == result_of(run)["metrics"]
+    assert result["metrics"] == result_in(run)["metrics"]
     assert (result["index"]["type"], result["index"]["recall_at_100"]) == ("flat_ip", 1.0)
     assert not (folder / "checkpoints").exists()
     monkeypatch.setattr("twotower.data.sources.synthetic.FIRST_TIME", 10**9)  # same arguments, other content
@@ -203,7 +197,7 @@ def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_t
     before = set(run.parent.iterdir())
     assert reevaluate(run, {key: asked[key] for key in ("metrics", "baselines")}) == 0
     folder, again = derived(run, before)
-    first = result_of(run)
+    first = result_in(run)
     assert again["metrics"]["test/recall_at_20"] == first["metrics"]["test/recall_at_20"]
     assert "test/recall_at_5" in again["metrics"]
     assert "test/recall_at_50" not in again["metrics"]
@@ -222,7 +216,7 @@ def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_t
 
 
 def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -> None:
-    first = result_of(run)
+    first = result_in(run)
     tuned = first["baselines_tuning"]
     assert set(tuned) == {"recent_popularity", "ease", "trend_ease", "item_knn"}
     for name, each in tuned.items():
@@ -245,16 +239,6 @@ def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -
     )
 
 
-def test_a_failed_run_says_so(tmp_path: Path) -> None:
-    folder = tmp_path / "default" / "fails"
-    with pytest.raises(InputError):
-        train(RunConfig.composed(settings_of(tmp_path, "split.test=10000", "split.valid=1")), folder)
-    result = result_of(folder)
-    assert result["status"] == "failed"
-    assert "InputError" in result["error"]
-    assert "Traceback" in (folder / "train.log").read_text()
-
-
 def test_a_run_that_is_stopped_during_its_baselines_leaves_its_bundle(
     run: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +251,7 @@ def test_a_run_that_is_stopped_during_its_baselines_leaves_its_bundle(
     user = pd.read_parquet(unfinished / "per_user.parquet")["user_id"][0]
     assert len(Retriever.open(unfinished / "bundle").recommend(user, k=10)) == 10
     assert resume(unfinished) == 0
-    again, first = result_of(unfinished), result_of(run)
+    again, first = result_in(unfinished), result_in(run)
     assert (again["metrics"], again["baselines"]) == (first["metrics"], first["baselines"])
 
 
@@ -285,7 +269,7 @@ def test_damaged_checkpoints_and_other_data_are_refused(run: Path, unfinished: P
         resume(unfinished)
     shutil.rmtree((unfinished / final).parent)
     assert resume(unfinished) == 0
-    again, first = result_of(unfinished), result_of(run)
+    again, first = result_in(unfinished), result_in(run)
     assert (again["metrics"], again["curves"]) == (first["metrics"], first["curves"])
 
 
@@ -301,22 +285,13 @@ def test_half_precision_trains_on_a_cpu(tmp_path: Path) -> None:
     assert train(config, tmp_path / "default" / "precise") == 0
 
 
-def test_what_is_fitted_again_takes_the_epochs_that_were_best_and_no_more(tmp_path: Path) -> None:
-    folder = tmp_path / "default" / "least"
-    typed = ["optimizer.learning_rate=1e-12", "trainer.patience=1", "trainer.patience_steps=0"]
-    assert train(RunConfig.composed(settings_of(tmp_path, *TINY, *typed)), folder) == 0
-    assert result_of(folder)["training"]["epochs"] == 1
-    log = (folder / "train.log").read_text()
-    assert len(re.findall(r"fit \d+/\d+ ", log)) == 2 + 1, log
-
-
 def test_a_reduced_learning_rate_is_part_of_the_result_and_of_the_refit(tmp_path: Path) -> None:
     folder = tmp_path / "default" / "plateau"
     patience = ["trainer.patience=1", "trainer.patience_steps=0"]
     rates = ["optimizer.learning_rate=1e-12", "optimizer.schedule=plateau", "optimizer.max_reductions=1"]
     patience.append("trainer.max_epochs=10")
     assert train(RunConfig.composed(settings_of(tmp_path, *TINY, *patience, *rates)), folder) == 0
-    training = result_of(folder)["training"]
+    training = result_in(folder)["training"]
     assert (training["epochs"], training["chosen"]["optimizer.learning_rate"]) == (1, 1e-12)
     log = (folder / "train.log").read_text()
     assert len(re.findall(r"fit \d+/\d+ ", log)) == 2 + 2 + 1, log  # two epochs at each rate, then one

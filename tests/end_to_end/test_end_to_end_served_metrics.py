@@ -1,14 +1,14 @@
-"""A run's test metrics are those of the lists that its bundle serves, whichever run trained the towers."""
+"""A run's test metrics are those of the lists that its bundle serves."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from in_process import run_script
 from quick import QUICK
+from tiny_runs import result_in
 
 from twotower.data.build_dataset import build_dataset
 from twotower.experiments.runs.run import Run
@@ -36,12 +36,11 @@ CODES = ("index=ivf_pq", "index.num_subquantizers=1", "index.num_bits=4", "index
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of an exact index, and of codes over its towers; in another folder in the other order."""
+    """Runs of an exact index, and of codes over its towers."""
     root = tmp_path_factory.mktemp("outputs")
-    for name, jobs in {"exact_first": (EXACT, CODES), "codes_first": (CODES, EXACT)}.items():
-        for job in jobs:
-            done = run_script("train", *TINY, f"output_root={root / name}", *job)
-            assert done.returncode == 0, done.stdout + done.stderr
+    for job in (EXACT, CODES):
+        done = run_script("train", *TINY, f"output_root={root}", *job)
+        assert done.returncode == 0, done.stdout + done.stderr
     return root
 
 
@@ -51,26 +50,11 @@ def run_of(root: Path, index: str) -> Path:
 
 
 def kind_of(run: Path) -> str:
-    return str(result_of(run)["index"]["type"])
-
-
-def result_of(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "result.json").read_text()))
-
-
-def test_what_a_run_reports_does_not_depend_on_whose_towers_it_took(root: Path) -> None:
-    for index in ("flat_ip", "ivf_pq"):
-        runs = [run_of(root / name, index) for name in ("exact_first", "codes_first")]
-        first, second = map(result_of, runs)
-        assert ("training_reused_from" in first) != ("training_reused_from" in second)
-        for part in ("metrics", "intervals", "slices", "evaluated"):
-            assert first[part] == second[part], (index, part)
-        tables = [pd.read_parquet(run / "per_user.parquet") for run in runs]
-        assert tables[0].equals(tables[1][tables[0].columns])
+    return str(result_in(run)["index"]["type"])
 
 
 def test_figures_of_exact_search_stand_next_to_those_of_the_index(root: Path) -> None:
-    exact, codes = (result_of(run_of(root / "exact_first", name)) for name in ("flat_ip", "ivf_pq"))
+    exact, codes = (result_in(run_of(root, name)) for name in ("flat_ip", "ivf_pq"))
     by_exact_search = {key: value for key, value in exact["metrics"].items() if key[:5] == "test/"}
     for result in (exact, codes):
         found = {key: value for key, value in result["metrics"].items() if key.startswith("test_exact/")}
@@ -78,14 +62,14 @@ def test_figures_of_exact_search_stand_next_to_those_of_the_index(root: Path) ->
     assert codes["metrics"]["test/recall_at_20"] != codes["metrics"]["test_exact/recall_at_20"]
     assert "test_exact" not in exact["slices"]
     assert codes["slices"]["test_exact"] == exact["slices"]["test"]
-    table = pd.read_parquet(run_of(root / "exact_first", "ivf_pq") / "per_user.parquet")
+    table = pd.read_parquet(run_of(root, "ivf_pq") / "per_user.parquet")
     for prefix, split in (("", "test"), ("test_exact/", "test_exact")):
         mean = table[f"{prefix}recall_at_20"].mean()
         assert mean == pytest.approx(codes["metrics"][f"{split}/recall_at_20"], abs=1e-12)
 
 
 def test_the_difference_on_validation_users_is_served_less_exact_with_its_interval(root: Path) -> None:
-    exact, codes = (result_of(run_of(root / "exact_first", name))["index"] for name in ("flat_ip", "ivf_pq"))
+    exact, codes = (result_in(run_of(root, name))["index"] for name in ("flat_ip", "ivf_pq"))
     assert set(exact["label_difference"].values()) == {0.0}
     assert codes["label_difference"]["recall_at_20"] != 0  # of few users; its sign is chance
     low, high = codes["label_difference_interval"]["recall_at_20"]
@@ -94,7 +78,7 @@ def test_the_difference_on_validation_users_is_served_less_exact_with_its_interv
 
 @pytest.mark.parametrize("index", ["flat_ip", "ivf_pq"])
 def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) -> None:
-    folder = run_of(root / "exact_first", index)
+    folder = run_of(root, index)
     config = RunConfig.from_settings(Run.open(folder, None).settings)
     needs = config.features.column_problems
     dataset = build_dataset(config.data.build(), config.split.build(), root / "cache", needs=needs)
@@ -117,7 +101,7 @@ def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) 
 def test_compare_tests_what_is_served_and_has_a_column_of_exact_figures(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, out = root / "exact_first" / "t", tmp_path / "compared.json"
+    runs, out = root / "t", tmp_path / "compared.json"
     monkeypatch.setenv("COLUMNS", "200")
     done = run_script("compare", runs, f"json={out}")
     assert done.returncode == 0, done.stderr

@@ -14,10 +14,9 @@ from in_process import run_script
 from quick import QUICK
 from strangers import neighbor_graph
 from strangers.cosine_contrastive import CosineContrastive
+from tiny_runs import job_settings
 
 from twotower.commands import conf
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.experiments.compare.figure_names import format_figure
@@ -50,9 +49,7 @@ class Careless(CosineContrastive):
 
 def settings_of(root: Path, loss: str, *overrides: str) -> dict[str, Any]:
     own = [f"loss._target_={loss}", "~loss.temperature", f"output_root={root}", *overrides]
-    return {
-        key: value for key, value in load_settings("train", [*TINY, *own]).items() if key not in SWEEP_ONLY
-    }
+    return job_settings(*TINY, *own)
 
 
 @pytest.mark.parametrize("refit", [False, True])

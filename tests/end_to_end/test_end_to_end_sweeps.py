@@ -83,38 +83,12 @@ def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
     assert len({found[name]["index"]["factory"] for name in found}) == 3
 
 
-def test_reused_towers_are_the_towers_that_training_makes(indexes: Path, tmp_path: Path) -> None:
-    sweep(tmp_path, "index=ivf_sq", "reuse=false")
-    (alone,) = tmp_path.glob("t/*/result.json")
-    result, reused = json.loads(alone.read_text()), results(indexes)["ivf_sq"]
-    assert "training_reused_from" not in result
-    assert result["metrics"] == reused["metrics"]
-    assert result["fingerprint"] == reused["fingerprint"]
-    assert result["index"]["recall_at_100"] == reused["index"]["recall_at_100"]
-    towers = "bundle/towers.safetensors"
-    theirs = folder_of(indexes) / "ivf_sq" / towers
-    assert (alone.parent / towers).read_bytes() == theirs.read_bytes()
-
-
 def test_the_same_sweep_again_does_nothing_and_says_so(indexes: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in indexes.glob("t/*/*/*")}
     events = sweep(indexes, "-m", "index=flat_ip,ivf_flat,ivf_sq")
     ended = [event for event in events if event["event"] == "job_ended"]
     assert [event["skipped"] for event in ended] == [True] * 3
     assert {path: path.stat().st_mtime_ns for path in indexes.glob("t/*/*/*")} == before
-
-
-def test_other_metrics_reuse_the_towers_but_are_computed(indexes: Path) -> None:
-    sweep(indexes, "metrics.ks=[5,20]")
-    (path,) = (path for path in indexes.glob("t/*/result.json"))
-    result = json.loads(path.read_text())
-    source = Path(result["training_reused_from"])  # the job, or the run that another test made of it
-    assert source.parent == folder_of(indexes)
-    assert "flat_ip" in source.name
-    assert "test/recall_at_5" in result["metrics"]
-    old = results(indexes)["flat_ip"]["metrics"]
-    assert result["metrics"]["test/recall_at_20"] == old["test/recall_at_20"]
-    assert result["metrics"]["valid/recall_at_20"] == old["valid/recall_at_20"]
 
 
 def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
@@ -127,18 +101,6 @@ def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
         assert "training_reused_from" not in json.loads(path.read_text())
     finally:
         checkpoint.write_bytes(before)
-
-
-def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
-    source = folder_of(indexes) / "flat_ip"
-    done = run_script("train", f"rerun={source}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "identical, bit for bit" in done.stdout
-    (path,) = folder_of(indexes).glob("*rerun=*/result.json")
-    again = json.loads(path.read_text())
-    assert again["reproduced"] is True
-    assert again["rerun_of"] == str(source)
-    assert "training_reused_from" not in again
 
 
 QUICK = ["trainer.refit=false", "metrics.num_bootstrap=0"]

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,8 @@ from quick import QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
+from tiny_runs import job_settings, result_in
 
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.config.errors import InputError
 from twotower.jobs.run_config import RunConfig
 from twotower.jobs.train_run import train
@@ -39,20 +37,16 @@ EVERYTHING = dict.fromkeys(("scalars", "images", "tensors"), 0)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def job_settings(overrides: list[str]) -> dict[str, Any]:
-    return {key: value for key, value in load_settings("train", overrides).items() if key not in SWEEP_ONLY}
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two runs: one done, one failed."""
     root = tmp_path_factory.mktemp("outputs")
     runs = root / "default"
     overrides = [*TINY, f"output_root={root}"]
-    assert train(RunConfig.composed(job_settings(overrides), overrides), runs / "done") == 0
+    assert train(RunConfig.composed(job_settings(*overrides), overrides), runs / "done") == 0
     overrides.append("split.test=10000")
     with pytest.raises(InputError):
-        train(RunConfig.composed(job_settings(overrides), overrides), runs / "failed")
+        train(RunConfig.composed(job_settings(*overrides), overrides), runs / "failed")
     return root
 
 
@@ -68,16 +62,12 @@ def events(done: Path) -> EventAccumulator:
     return found
 
 
-def result_of(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "result.json").read_text()))
-
-
 def values_of(events: EventAccumulator, tag: str) -> list[float]:
     return [event.value for event in events.Scalars(tag)]
 
 
 def test_the_result_has_the_defaults_that_the_settings_leave_out(done: Path) -> None:
-    settings, defaults = yaml.safe_load((done / "config.yaml").read_text()), result_of(done)["defaults"]
+    settings, defaults = yaml.safe_load((done / "config.yaml").read_text()), result_in(done)["defaults"]
     assert "learned_temperature" not in settings["loss"]
     assert defaults["loss.learned_temperature"] is False
     assert "loss.temperature" not in defaults  # stated
@@ -91,7 +81,7 @@ def test_curves(events: EventAccumulator, done: Path) -> None:
     assert values_of(events, "3 valid/recall_at_20") == [event.value for event in recall]
     assert len(recall) == 2
     assert recall[0].step < recall[1].step
-    best = result_of(done)["metrics"]["valid/recall_at_20"]
+    best = result_in(done)["metrics"]["valid/recall_at_20"]
     assert max(event.value for event in recall) == pytest.approx(best, abs=1e-6)
     for tag in tags:
         assert np.isfinite(values_of(events, tag)).all(), tag
@@ -100,7 +90,7 @@ def test_curves(events: EventAccumulator, done: Path) -> None:
 
 
 def test_final_figures_are_those_of_the_result(events: EventAccumulator, done: Path) -> None:
-    result = result_of(done)
+    result = result_in(done)
     metrics, index = result["metrics"], result["index"]
     expected = {
         "best_valid/monitor": metrics["valid/recall_at_20"],

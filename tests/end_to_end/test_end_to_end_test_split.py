@@ -1,14 +1,13 @@
 """Looks at the test split: which commands add one to the ledger, and a split that stays hidden."""
 
-import json
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from in_process import run_command
 from quick import QUICK
+from tiny_runs import result_in
 
 from twotower.experiments.runs.test_ledger import LEDGER, count_looks, read_looks
 
@@ -36,10 +35,6 @@ def command(*words: str | Path) -> str:
     return done.stdout
 
 
-def result_of(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "result.json").read_text()))
-
-
 def newest(parent: Path, before: set[Path]) -> Path:
     (folder,) = set(parent.iterdir()) - before
     return folder
@@ -65,7 +60,7 @@ def test_each_job_adds_a_look_and_a_repetition_none(root: Path) -> None:
     (job / "result.json").unlink()
     command("train", f"resume={job}")  # killed between its look and its result
     assert len(read_looks(root / LEDGER)) == 2
-    looks = result_of(job)["test_looks"]
+    looks = result_in(job)["test_looks"]
     assert (looks["configurations"], looks["looks"], looks["metric"]) == (2, 2, "test/recall_at_20")
     assert looks["optimism"] > 0
     assert "configurations looked at it (2 looks); the best of 2 is expected" in " ".join(
@@ -126,10 +121,10 @@ def test_a_hidden_test_split_is_in_no_file_until_it_is_revealed(root: Path) -> N
 
     runs = set(sweep.iterdir())
     command(*shlex.split(reveal)[1:])
-    revealed = result_of(newest(sweep, runs))
+    revealed = result_in(newest(sweep, runs))
     assert len(read_looks(root / LEDGER)) == len(looks) + 1
     assert revealed["metrics"].keys() >= {"valid/recall_at_20", "test/recall_at_20"}
     command("train", *TINY, f"output_root={root}", "name=open", f"embedding_dim={winner.name[3:]}")
-    read = result_of(next((root / "open").glob("*")))
+    read = result_in(next((root / "open").glob("*")))
     assert read["metrics"] == revealed["metrics"]
     assert read["test_looks"] == revealed["test_looks"]  # the same configuration and seed

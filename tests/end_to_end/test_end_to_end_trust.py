@@ -2,25 +2,21 @@
 
 import asyncio
 import json
-import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
+from in_process import run_script
 from quick import QUICK
+from tiny_runs import train_in
 
 from twotower.bundle.manifest import render
 from twotower.commands import conf
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import load_settings
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
-from twotower.jobs import train_run as assemble
-from twotower.jobs.run_config import RunConfig
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -53,28 +49,6 @@ TINY = (
 )
 
 
-class Left(NamedTuple):
-    status: object
-    err: str
-
-
-Door = Callable[..., Left]
-
-
-@pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
-    """Runs a script in this process, as the command line would."""
-
-    def run(script: str, *arguments: str) -> Left:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / script), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        return Left(left.value.code, capsys.readouterr().err)
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("outsiders")
@@ -88,10 +62,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     """A finished run whose loss and user tower were typed: nothing else had to be said."""
-    settings = load_settings("train", [*TINY, f"output_root={place / 'outputs'}"])
     folder = place / "outputs" / "default" / "run"
-    of_run = {key: each for key, each in settings.items() if key not in SWEEP_ONLY}
-    assert assemble.train(RunConfig.composed(of_run), folder) == 0
+    train_in(folder, *TINY, f"output_root={place / 'outputs'}")
     assert "trusted_packages" not in (folder / "config.yaml").read_text()
     return folder
 
@@ -105,20 +77,20 @@ def mark(place: Path, run: Path) -> Path:
 
 
 COMMANDS = (
-    *(("train.py", "resume={run}"), ("train.py", "rerun={run}"), ("evaluate.py", "run={run}")),
-    *(("reindex.py", "run={run}"), ("export.py", "run={run}"), ("serve.py", "bundle={run}")),
+    *(("train", "resume={run}"), ("train", "rerun={run}"), ("evaluate", "run={run}")),
+    *(("reindex", "run={run}"), ("export", "run={run}"), ("serve", "bundle={run}")),
 )
 
 
 @pytest.mark.parametrize(("script", "what"), COMMANDS)
-def test_no_door_imports_what_a_file_names(run: Path, mark: Path, door: Door, script: str, what: str) -> None:
-    left = door(script, what.format(run=run))
-    assert left.status == 2
-    assert left.err.startswith(f"error: {run}/")
-    assert "config.yaml: names " in left.err
-    assert f"'{PACKAGE}.OtherTower'" in left.err
-    assert f"trusted_packages=[{PACKAGE}]" in left.err
-    assert "Traceback" not in left.err
+def test_no_door_imports_what_a_file_names(run: Path, mark: Path, script: str, what: str) -> None:
+    left = run_script(script, what.format(run=run))
+    assert left.returncode == 2
+    assert left.stderr.startswith(f"error: {run}/")
+    assert "config.yaml: names " in left.stderr
+    assert f"'{PACKAGE}.OtherTower'" in left.stderr
+    assert f"trusted_packages=[{PACKAGE}]" in left.stderr
+    assert "Traceback" not in left.stderr
     assert not mark.exists()
     assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
 
@@ -133,12 +105,11 @@ def test_a_python_program_names_whom_it_trusts_and_the_loss_is_not_asked_for(run
 
 @pytest.mark.parametrize("name", ["local/trust", "local/default", "metrics/standard"])
 @pytest.mark.parametrize(
-    ("script", "what"), [*COMMANDS[:3], ("evaluate.py", "--cfg job metrics=standard run={run}")]
+    ("script", "what"), [*COMMANDS[:3], ("evaluate", "--cfg job metrics=standard run={run}")]
 )
 def test_no_file_of_the_folder_grants_trust(
     run: Path,
     mark: Path,
-    door: Door,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     script: str,
@@ -150,25 +121,25 @@ def test_no_file_of_the_folder_grants_trust(
     header = "" if name == "local/trust" else "# @package _global_\n"
     path.write_text(f"{header}trusted_packages: [{PACKAGE}]\n")
     monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
-    left = door(script, *what.format(run=run).split())
-    assert left.status == 2
-    assert "Traceback" not in left.err
+    left = run_script(script, *what.format(run=run).split())
+    assert left.returncode == 2
+    assert "Traceback" not in left.stderr
     assert not mark.exists()
     if name != "metrics/standard":
-        assert "grants trust" in left.err or "trusted_packages" in left.err
+        assert "grants trust" in left.stderr or "trusted_packages" in left.stderr
 
 
 def test_the_environment_variable_grants_trust(
-    run: Path, mark: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    run: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWOTOWER_TRUSTED_PACKAGES", f"another, {PACKAGE}")
-    assert "this run has ended" in door("train.py", f"resume={run}").err
+    assert "this run has ended" in run_script("train", f"resume={run}").stderr
 
 
-def test_whom_a_user_trusts_is_believed(run: Path, mark: Path, door: Door) -> None:
+def test_whom_a_user_trusts_is_believed(run: Path, mark: Path) -> None:
     trusted = f"trusted_packages=[{PACKAGE}]"
-    assert "this run has ended" in door("train.py", f"resume={run}", trusted).err
-    assert door("reindex.py", f"run={run}", trusted, "console=quiet").status == 0
+    assert "this run has ended" in run_script("train", f"resume={run}", trusted).stderr
+    assert run_script("reindex", f"run={run}", trusted, "console=quiet").returncode == 0
     assert mark.exists()
     made = next(path for path in run.parent.iterdir() if path != run)
     assert json.loads((made / "result.json").read_text())["status"] == "ok"

@@ -10,6 +10,7 @@ import pytest
 from in_process import run_command
 from quick import QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_runs import result_in
 
 from twotower.config.exits import Stopped
 from twotower.jobs import train_run
@@ -26,10 +27,6 @@ def train(root: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
     done = run_command("train", *TINY, f"output_root={root}", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def result_in(folder: Path | str) -> dict[str, Any]:
-    return dict(json.loads((Path(folder) / "result.json").read_text()))
 
 
 def curves(folder: Path | str) -> Sequence[Any]:

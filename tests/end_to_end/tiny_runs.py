@@ -26,9 +26,23 @@ TINY = [
 ]
 
 
+def job_settings(*typed: str) -> dict[str, Any]:
+    """Return the settings of one run, without the keys that only a sweep has."""
+    settings = load_settings("train", list(typed))
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+
+
+def train_in(folder: Path, *typed: str) -> None:
+    """Train in a folder."""
+    assert train(RunConfig.composed(job_settings(*typed)), folder) == 0
+
+
+def result_in(folder: Path | str) -> dict[str, Any]:
+    """Return what result.json of a run has."""
+    return dict(json.loads((Path(folder) / "result.json").read_text()))
+
+
 def result_of(root: Path, name: str, *overrides: str) -> dict[str, Any]:
     """Train in `root/default/name` and return what result.json has."""
-    settings = load_settings("train", [*TINY, f"output_root={root}", *overrides])
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-    assert train(RunConfig.composed(settings), root / "default" / name) == 0
-    return dict(json.loads((root / "default" / name / "result.json").read_text()))
+    train_in(root / "default" / name, *TINY, f"output_root={root}", *overrides)
+    return result_in(root / "default" / name)
