@@ -82,8 +82,6 @@ def test_equal_lists_are_one_test(report: dict[str, Any], outputs: Path) -> None
     assert rows[names[2]]["verdict"] == "no difference shown"  # other lists, though recall is the same
 
 
-
-
 def test_by_configuration_averages_seeds_and_counts_them_as_luck(outputs: Path, users: Users) -> None:
     rows = rows_of(compared(outputs, "by=configuration", "baseline=ease"))
     seeds = rows["seeds (10 seeds)"]

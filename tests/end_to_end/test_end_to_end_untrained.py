@@ -14,9 +14,9 @@ from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
 from twotower.data.interactions import Interactions
-from twotower.training import probe
 from twotower.training.checkpoints import FINAL, read_checkpoint
 from twotower.training.initialization.svd import Svd
+from twotower.training.selection import probe
 
 TINY = [
     "data=synthetic",
