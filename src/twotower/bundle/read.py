@@ -87,7 +87,7 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     bundle = Bundle(folder, manifest, settings, model, index, item_embeddings, users, items, *tables, history)
     _check_agreement(bundle)
     with refusing(folder / layout.FEATURES, manifest):
-        _check_use(bundle)
+        _smoke_test(bundle)
     return bundle
 
 
@@ -226,7 +226,7 @@ def _check_agreement(bundle: Bundle) -> None:
         _refuse(folder / layout.ITEMS, f"it has no column {label!r:.80}, the label of items")
 
 
-def _check_use(bundle: Bundle) -> None:
+def _smoke_test(bundle: Bundle) -> None:
     """Embed all kinds of encoded values, a new item and a new user, so that requests do not fail."""
     model, dim = bundle.model, bundle.manifest.embedding_dim
     sides = {

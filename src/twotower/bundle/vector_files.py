@@ -64,22 +64,22 @@ class VectorFiles:
             with _naming(file, commands[file]):
                 with pq.ParquetFile(file) as opened:
                     schema, num_rows = opened.schema_arrow, num_rows + opened.metadata.num_rows
-                facts = json.loads((schema.metadata or {}).get(NOTES, b"{}"))
-            if facts.get("side") != side:
+                notes = json.loads((schema.metadata or {}).get(NOTES, b"{}"))
+            if notes.get("side") != side:
                 raise InputError(
                     f"{key}={path}: {file.name} has no vectors of {side}; expected the output of: "
                     f"twotower embed run=RUN side={side} out=NAME; for vectors of other programs: "
                     "twotower index_lab vectors=FILE save=true"
                 )
-            facts["columns"] = ", ".join(f"{field.name} {field.type}" for field in schema)
-            first = first or facts
-            if shard is None and facts.get("shard"):
-                raise InputError(f"{key}={file}: is part {facts['shard']}; name the folder of all parts")
-            expected = dict.fromkeys(facts) | first | {"shard": str(shard) if shard else None}
-            for fact, wanted in sorted(expected.items()):
-                if (found := facts.get(fact)) != wanted:
+            notes["columns"] = ", ".join(f"{field.name} {field.type}" for field in schema)
+            first = first or notes
+            if shard is None and notes.get("shard"):
+                raise InputError(f"{key}={file}: is part {notes['shard']}; name the folder of all parts")
+            expected = dict.fromkeys(notes) | first | {"shard": str(shard) if shard else None}
+            for note, wanted in sorted(expected.items()):
+                if (found := notes.get(note)) != wanted:
                     raise InputError(
-                        f"{file}: its {NAMES.get(fact, fact)} is {found!s:.100}, expected {wanted!s:.100}; "
+                        f"{file}: its {NAMES.get(note, note)} is {found!s:.100}, expected {wanted!s:.100}; "
                         f"move it away, and type: {commands[file]}"
                     )
         return cls(commands, first["bundle"], schema.field(0), num_rows, schema.field(1).type.list_size)

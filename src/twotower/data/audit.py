@@ -76,7 +76,7 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         "unused_interactions": int((cut.parts == NONE).sum()),
         **(_rates_of_times(interactions, cut) if tables.has_times else {}),
         **({} if split.config.user_share == 1 else {"user_share": split.config.user_share}),
-        **split.facts(positives),
+        **split.audit(positives),
         **_action_figures(interactions, cut, tables.actions),
     }
     for table, ids in loaded.added_ids.items():

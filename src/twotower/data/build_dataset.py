@@ -16,7 +16,7 @@ from twotower.data.audit import WARNING, audit
 from twotower.data.blocks import blocks, map_array
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.interactions import COLUMNS, Interactions
-from twotower.data.load_source import WHOLE, cut_source, load_source
+from twotower.data.load_source import ALL_INTERACTIONS, cut_source, load_source
 from twotower.data.sources.source import Source
 from twotower.data.split_interactions import SplitInteractions, split_interactions
 from twotower.data.splits.split import Split
@@ -112,7 +112,7 @@ def _write_dataset(
     holdouts = {"valid": cut.valid, "test": cut.test}
     histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    _write_history(folder, WHOLE, cut.whole)  # not part of the fingerprint, because its parts are
+    _write_history(folder, ALL_INTERACTIONS, cut.all_interactions)  # its parts are in the fingerprint
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -191,7 +191,7 @@ def _open_dataset(folder: Path, source: Source) -> RetrievalDataset | None:
         train_and_valid=histories[names["train_and_valid"]],
         valid=open_holdout("valid", histories[names["valid"]]),
         open_test=lambda: open_holdout("test", open_later(f"history_{names['test']}")),
-        open_whole=lambda: open_later(WHOLE),
+        open_interactions=lambda: open_later(ALL_INTERACTIONS),
         context_table=pd.read_parquet(contexts) if contexts.is_file() else None,
     )
 

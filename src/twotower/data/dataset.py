@@ -99,7 +99,7 @@ class RetrievalDataset:
         item_label: the column of `item_table` with the display name of an item.
         train_and_valid: training interactions of the final fit.
         open_test: opens the test holdout; called by the first use of `test`.
-        open_whole: opens all interactions, including the test split, for a bundle; None if not stored.
+        open_interactions: opens all interactions (also test), for a bundle; None if not stored.
         fingerprint: SHA-256 of all values above except the audit.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
         source_paths: "interactions", "users", "items" -> file or name of the source, for messages.
@@ -125,7 +125,7 @@ class RetrievalDataset:
     repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: Sequence[str] = ()
-    open_whole: Callable[[], Interactions] | None = None
+    open_interactions: Callable[[], Interactions] | None = None
     feature_files: Mapping[str, str] = field(default_factory=dict)
 
     @property

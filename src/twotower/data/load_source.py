@@ -17,7 +17,7 @@ from twotower.data.sources.source import Source
 from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
 from twotower.data.vocabulary import Vocabulary
 
-WHOLE = "history_whole"
+ALL_INTERACTIONS = "history_whole"
 """Folder of long interactions that are sorted on disk, below the folder of their data set."""
 
 
@@ -42,7 +42,7 @@ def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSour
         users, items = _vocabularies(tables)
         lengths = np.zeros(len(users) + 1, dtype=np.int64)
         lengths[users.rows(ids["users"])] = counts[USER_ID].to_numpy()
-        interactions = files.sort(users, items, offsets_from_counts(lengths), folder / WHOLE)
+        interactions = files.sort(users, items, offsets_from_counts(lengths), folder / ALL_INTERACTIONS)
     else:
         given = source.load()
         tables = check_tables(given, needs, source.config)
@@ -67,10 +67,10 @@ def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
 
     Users and items without any interaction stay. Long interactions are no longer on disk.
     """
-    whole, tables = loaded.interactions, loaded.tables
-    early = whole.where(np.asarray(whole.times) < end)
-    users = _new_rows(whole.user_rows(), early.user_rows(), whole.num_users)
-    items = _new_rows(whole.items, early.items, whole.num_items)
+    interactions, tables = loaded.interactions, loaded.tables
+    early = interactions.where(np.asarray(interactions.times) < end)
+    users = _new_rows(interactions.user_rows(), early.user_rows(), interactions.num_users)
+    items = _new_rows(interactions.items, early.items, interactions.num_items)
     kept_users, kept_items = (
         table[rows[1:] > 0].reset_index(drop=True)
         for table, rows in ((tables.users, users), (tables.items, items))
@@ -79,7 +79,7 @@ def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
     offsets = user_offsets(users[early.user_rows()], len(kept_users))
     early = replace(early, offsets=offsets, items=items[early.items], num_items=len(kept_items))
     if loaded.folder is not None:
-        shutil.rmtree(loaded.folder / WHOLE)
+        shutil.rmtree(loaded.folder / ALL_INTERACTIONS)
     return replace(loaded, tables=tables, interactions=early)
 
 

@@ -81,13 +81,13 @@ def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
             ),
         )
     column.refuse(values.isna().to_numpy(), message)
-    whole = pd.api.types.is_integer_dtype(values.dtype)
-    if not whole:
+    is_integer = pd.api.types.is_integer_dtype(values.dtype)
+    if not is_integer:
         objects = values.to_numpy(dtype=object)
-        whole = len(objects) > 0 and is_whole(objects[0])
-        is_valid = is_whole if whole else is_text_id
+        is_integer = len(objects) > 0 and is_whole(objects[0])
+        is_valid = is_whole if is_integer else is_text_id
         column.refuse(np.array([not is_valid(value) for value in objects], dtype=np.bool_), message)
-    if not whole:
+    if not is_integer:
         return values.astype("str")
     numbers = values.infer_objects()
     outside = ((numbers > INT64.max) | (numbers < INT64.min)).to_numpy(dtype=np.bool_)
@@ -103,12 +103,12 @@ def unified_ids(
         if table in from_csv:
             distinct = pd.Series(values.unique())
             long = distinct[distinct.str.len() >= len(str(INT64.max))]
-            whole = bool(distinct.str.fullmatch(WHOLE_NUMBER).all()) and all(
+            is_integer = bool(distinct.str.fullmatch(WHOLE_NUMBER).all()) and all(
                 map(fits_64_bits, map(int, long))
             )
         else:
-            whole = values.dtype == np.int64
-        if not whole:
+            is_integer = values.dtype == np.int64
+        if not is_integer:
             return ids
     return {table: values.astype(np.int64) for table, values in ids.items()}
 

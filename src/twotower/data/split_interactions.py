@@ -37,7 +37,7 @@ class SplitInteractions:
     train_and_valid: Interactions  # of the final fit
     valid: AuditedHoldout
     test: AuditedHoldout
-    whole: Interactions  # of any part, without impressions without a click
+    all_interactions: Interactions  # of any part, without impressions without a click
 
 
 def split_interactions(
@@ -65,21 +65,21 @@ def split_interactions(
     masks: dict[str, NDArray[np.bool_]] = {}
     for name, (codes, starts) in selections.items():
         masks[name] = _selection(interactions, parts, codes, starts)
-        equal = next(other for other in masks if np.array_equal(masks[other], masks[name]))
-        if equal == name:
+        duplicate = next(other for other in masks if np.array_equal(masks[other], masks[name]))
+        if duplicate == name:
             histories[name] = interactions.select(masks[name], folder and folder / f"history_{name}")
         else:
-            histories[name] = histories[equal]
-    whole = interactions
+            histories[name] = histories[duplicate]
+    all_interactions = interactions
     if interactions.roles is not None:
-        whole = interactions.select(~interactions.is_impression)
+        all_interactions = interactions.select(~interactions.is_impression)
     return SplitInteractions(
         parts=parts,
         train=histories["train"],
         train_and_valid=histories["train_and_valid"],
         valid=replace(valid, history=histories["valid"]),
         test=replace(test, history=histories["test"]),
-        whole=whole,
+        all_interactions=all_interactions,
     )
 
 

@@ -322,9 +322,9 @@ def typed(values: pd.Series) -> pd.Series:
             return values
         if len(present) == len(values):
             return numbers
-        whole = pd.Series(pd.NA, index=values.index, dtype="Int64")
-        whole[values.notna().to_numpy()] = numbers.to_numpy()  # by position: lines of several files repeat
-        return whole
+        integers = pd.Series(pd.NA, index=values.index, dtype="Int64")
+        integers[values.notna().to_numpy()] = numbers.to_numpy()  # by position: lines of several files repeat
+        return integers
     return pd.to_numeric(values)
 
 

@@ -49,37 +49,37 @@ def cold_start(
     holdout, k, num_bootstrap = dataset.test, evaluator.max_k, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
     excluded = evaluator.excluded(holdout)
-    every = np.arange(len(popularity)) > 0
-    cold, warm = every & (popularity == 0), popularity > 0
-    masks = {"cold": cold, "warm": warm, "all": every, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
+    is_item = np.arange(len(popularity)) > 0
+    cold, warm = is_item & (popularity == 0), popularity > 0
+    masks = {"cold": cold, "warm": warm, "all": is_item, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
     users = torch.from_numpy(encode_every_user(model, holdout))
     index, vectors = live_index(model, config, dataset, np.flatnonzero(cold))
     items = torch.from_numpy(vectors)
-    whole = rank(served_top(index, items, users, k, excluded), holdout, popularity)
-    parts = {name: part for name, mask in masks.items() if (part := mask[whole.relevant]).any()}
+    full_ranking = rank(served_top(index, items, users, k, excluded), holdout, popularity)
+    parts = {name: part for name, mask in masks.items() if (part := mask[full_ranking.relevant]).any()}
 
     def best(scorer: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the best-scored items of a mask [N + 1], rows [Q, k]."""
         return top_k_by(scorer, len(holdout.users), len(mask) - 1, k, excluded, ~mask[1:])[0]
 
-    def recalls(scorer: Score, whole: Ranking) -> dict[str, UserValues]:
-        """Return the values of each part; `whole` are the lists over the catalogue."""
+    def recalls(scorer: Score, full_ranking: Ranking) -> dict[str, UserValues]:
+        """Return the values of each part; `full_ranking` has lists over the catalogue."""
         values = {}
         for name, part in parts.items():
             is_alone = name.endswith(ALONE)
-            ranking = rank(best(scorer, masks[name]), holdout, popularity) if is_alone else whole
+            ranking = rank(best(scorer, masks[name]), holdout, popularity) if is_alone else full_ranking
             values[name] = part_values(dict.fromkeys(evaluator.ks, ranking), part, [RECALL])
         return values
 
-    values = {"model": recalls(lambda queries: score(users[queries], items), whole)}
+    values = {"model": recalls(lambda queries: score(users[queries], items), full_ranking)}
     content = item_content(model.items, ~cold[1:])
     if content is not None:
         by_content = content_scorer(content, holdout)
-        values["content"] = recalls(by_content, rank(best(by_content, every), holdout, popularity))
-    counts = {name: num_targets(whole, part) for name, part in parts.items()}
+        values["content"] = recalls(by_content, rank(best(by_content, is_item), holdout, popularity))
+    counts = {name: num_targets(full_ranking, part) for name, part in parts.items()}
     values["random"] = {}
     for name, each in counts.items():
-        candidates = masks[name] if name.endswith(ALONE) else every
+        candidates = masks[name] if name.endswith(ALONE) else is_item
         left = np.full(len(holdout.users), candidates.sum())
         if excluded is not None:
             left -= np.bincount(excluded[0][candidates[excluded[1]]], minlength=len(left))

@@ -153,9 +153,9 @@ def rank_all(
     """
     found, division = [], evaluator.division
     own = division.share(len(holdout.users))
-    every = np.arange(own.start, own.stop)
-    with Progress(f"{what}: ranking the catalogue for users", len(every)) as advance:
-        for positions in np.split(every, range(chunk, len(every), chunk)):
+    own_positions = np.arange(own.start, own.stop)
+    with Progress(f"{what}: ranking the catalogue for users", len(own_positions)) as advance:
+        for positions in np.split(own_positions, range(chunk, len(own_positions), chunk)):
             users = encode_holdout(model, holdout, positions)
             exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))

@@ -96,9 +96,9 @@ def index_catalogue(
         )
         return Indexed(index, vectors, report)
 
-    whole = build(items, users, is_whole=True)
+    full_index = build(items, users, is_whole=True)
     shorter = [build(truncate(items), truncate(users), is_whole=False).report for truncate in truncations]
-    return dataclasses.replace(whole, report=dataclasses.replace(whole.report, shorter=shorter))
+    return dataclasses.replace(full_index, report=dataclasses.replace(full_index.report, shorter=shorter))
 
 
 def tuned_index(

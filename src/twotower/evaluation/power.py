@@ -9,8 +9,8 @@ from twotower.evaluation.metrics.metric import Floats
 from twotower.evaluation.user_values import resampled_means
 
 ALPHA, POWER = 0.05, 0.8
-MOST_DRAWS = 10**7
-MOST_RESAMPLES = 10_000
+MAX_DRAWS = 10**7
+MAX_RESAMPLES = 10_000
 LARGE = 5_000  # users: with more, the normal approximation agrees with resampling
 
 
@@ -44,7 +44,7 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     if num_users > LARGE:
         quantile = (ndtri(1 - alpha / 2) + ndtri(POWER)) * centered.std(axis=1) / np.sqrt(num_users)
     else:
-        num_resamples = min(MOST_RESAMPLES, MOST_DRAWS // num_users)
+        num_resamples = min(MAX_RESAMPLES, MAX_DRAWS // num_users)
         means = resampled_means(np.concatenate([centered, centered**2]).T, num_users, num_resamples)
         mean, square = np.split(means, 2, axis=1)
         with np.errstate(invalid="ignore"):  # users who are all equal: NaN

@@ -59,15 +59,15 @@ def mean_values(values: UserValues) -> dict[str, float]:
 
 
 def exceeds(
-    values: NDArray[np.float64] | None, others: NDArray[np.float64] | None, standard_errors: float
+    values: NDArray[np.float64] | None, reference: NDArray[np.float64] | None, standard_errors: float
 ) -> bool:
     """Return whether values of users exceed others [Q] by more than so many standard errors of the mean.
 
     0 accepts any values. True if either are None: the metric has no value per user.
     """
-    if standard_errors == 0 or values is None or others is None:
+    if standard_errors == 0 or values is None or reference is None:
         return True
-    differences = values - others
+    differences = values - reference
     if len(differences) < 2:
         return False
     return bool(differences.mean() > standard_errors * differences.std(ddof=1) / np.sqrt(len(differences)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 SPLIT_ABOVE = 2.0
 """A cluster with more items than this multiple of the usual size is split."""
-LEAST_ITEMS = 39
+MIN_ITEMS = 39
 """Items that each part of a split cluster should get: the points per centroid that Faiss recommends."""
 SPLIT_SEED = 1234
 BLOCK = 4096
@@ -45,8 +45,8 @@ def balance_clusters(
     sizes = np.bincount(assigned, minlength=len(centroids))
     parts = []
     for members in np.split(np.argsort(assigned, kind="stable"), np.cumsum(sizes)[:-1]):
-        if len(members) > max(SPLIT_ABOVE * usual_size, 2 * LEAST_ITEMS):
-            num_parts = min(round(len(members) / usual_size), len(members) // LEAST_ITEMS)
+        if len(members) > max(SPLIT_ABOVE * usual_size, 2 * MIN_ITEMS):
+            num_parts = min(round(len(members) / usual_size), len(members) // MIN_ITEMS)
             parts.append(_split(vectors[members], num_parts))
         elif len(members):
             parts.append(vectors[members].mean(axis=0, keepdims=True))
@@ -56,11 +56,11 @@ def balance_clusters(
 
 def nearest(centroids: Floats, vectors: Floats) -> Numbers:
     """Return the nearest centroid of each vector by Euclidean distance, [N]."""
-    halves = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
+    half_norms = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
     found = np.empty(len(vectors), dtype=np.int64)
     for start in range(0, len(vectors), BLOCK):
         block = slice(start, start + BLOCK)
-        found[block] = np.argmax(vectors[block] @ centroids.T - halves, axis=1)
+        found[block] = np.argmax(vectors[block] @ centroids.T - half_norms, axis=1)
     return found
 
 

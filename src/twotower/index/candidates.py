@@ -154,10 +154,10 @@ class _Sample:
         self.num_found = count_found(self.truth.vectors, fitted, self.num_items)
         self._centroids: dict[tuple[int, bool], np.ndarray] = {}
         if labels:
-            others = np.setdiff1d(labels.items, np.append(positions, -1))
+            absent = np.setdiff1d(labels.items, np.append(positions, -1))
             rows = np.full(self.num_items + 1, -1)  # the last one for position -1
-            rows[np.append(positions, others)] = np.arange(self.size + len(others))
-            self.labels, self.added = replace(labels, items=rows[labels.items]), vectors[others]
+            rows[np.append(positions, absent)] = np.arange(self.size + len(absent))
+            self.labels, self.added = replace(labels, items=rows[labels.items]), vectors[absent]
 
     def centroids(self, config: Index.Config) -> np.ndarray | None:
         """Return the centroids [nlist, D] for these settings; None unless they are of an IVF."""

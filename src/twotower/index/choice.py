@@ -58,8 +58,8 @@ class Candidate(Measurement):
     @property
     def name(self) -> str:
         """The kind with its build and search arguments."""
-        named = ("nlist", "num_subquantizers", "num_candidates")
-        given = {name: self.spec[name] for name in named if self.spec.get(name)}
+        shown_keys = ("nlist", "num_subquantizers", "num_candidates")
+        given = {name: self.spec[name] for name in shown_keys if self.spec.get(name)}
         if self.spec.get("fit_queries") is False:
             given["fit_queries"] = False
         return " ".join([self.kind, *(f"{key}={value}" for key, value in (given | self.search_args).items())])

@@ -19,7 +19,7 @@ SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
 
 
-RECALL_K, LEAST_K = 100, 10
+RECALL_K, MIN_K = 100, 10
 """k of recall, and the smallest k for a sample of the items: fewer would be the first places only."""
 VECTORS_PER_BLOCK = 2**20
 """Vectors that are converted, checked or added at once, so that an array in a file stays there."""
@@ -88,7 +88,7 @@ def split_queries(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def k_of_sample(size: int, num_items: int) -> int:
     """Return k for a sample of the items, so that the k-th best is about the 100th best of all items."""
-    return max(LEAST_K, round(RECALL_K * size / num_items))
+    return max(MIN_K, round(RECALL_K * size / num_items))
 
 
 def similar_sizes(sizes: np.ndarray, least: int = 1) -> Iterator[NDArray[np.int64]]:

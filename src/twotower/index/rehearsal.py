@@ -65,10 +65,10 @@ def find_filter_problem(index: Index, queries: np.ndarray, k: int) -> str:
     """Search for every second item, and return which other item was found; "" if none."""
     allowed = index.rows[::2]
     found = index.search(queries, k, allowed).rows
-    others = found[(found >= 0) & ~contains(allowed, found)]
-    if not len(others):
+    forbidden = found[(found >= 0) & ~contains(allowed, found)]
+    if not len(forbidden):
         return ""
-    return f"a search for some items finds another one (row {others[0]}): it ignores `allowed`"
+    return f"a search for some items finds another one (row {forbidden[0]}): it ignores `allowed`"
 
 
 def find_change_problem(index: Index, vector: np.ndarray, row: int) -> str:

@@ -16,7 +16,7 @@ NUM_WARM_UP = 20
 NUM_SINGLE = 300  # queries timed one by one
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
-LEAST_GAIN = 0.0005
+MIN_GAIN = 0.0005
 """Gain in recall of two steps below which longer searches are not tried; `tune` does so among many vectors
 only, where the last steps take hours."""
 MANY_ITEMS = 100_000
@@ -54,8 +54,8 @@ def time_searches(
     with nullcontext() if all_threads else single_thread():
         for index, queries in searches[:NUM_WARM_UP]:
             index.search(queries[:NUM_WARM_UP], k)
-        begun = time.perf_counter()
-        while len(seconds) < rounds or time.perf_counter() - begun < min_seconds:
+        first_start = time.perf_counter()
+        while len(seconds) < rounds or time.perf_counter() - first_start < min_seconds:
             seconds.append([])
             for index, queries in searches:
                 started = clock()
@@ -125,7 +125,7 @@ def tune(index: Index, truth: GroundTruth) -> list[Measurement]:
         effort += sum(search_args.values())
         return measure(index, truth, search_args, min_recall=index.config.min_recall)
 
-    enough, least_gain = (target_recall, LEAST_GAIN) if is_large else (max(target_recall, SATURATED), -1.0)
+    enough, least_gain = (target_recall, MIN_GAIN) if is_large else (max(target_recall, SATURATED), -1.0)
     with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
         points = recall_curve(index, measure_next, enough, least_gain=least_gain)
         points = refine(points, measure_next, target_recall)
@@ -154,7 +154,7 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 
 
 def recall_curve(
-    index: Index, measure_next: Measure, enough: float, beyond: int = 0, least_gain: float = LEAST_GAIN
+    index: Index, measure_next: Measure, enough: float, beyond: int = 0, least_gain: float = MIN_GAIN
 ) -> list[Measurement]:
     """Measure growing search arguments until `beyond` points after enough recall.
 

@@ -13,7 +13,7 @@ from twotower.index_lab.measure import LabRow
 STYLES: list[dict[str, Any]] = [
     {"color": color, "marker": marker, "ls": line} for marker, line in ("o-", "s:") for color in COLORS
 ]
-LEAST_RECALL = 0.5
+MIN_RECALL = 0.5
 
 
 def lab_curves(rows: Sequence[LabRow]) -> Figure:
@@ -21,7 +21,7 @@ def lab_curves(rows: Sequence[LabRow]) -> Figure:
     figure, (axes,) = make_figure(10, 6, 1)
     k = max(rows[0].recall_at)
     for row, look in zip(rows, itertools.cycle(STYLES), strict=False):
-        shown = [point for point in row.points if point.recall >= LEAST_RECALL or point is row.chosen]
+        shown = [point for point in row.points if point.recall >= MIN_RECALL or point is row.chosen]
         rates = [point.queries_per_second for point in shown]
         axes.plot(rates, [point.recall for point in shown], lw=2, ms=4, label=row.name, **look)
         axes.plot(row.chosen.queries_per_second, row.chosen.recall, ms=10, **look)

@@ -53,8 +53,8 @@ def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundT
     if not len(queries):
         raise InputError("queries: expected at least one, got none")
     rows = np.arange(len(vectors))
-    whole = GroundTruth.search(vectors, rows, queries, max(KS))
-    return {k: whole.part(k) for k in dict.fromkeys(min(k, len(rows)) for k in KS)}
+    truth = GroundTruth.search(vectors, rows, queries, max(KS))
+    return {k: truth.part(k) for k in dict.fromkeys(min(k, len(rows)) for k in KS)}
 
 
 def measure_case(

@@ -76,14 +76,14 @@ per item.</p>
 
     def write_events(self, folder: Path) -> None:
         """Write the figures and the table for TensorBoard."""
-        named = {f"index_lab/{name.replace(' ', '_')}": each for name, each in self.figures.items()}
+        summaries = {f"index_lab/{name.replace(' ', '_')}": each for name, each in self.figures.items()}
         lines = [self.headings, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = (
             "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines
         )
         table = "\n".join(aligned)  # as code, because TensorBoard breaks the numbers of narrow columns
-        write_lab_summaries(folder, named, {"index_lab/table": f"```\n{table}\n```"})
+        write_lab_summaries(folder, summaries, {"index_lab/table": f"```\n{table}\n```"})
 
 
 def columns(row: LabRow) -> dict[str, str]:

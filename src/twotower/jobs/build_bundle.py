@@ -28,10 +28,11 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
     bundle, dataset = job.run.folder / "bundle", job.dataset
     if bundle.exists():  # written by a process that was killed before it wrote the result
         shutil.rmtree(bundle)
-    whole = None if dataset.open_whole is None else dataset.open_whole()
-    if isinstance(job.config, WarmStartKey) and whole is not None:
-        history, now, held_out = whole, int(whole.times.max()) + 1, 0
+    interactions = None if dataset.open_interactions is None else dataset.open_interactions()
+    if isinstance(job.config, WarmStartKey) and interactions is not None:
+        history, now, held_out = interactions, int(interactions.times.max()) + 1, 0
     else:
         history, now = dataset.test.history, request_time(dataset.test, dataset.train_and_valid)
-        held_out = len(dataset.test.target_items) if whole is None else len(whole) - len(history)
+        num_targets = len(dataset.test.target_items)
+        held_out = num_targets if interactions is None else len(interactions) - len(history)
     write_bundle(bundle, job.run.settings, model, indexed, dataset, history, now, held_out)

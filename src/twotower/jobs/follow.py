@@ -20,7 +20,7 @@ from twotower.parallel.launched import launched_size
 from twotower.parallel.processes import join, processes, run_follower
 from twotower.parallel.ranks import broadcast_json, rank
 from twotower.parallel.training_parts import RanksDivision
-from twotower.training.callbacks.curves import TrialPruned, agreed
+from twotower.training.callbacks.curves import TrialPruned, synchronized
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers
 from twotower.training.warm_start import read_parent, warm_start
@@ -56,19 +56,19 @@ def training_processes(job: RunContext, trains: bool, has_callback: bool) -> Ite
 
 def follow() -> None:
     """Train and evaluate together with rank 0, which says what."""
-    told = broadcast_json(None)
-    if told is None:  # nothing is trained
+    plan = broadcast_json(None)
+    if plan is None:  # nothing is trained
         return
     LOG.addHandler(logging.NullHandler())  # rank 0 has the same messages
-    config = RunConfig.composed(told["settings"], told["overrides"]).with_epoch_monitor()
+    config = RunConfig.composed(plan["settings"], plan["overrides"]).with_epoch_monitor()
     dataset = load_dataset(config, rebuild=False)  # rank 0 has just written the cache
-    if dataset.identity != told["data"]:
+    if dataset.identity != plan["data"]:
         raise InputError(f"data: rank {rank()} reads other data than rank 0; copy the files of rank 0 to it")
     evaluator = config.evaluated_metrics().build(metric_data(dataset, config.features.item))
     evaluator.division = RanksDivision()
-    callback = agreed(None) if told["has_callback"] else None
+    callback = synchronized(None) if plan["has_callback"] else None
     # Rank 0 rehearses the index; all compute the first loss.
-    context = TrainContext(config.trainer, Path(told["folder"]), lambda: None, callback)
+    context = TrainContext(config.trainer, Path(plan["folder"]), lambda: None, callback)
     try:
         trained = _train(config, dataset, evaluator, context)
     except TrialPruned:

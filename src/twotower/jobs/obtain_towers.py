@@ -57,15 +57,15 @@ class EqualTraining(TowerSource):
 
     trains = False
 
-    def __init__(self, job: RunContext, source: Path) -> None:
-        self.job, self.source = job, source
-        job.reused_quality = _read_equal_quality(job, source)
+    def __init__(self, job: RunContext, reused_run: Path) -> None:
+        self.job, self.reused_run = job, reused_run
+        job.reused_quality = _read_equal_quality(job, reused_run)
 
     def obtain(self) -> TrainedTowers:
         job = self.job
         evaluator = None if job.reused_quality else job.evaluator
-        towers = load_trained_towers(job.config, job.dataset, self.source, evaluator)
-        return replace(towers, origin={"training_reused_from": str(self.source)})
+        towers = load_trained_towers(job.config, job.dataset, self.reused_run, evaluator)
+        return replace(towers, parent_fields={"training_reused_from": str(self.reused_run)})
 
 
 class ContinuedTraining(TowerSource):
@@ -86,7 +86,7 @@ def obtain_towers(job: RunContext, epoch_callback: EpochCallback | None) -> Iter
     with training_processes(job, source.trains, epoch_callback is not None):
         towers = source.obtain()
         check_unchanged_data(job)
-        if not towers.origin:
+        if not towers.parent_fields:
             fingerprint = job.run.partial_result.training_fingerprint
             trainings.remember(Path(job.config.output_root), fingerprint, job.run.folder)
         yield towers
@@ -97,8 +97,8 @@ def _choose_source(job: RunContext, epoch_callback: EpochCallback | None) -> Tow
         job.console.heading("training")
     if isinstance(job.config, WarmStartRunConfig):  # never reused: its settings name the parent by folder
         return ContinuedTraining(job, job.config)
-    source = _find_equal_training(job)
-    return NewTraining(job, epoch_callback) if source is None else EqualTraining(job, source)
+    reused_run = _find_equal_training(job)
+    return NewTraining(job, epoch_callback) if reused_run is None else EqualTraining(job, reused_run)
 
 
 def tower_sections(job: RunContext, towers: TrainedTowers) -> dict[str, Any]:
@@ -113,24 +113,24 @@ def tower_sections(job: RunContext, towers: TrainedTowers) -> dict[str, Any]:
         "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
     }
     parts = {"training": training, "curves": fitted.curves, "timing": timing}
-    return {**towers.origin, **parts, **towers.report_parts}
+    return {**towers.parent_fields, **parts, **towers.report_parts}
 
 
 def _find_equal_training(job: RunContext) -> Path | None:
     """Return the run with an equal training, if there is one and `reuse` is on."""
     if not job.config.reuse:
         return None
-    source = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
-    if source is None or source.resolve() == job.run.folder.resolve():
+    reused_run = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
+    if reused_run is None or reused_run.resolve() == job.run.folder.resolve():
         return None
-    LOG.info("reusing the towers of %s (reuse=false trains again)", source)
-    return source
+    LOG.info("reusing the towers of %s (reuse=false trains again)", reused_run)
+    return reused_run
 
 
-def _read_equal_quality(job: RunContext, source: Path) -> Quality | None:
+def _read_equal_quality(job: RunContext, reused_run: Path) -> Quality | None:
     """Return the quality by exact search of the run with these towers, if its evaluation is equal."""
     try:
-        before = read_result(source)
+        before = read_result(reused_run)
     except InputError as error:
         LOG.warning("%s; its metrics are computed again", error)
         return None
@@ -138,4 +138,4 @@ def _read_equal_quality(job: RunContext, source: Path) -> Quality | None:
         return None
     if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
         return None
-    return read_quality(job, source, before)
+    return read_quality(job, reused_run, before)

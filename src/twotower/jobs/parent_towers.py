@@ -12,7 +12,7 @@ from twotower.experiments.runs.result_parts import Ancestry
 from twotower.experiments.runs.tower_origin import find_trainer, named_run
 from twotower.index.rehearsal import rehearse
 from twotower.jobs.run_context import RunContext
-from twotower.training.callbacks.curves import EpochCallback, agreed
+from twotower.training.callbacks.curves import EpochCallback, synchronized
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers
@@ -33,7 +33,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
         config.trainer,
         job.run.folder,
         cache(partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items))),
-        None if epoch_callback is None else agreed(epoch_callback),
+        None if epoch_callback is None else synchronized(epoch_callback),
         job.console.draw,
         job.tracker,
     )
@@ -42,7 +42,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
 def continue_training(job: RunContext, how: WarmStart) -> TrainedTowers:
     """Train the towers of a parent run further, or take them unchanged if `epochs` is 0."""
     folder = Path(how.run)
-    named, config, dataset = open_result(folder), job.config, job.dataset
+    parent_result, config, dataset = open_result(folder), job.config, job.dataset
     parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, train_context(job))
@@ -55,24 +55,24 @@ def continue_training(job: RunContext, how: WarmStart) -> TrainedTowers:
         fitted_on = f"the data of {how.run}"
         trained = TrainedTowers(
             model=extend_towers(config, dataset, parent),
-            temperature=named.training.temperature or 1.0,
-            result=FitResult(epochs=named.training.epochs or 0),
-            refit=named.training.refit,
+            temperature=parent_result.training.temperature or 1.0,
+            result=FitResult(epochs=parent_result.training.epochs or 0),
+            refit=parent_result.training.refit,
         )
         is_new = is_new_interaction(parent, dataset, dataset.test.history)
         growth = count_growth(parent, dataset, int(is_new.sum()))
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",
         parent=how.run,
-        parent_fingerprint=named.fingerprint,
-        generation=named.generation + bool(how.epochs),
+        parent_fingerprint=parent_result.fingerprint,
+        generation=parent_result.generation + bool(how.epochs),
         **growth,
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )
-    origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
-    origin |= {} if how.epochs else {"bundle_rebuilt_from": how.run}
-    return replace(trained, origin=origin, fitted_on=fitted_on)
+    parent_fields: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
+    parent_fields |= {} if how.epochs else {"bundle_rebuilt_from": how.run}
+    return replace(trained, parent_fields=parent_fields, fitted_on=fitted_on)
 
 
 def check_test_window(job: RunContext, folder: Path) -> None:

@@ -63,7 +63,7 @@ class RowWiseTable(DividedTable):
         block = -(-num_rows // world_size())
         self.own = slice(min(rank() * block, num_rows), min((rank() + 1) * block, num_rows))
         self._optimizer: Optimizer | None = None
-        self._whole: Tensor | None = None
+        self._all_rows: Tensor | None = None
         if torch.get_default_device().type == "meta":  # to count weights
             self.weight = nn.Parameter(torch.empty(block, dim))
             return
@@ -77,13 +77,13 @@ class RowWiseTable(DividedTable):
         self._rows = _local(sharded.state_dict()[f"embeddings.{NAME}.weight"])
         self._rows.zero_()
         self._draw(std)
-        self.register_state_dict_post_hook(_insert_whole)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(_insert_all_rows)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_take_own)  # type: ignore[no-untyped-call]
 
     def forward(self, rows: Tensor) -> Tensor:
         """Embed rows [...] -> [..., D]."""
         if not (self.training and torch.is_grad_enabled()):
-            return embedding(rows, self.whole())
+            return embedding(rows, self.all_rows())
         from torchrec import KeyedJaggedTensor
 
         (sharded,) = self._unregistered
@@ -92,27 +92,27 @@ class RowWiseTable(DividedTable):
             (rate,) = (each["lr"] for each in groups if any(p is self.weight for p in each["params"]))
             sharded.fused_optimizer.param_groups[0]["lr"] = rate * self._filled**-0.5
             sharded.fused_optimizer.step()  # passes the learning rate on
-        self._whole = None
+        self._all_rows = None
         number = torch.tensor([rows.numel()])
         looked_up = sharded(KeyedJaggedTensor(keys=[NAME], values=rows.flatten().long(), lengths=number))
         embeddings: Tensor = looked_up[NAME].values()[:, : self.dim]
         return embeddings.reshape(*rows.shape, self.dim)
 
-    def whole(self) -> Tensor:
+    def all_rows(self) -> Tensor:
         """Return all rows [V, D], from a file; all processes call it if rows have changed since."""
-        if self._whole is None:
-            self._whole = self._write_whole()
-        return self._whole
+        if self._all_rows is None:
+            self._all_rows = self._write_all_rows()
+        return self._all_rows
 
-    def own_rows(self) -> Tensor:
+    def local_rows(self) -> Tensor:
         """Return the rows of this process [R, D], to be changed by all processes."""
-        self._whole = None
+        self._all_rows = None
         return self._rows[: self.own.stop - self.own.start, : self.dim]
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; write the whole table for evaluation, see `RowWiseTable`."""
         if not mode and self.weight.device.type != "meta":
-            self.whole()
+            self.all_rows()
         return super().train(mode)
 
     def set_optimizer(self, optimizer: Optimizer) -> None:
@@ -139,7 +139,7 @@ class RowWiseTable(DividedTable):
     @torch.no_grad()
     def _draw(self, std: float) -> None:
         """Draw the initial rows as `nn.Embedding` and `nn.init.normal_` do, without a whole table."""
-        own = self.own_rows()
+        own = self.local_rows()
         for deviation in (1.0, std):
             for begin, end in _blocks(self.num_embeddings):
                 block = torch.empty(end - begin, self.dim).normal_(std=deviation)
@@ -151,7 +151,7 @@ class RowWiseTable(DividedTable):
             own[0] = 0
 
     @torch.no_grad()
-    def _write_whole(self) -> Tensor:
+    def _write_all_rows(self) -> Tensor:
         """Write all rows to a file without a name; each machine has one file."""
         path = Path(tempfile.gettempdir(), f"twotower-{broadcast_json(secrets.token_hex(8))}")
         size = self.num_embeddings * self.dim
@@ -162,8 +162,8 @@ class RowWiseTable(DividedTable):
         except FileExistsError:  # another process of this machine was faster
             writes = False
         wait_for_all()
-        whole = torch.from_file(str(path), shared=True, size=size, dtype=self._rows.dtype)
-        whole = whole.view(self.num_embeddings, self.dim)
+        all_rows = torch.from_file(str(path), shared=True, size=size, dtype=self._rows.dtype)
+        all_rows = all_rows.view(self.num_embeddings, self.dim)
         block = len(self._rows)
         for source in range(world_size()):
             for begin, end in _blocks(max(0, min(block, self.num_embeddings - source * block))):
@@ -173,11 +173,11 @@ class RowWiseTable(DividedTable):
                 if world_size() > 1:
                     dist.broadcast(rows, source)
                 if writes:
-                    whole[source * block + begin : source * block + end] = rows
+                    all_rows[source * block + begin : source * block + end] = rows
         wait_for_all()
         if writes:
             path.unlink()  # the memory that is mapped stays
-        return whole
+        return all_rows
 
 
 def _shard(num_rows: int, dim: int, epsilon_factor: float) -> Any:
@@ -225,9 +225,9 @@ def _blocks(num_rows: int) -> list[tuple[int, int]]:
     return list(zip(begins, [*begins[1:], num_rows], strict=True))
 
 
-def _insert_whole(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+def _insert_all_rows(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     assert isinstance(module, RowWiseTable)
-    state[f"{prefix}weight"] = module.whole()
+    state[f"{prefix}weight"] = module.all_rows()
 
 
 @torch.no_grad()
@@ -235,5 +235,5 @@ def _take_own(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) ->
     assert isinstance(module, RowWiseTable)
     values = state.get(f"{prefix}weight")
     if values is not None and values.shape == (module.num_embeddings, module.dim):
-        module.own_rows().copy_(values[module.own])
+        module.local_rows().copy_(values[module.own])
         state[f"{prefix}weight"] = module.weight

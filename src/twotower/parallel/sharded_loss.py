@@ -188,8 +188,8 @@ class ShardedBatchLoss(BatchLoss):
         """
         if not num_shared:
             return self.model.encode_both(rows, batch.users)
-        own, others = rows[:num_shared][share(num_shared)], rows[num_shared:]
-        users, items = self.model.encode_both(torch.cat([own, others]), batch.users)
+        own, unshared = rows[:num_shared][share(num_shared)], rows[num_shared:]
+        users, items = self.model.encode_both(torch.cat([own, unshared]), batch.users)
         return users, torch.cat([gather_rows(items[: len(own)]), items[len(own) :]])
 
 

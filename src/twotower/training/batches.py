@@ -57,7 +57,7 @@ class TrainBatches:
         history: HistoryEncoder.Config,
         seed: int,
         build_order: Callable[[np.ndarray, int | None, int], Order] = Order,
-        share: Callable[[int], BatchShare] = BatchShare.whole,
+        share: Callable[[int], BatchShare] = BatchShare.full_batch,
         with_impressions: bool = False,
         shuffle_rows: int | None = None,
     ) -> None:

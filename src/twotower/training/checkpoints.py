@@ -160,7 +160,7 @@ def read_final(folder: Path, phase: str) -> tuple[dict[str, Any], FitResult]:
 def load_final(module: RetrievalModule, checkpoint: dict[str, Any]) -> None:
     """Load the weights of a final checkpoint and its boost of new items, and fit their embedding."""
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
-    others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
-    module.load_state_dict(trained | others)
+    new_items = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
+    module.load_state_dict(trained | new_items)
     module.set_chosen(checkpoint["fitted"]["chosen"])
     module.model.fit_new_items(module.temperature)

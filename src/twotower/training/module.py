@@ -131,8 +131,8 @@ class RetrievalModule(pl.LightningModule):
     def _log_step(self, loss: Tensor) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
         trainer = self.trainer
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
-        if (trainer.global_step + 1) % every:
+        interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
+        if (trainer.global_step + 1) % interval:
             return
         figures = {"train/loss": float(loss)}
         if self.scorer.temperature is not None:

@@ -63,7 +63,7 @@ class TrainedTowers:
             split; None if no such checkpoint exists, or without an evaluator.
         initialization: see `compared_initializations`.
         report_parts: parts of the result on the validation split, for the towers of `valid`.
-        origin: parts of the result on the run that the towers come from; empty if this run has trained them.
+        parent_fields: parts of the result on the run that the towers come from; empty if trained here.
         fitted_on: description of the training data, if it differs from the data of a first training.
     """
 
@@ -74,7 +74,7 @@ class TrainedTowers:
     valid: Report | None = None
     initialization: Mapping[str, Any] = field(default_factory=dict)
     report_parts: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    parent_fields: Mapping[str, Any] = field(default_factory=dict)
     fitted_on: str | None = None
 
 

@@ -106,7 +106,7 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
             dataset = build_dataset(source, split, Path(cache) / "cache")
         except InputError as error:
             return str(error).partition(", ")[0]  # which row comes first is told of batches
-        assert dataset.open_whole is not None
+        assert dataset.open_interactions is not None
         assert len(dataset.test.users)
         (meta,) = Path(cache).glob("cache/*/meta.json")
         assert len(list((Path(cache) / "cache").iterdir())) == 1

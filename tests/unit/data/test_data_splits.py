@@ -85,7 +85,7 @@ def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     assert windows.valid.request_times.tolist() == [5]
     assert windows.test.request_times.tolist() == [9]
     assert items_of(windows.test.history, 1) == [3, 1, 2]
-    assert LeaveOneOut(LeaveOneOut.Config()).facts(log(rows)) == {"users_only_in_train": 1}
+    assert LeaveOneOut(LeaveOneOut.Config()).audit(log(rows)) == {"users_only_in_train": 1}
 
 
 def test_user_holdout_by_hand(log):
@@ -133,7 +133,7 @@ def test_sessions_by_hand(log):
     assert items_of(windows.train_and_valid, 6) == [60]
     assert [items_of(windows.train_and_valid, user) for user in (4, 5)] == [[], []]
     assert (windows.parts == NONE).sum() == 3
-    assert split.facts(made) == {"valid_from": "1970-03-02 00:00:01", "test_from": "1970-03-22 00:00:01"}
+    assert split.audit(made) == {"valid_from": "1970-03-02 00:00:01", "test_from": "1970-03-22 00:00:01"}
 
 
 def test_views_and_impressions_after_the_window_of_their_session_are_in_no_part(log):
@@ -165,7 +165,7 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     split = ItemCold(ItemCold.Config(share=0.3, seed=3, test=5, valid=5))
     windows = split_interactions(made, split)
     cold = set(np.flatnonzero(split._is_cold(made)).tolist())
-    assert len(cold) == split.facts(made)["held_out_items"] == 3
+    assert len(cold) == split.audit(made)["held_out_items"] == 3
     for history in (windows.train, windows.train_and_valid, windows.valid.history, windows.test.history):
         assert not cold & set(history.items.tolist())
     plain = Temporal(Temporal.Config(test=5, valid=5)).assign(made)
@@ -268,8 +268,8 @@ def test_given_without_valid_takes_the_last_of_train(log):
     assert items_of(windows.train, 1) == [1, 2, 3, 4, 5, 6, 7]
     assert items_of(windows.train, 3) == [1]
     assert items_of(windows.test.history, 1) == list(range(1, 11))
-    assert split.facts(made) == {"valid_share_of_train": 0.3}
-    assert Given(Given.Config()).facts(log(rows, given=[1] * 16)) == {}
+    assert split.audit(made) == {"valid_share_of_train": 0.3}
+    assert Given(Given.Config()).audit(log(rows, given=[1] * 16)) == {}
 
 
 def test_impressions_next_to_a_new_validation_target_become_valid(log):

@@ -195,7 +195,7 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
             made.append(regularization)
             return np.array([[3, 1, 0]])
 
-        return BaselineCache(tmp_path, (data, 100)).take(config, make).tolist()
+        return BaselineCache(tmp_path, (data, 100)).get_or_compute(config, make).tolist()
 
     assert take(2.0) == take(2.0) == [[3, 1, 0]]
     assert made == [2.0]
@@ -219,7 +219,7 @@ def test_a_baseline_of_another_package_is_asked_each_time(
     monkeypatch.setattr(baseline_runner, "MIN_SECONDS", 0.0)
     for row in (3, 1):
         lists = BaselineCache(tmp_path, ())
-        assert lists.take(Slow.Config(), lambda: np.array([[row]])).tolist() == [[row]]  # noqa: B023
+        assert lists.get_or_compute(Slow.Config(), lambda: np.array([[row]])).tolist() == [[row]]  # noqa: B023
 
 
 def test_ease_beyond_the_memory_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

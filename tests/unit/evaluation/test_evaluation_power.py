@@ -63,7 +63,7 @@ def test_the_difference_scales_with_the_values_and_falls_with_users(
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "scales" in request.node.name:
-        monkeypatch.setattr(power, "MOST_RESAMPLES", 500)
+        monkeypatch.setattr(power, "MAX_RESAMPLES", 500)
 
 
 def test_too_few_users_that_differ_show_nothing() -> None:

@@ -45,7 +45,7 @@ def train(folder: Path, stops: Callable[[int, float | None], bool] = never) -> N
     dataset = load_dataset(config, rebuild=False)
     module, batches = build_training(config, dataset, dataset.train, None, Svd.Config().build())
     divided = [each for each in module.model.modules() if isinstance(each, RowWiseTable)]
-    assert [len(each.own_rows()) for each in divided] in ([], [76, 61], [76, 60])
+    assert [len(each.local_rows()) for each in divided] in ([], [76, 61], [76, 60])
     with contextlib.suppress(TrialPruned):
         fit(TrainContext(config.trainer, folder, epoch_callback=stops), module, batches, FIT)
 

@@ -50,7 +50,7 @@ class Given(Split):
         parts[is_train] = np.where(ordinals >= (counts - num_valid)[users], VALID, TRAIN)
         return parts
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return `valid_share` if it is used."""
         is_given = (_given_parts(interactions) == VALID).any()
         return {} if is_given else {"valid_share_of_train": self.config.valid_share}

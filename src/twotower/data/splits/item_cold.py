@@ -43,9 +43,9 @@ class ItemCold(Temporal):
             some[is_cold & (some == VALID)] = VALID_ONLY
         return parts
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return the cutoffs and the number of cold items."""
-        return {**super().facts(interactions), "held_out_items": int(self._is_cold(interactions).sum())}
+        return {**super().audit(interactions), "held_out_items": int(self._is_cold(interactions).sum())}
 
     def remedy(self, interactions: Interactions) -> str:
         """Return the windows and the settings that move them."""

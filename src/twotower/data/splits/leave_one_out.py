@@ -28,7 +28,7 @@ class LeaveOneOut(Split):
         parts[ends - 1] = TEST
         return parts
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return the number of users with too few interactions for a target."""
         counts = interactions.counts()
         return {"users_only_in_train": int(((counts > 0) & (counts < MIN_INTERACTIONS)).sum())}

@@ -89,6 +89,6 @@ class Rolling(Temporal):
         is_complete = self.config.history_length is None or edges[0] >= times[0]
         return bool(is_complete and min(train, valid, test) > 0)
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return the window and its cutoffs."""
-        return {"window": f"{self.window} of {self.config.num_windows}", **super().facts(interactions)}
+        return {"window": f"{self.window} of {self.config.num_windows}", **super().audit(interactions)}

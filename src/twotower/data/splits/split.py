@@ -106,7 +106,7 @@ class Split(Component, ABC):
         times[has_target] = interactions.times[starts[has_target]]
         return times
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return figures for the audit in addition to the common ones."""
         return {}
 

@@ -94,7 +94,7 @@ class Temporal(Split):
         is_test = (interactions.times[starts[starts < len(interactions)]] >= test_from).all()
         return np.full(len(starts), test_from if is_test else valid_from, dtype=np.int64)
 
-    def facts(self, interactions: Interactions) -> Audit:
+    def audit(self, interactions: Interactions) -> Audit:
         """Return the two cutoffs."""
         valid_from, test_from = self.cutoffs(interactions)
         return {"valid_from": date(valid_from), "test_from": date(test_from)}

@@ -57,7 +57,7 @@ class BaselineCache:
     folder: Path | None = None
     key: tuple[str | int | bool, ...] = ()
 
-    def take(
+    def get_or_compute(
         self, config: Baseline.Config, make: Callable[[], np.ndarray], metrics: Evaluator.Config | None = None
     ) -> np.ndarray:
         """Return the cached result of `make`, which depends on a baseline and perhaps on metrics."""
@@ -99,7 +99,7 @@ class BaselineRunner:
                 skipped[name] = reason
                 continue
             try:
-                rows = self.cache.take(config, functools.partial(self.rank, name, config))
+                rows = self.cache.get_or_compute(config, functools.partial(self.rank, name, config))
             except OutOfTime:
                 skipped[name] = OUT_OF_TIME.format(name)
                 out_of_time.append(name)

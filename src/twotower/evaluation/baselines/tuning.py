@@ -101,7 +101,7 @@ def measure_settings(runner: BaselineRunner, metric: str, name: str, config: Bas
         popularity = runner.past.row_popularity
         return np.array(runner.evaluator.means_and_values(rows, runner.holdout, popularity)[0][metric])
 
-    value = float(runner.cache.take(config, compute, runner.evaluator.config))
+    value = float(runner.cache.get_or_compute(config, compute, runner.evaluator.config))
     return None if math.isnan(value) else value
 
 

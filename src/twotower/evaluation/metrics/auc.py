@@ -24,17 +24,17 @@ class Auc(LabelMetric):
 
     def value(self, scored: Scored) -> float | None:
         """Return the share of pairs in the right order."""
-        ordered, others = _over_all(scored)
-        total = (scored.weights * others)[scored.labels].sum()
+        ordered, compared = _over_all(scored)
+        total = (scored.weights * compared)[scored.labels].sum()
         return float((scored.weights * ordered)[scored.labels].sum() / total) if total > 0 else None
 
     def influence(self, scored: Scored) -> Floats:
         """Return the difference of each user's pairs from the mean, [U]."""
-        ordered, others = _over_all(scored)
+        ordered, compared = _over_all(scored)
         value = self.value(scored)
         assert value is not None
         of_label = np.where(scored.labels, scored.weights @ scored.labels, scored.weights @ ~scored.labels)
-        return scored.sum_by_user(scored.weights * (ordered / others - value) / of_label)
+        return scored.sum_by_user(scored.weights * (ordered / compared - value) / of_label)
 
 
 def _over_all(scored: Scored) -> tuple[Floats, Floats]:

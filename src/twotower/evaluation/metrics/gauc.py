@@ -24,8 +24,8 @@ class Gauc(RatioMetric):
 
     def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return n_u auc_u and n_u, both 0 for a user without both labels."""
-        ordered, others = ordered_pairs(scored.users, scored.labels, scored.logits, scored.weights)
-        pairs = scored.sum_by_user(scored.weights * others * scored.labels)
+        ordered, compared = ordered_pairs(scored.users, scored.labels, scored.logits, scored.weights)
+        pairs = scored.sum_by_user(scored.weights * compared * scored.labels)
         wins = scored.sum_by_user(scored.weights * ordered * scored.labels)
         counts = np.where(pairs > 0, scored.sum_by_user(scored.weights), 0.0)
         return counts * wins / np.where(pairs > 0, pairs, 1.0), counts

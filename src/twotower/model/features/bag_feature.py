@@ -60,4 +60,4 @@ class BagFeature(EmbeddedFeature):
         return self.State.fit(tokens, self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        return self.state.extended(self._learn(values), num_first=self.state.num_counted)
+        return self.state.extend(self._learn(values), num_first=self.state.num_counted)

@@ -46,7 +46,7 @@ class Categorical(EmbeddedFeature):
         return self.State.fit(_shortest_decimals(values.dropna()), self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        return self.state.extended(self._learn(values))
+        return self.state.extend(self._learn(values))
 
     def _encode(self, values: pd.Series) -> Tensor:
         rows = np.fromiter(map(self.state.row, _shortest_decimals(values)), np.int64, count=len(values))

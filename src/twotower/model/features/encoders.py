@@ -28,7 +28,7 @@ class DividedTable(nn.Module, ABC):
     sparse: bool = True
 
     @abstractmethod
-    def own_rows(self) -> Tensor:
+    def local_rows(self) -> Tensor:
         """Return the rows of this process, to be changed by all processes."""
 
     @abstractmethod
@@ -79,13 +79,13 @@ class LookupEncoder(nn.Module):
         embeddings: Tensor = self.table(rows)
         return embeddings
 
-    def own_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def local_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the table of this process and the positions of rows [n] in it; -1 = none, as for row 0."""
         if isinstance(self.table, nn.Embedding):
             return self.table.weight, torch.where(rows > 0, rows, -1)
         own = self.table.own
         is_own = (rows > 0) & (rows >= own.start) & (rows < own.stop)
-        return self.table.own_rows(), torch.where(is_own, rows - own.start, -1)
+        return self.table.local_rows(), torch.where(is_own, rows - own.start, -1)
 
 
 class BagEncoder(nn.Module):

@@ -65,7 +65,7 @@ class ValueRows(Feature.State):
         frequent = (value for value, count in counts.items() if count >= min_count)
         return cls(values=sorted(frequent, key=lambda value: (isinstance(value, str), value)))
 
-    def extended(self, values: "ValueRows", **fields: Any) -> Self:
+    def extend(self, values: "ValueRows", **fields: Any) -> Self:
         """Return these values, then the values of the argument that have no row here, in its order."""
         new = [value for value in values.values if value not in self.row_of]
         return type(self)(values=[*self.values, *new], **fields)

@@ -42,9 +42,9 @@ class HashedText(BagFeature):
         words: dict[int, None] = {}
         grams: dict[int, None] = {}
         for word in WORD.findall(value.lower()) if isinstance(value, str) else ():
-            first, *others = _hash_word(word, self.config.buckets, self.config.char_ngrams)
+            first, *ngrams = _hash_word(word, self.config.buckets, self.config.char_ngrams)
             words[first] = None
-            grams.update(dict.fromkeys(others))
+            grams.update(dict.fromkeys(ngrams))
         return list(words | grams)
 
     def _wrong(self, values: pd.Series) -> list[bool]:

@@ -67,8 +67,8 @@ class Loss(Component, nn.Module, ABC):
             for need, remedy in remedies.items():
                 if remedy and need in self.needs:
                     yield "", f"{name} needs {need}, which these towers do not provide; {remedy}"
-            if others := self.needs - remedies.keys() - negatives.provides:
-                text = f"{name} needs {', '.join(sorted(others))}, which {sampler} does not provide"
+            if missing := self.needs - remedies.keys() - negatives.provides:
+                text = f"{name} needs {', '.join(sorted(missing))}, which {sampler} does not provide"
                 yield "", f"{text}; choose other negatives, or disable the correction of the loss"
 
         def build(self, num_items: int = 1) -> "Loss":

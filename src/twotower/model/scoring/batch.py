@@ -24,7 +24,7 @@ class BatchShare(NamedTuple):
     weight: float = 1.0
 
     @classmethod
-    def whole(cls, size: int) -> "BatchShare":
+    def full_batch(cls, size: int) -> "BatchShare":
         """Return all rows."""
         return cls(slice(0, size), size)
 

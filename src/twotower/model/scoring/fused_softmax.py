@@ -201,7 +201,7 @@ class _Softmax(ForwardGradients):
         block_rows = max(1, block_bytes // (padded(logits.largest_share) * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
-        others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
+        own_terms = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
         to_user = logits.positive_to_user
         if to_user is None:
             to_user = torch.arange(len(users), device=users.device)
@@ -217,7 +217,7 @@ class _Softmax(ForwardGradients):
                 of_negatives = logits.log_sums(operands.sums(block).log_() + log_scale)
                 own = slice(begin, end)  # the positives of these users
                 their_users = to_user[own] - rows.start
-                torch.logaddexp(of_negatives[their_users], others[own], out=log_sums[own])
+                torch.logaddexp(of_negatives[their_users], own_terms[own], out=log_sums[own])
                 if any(ctx.needs_input_grad):
                     log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked

@@ -178,9 +178,9 @@ class Scorer(nn.Module):
         positions = self.lookup.positions(rows, joined)
         absent = positions < 0
         if bool(absent.any()):  # most samplers include the positives
-            others, inverse = joined[absent].unique(return_inverse=True)
+            missing, inverse = joined[absent].unique(return_inverse=True)
             positions[absent] = (inverse + len(rows)).to(positions.dtype)
-            rows = torch.cat([rows, others])
+            rows = torch.cat([rows, missing])
         return EncodedItems(rows, *positions.split([*map(len, wanted)]))
 
     def embeddings(

@@ -50,12 +50,12 @@ class EmbeddingLayout:
         outputs = embeddings[:, : self.tower_width]
         return outputs * (self.neutral_bias / self.bias(embeddings)) if self.neutral_bias else outputs
 
-    def copy_biases(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def copy_biases(self, embeddings: np.ndarray, bias_source: np.ndarray) -> np.ndarray:
         """Return item embeddings [B, D] with the biases of other embeddings [B, D]."""
         if self.neutral_bias:
-            factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))
+            factored: np.ndarray = embeddings * (self.bias(bias_source) / self.bias(embeddings))
             return factored
-        return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)
+        return np.concatenate([self.tower(embeddings), self.bias(bias_source)], axis=1)
 
     def bias(self, embeddings: Vectors) -> Vectors:
         """Return the columns of the bias, [B, bias_width], a view."""

@@ -268,16 +268,19 @@ class TwoTower(nn.Module):
 
     def _outputs_by_row(self, history_rows: Tensor, *item_rows: Tensor) -> tuple[Tensor, ...]:
         """Return outputs of the item tower [R, H], row 0 zeros, and the positions of all rows in them."""
-        every = [history_rows, *item_rows]
+        row_tensors = [history_rows, *item_rows]
         if self.items.num_rows <= history_rows.numel():  # the whole catalogue is cheaper than `unique`
-            distinct, positions = torch.arange(1, self.items.num_rows + 1, device=history_rows.device), every
+            distinct, positions = (
+                torch.arange(1, self.items.num_rows + 1, device=history_rows.device),
+                row_tensors,
+            )
         else:
-            flat = torch.cat([rows.flatten() for rows in every])
+            flat = torch.cat([rows.flatten() for rows in row_tensors])
             distinct, inverse = flat.unique(return_inverse=True)
-            parts = (inverse + 1).split([rows.numel() for rows in every])
+            parts = (inverse + 1).split([rows.numel() for rows in row_tensors])
             positions = [
                 torch.where(rows > 0, part.view(rows.shape), 0)
-                for rows, part in zip(every, parts, strict=True)
+                for rows, part in zip(row_tensors, parts, strict=True)
             ]
         features = self.items.gather(distinct)
         output = self.new_items.replace_new(features, self._item_tower_output(features))

@@ -221,15 +221,15 @@ def _default_values(events: Sequence[EventAdded], config: Files) -> dict[str, An
         WEIGHT: 1,
     }
     positive = [name for name, event in config.events.items() if event.role == "positive"]
-    named = [each.event for each in events if each.event is not None]
-    if config.event_column is None and named:
+    event_names = [each.event for each in events if each.event is not None]
+    if config.event_column is None and event_names:
         raise InputError(
-            f"run: the store has events of type {named[0]!r:.80}, but the log of the run has no column of "
-            "event types; use a run with data.event_column"
+            f"run: the store has events of type {event_names[0]!r:.80}, but the log of the run has no column "
+            "of event types; use a run with data.event_column"
         )
     if config.event_column is not None and positive:
         defaults[EVENT] = positive[0]
-    elif config.event_column is not None and len(named) < len(events):
+    elif config.event_column is not None and len(event_names) < len(events):
         raise InputError(
             "run: the store has events without a type; name a type of the role positive in data.events, "
             "which they get"
@@ -239,14 +239,16 @@ def _default_values(events: Sequence[EventAdded], config: Files) -> dict[str, An
 
 def _missing_events(events: Sequence[EventAdded], config: Files) -> tuple[list[EventAdded], int]:
     """Return the events that the log lacks, in order, and its number of rows."""
-    named = config.event_column is not None
-    keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
+    has_event_column = config.event_column is not None
+    keys = [
+        config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if has_event_column else []))
+    ]
     paths = config.table_paths()["interactions"]
     frame, starts = read_table(paths, keys, config.separator, keys[:2])
     ids = frame[keys[:2]].astype("str")
     times = checked_times(SourceColumn(frame[keys[2]], str(paths[0]), keys[2], starts), config.timestamp_unit)
     has_user = ids[keys[0]].isin({str(event.user_id) for event in events}).to_numpy(dtype=np.bool_)
-    types = frame[keys[3]].astype("str")[has_user] if named else [None] * int(has_user.sum())
+    types = frame[keys[3]].astype("str")[has_user] if has_event_column else [None] * int(has_user.sum())
     logged = set(zip(*(ids[key][has_user] for key in keys[:2]), times[has_user].tolist(), types, strict=True))
     of_any_type = {key[:3] for key in logged}  # an event without a type matches a row of any type
     new = [

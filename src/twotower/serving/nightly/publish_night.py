@@ -95,9 +95,9 @@ def _update(
     write_text_atomically(new / GATE, json.dumps({"passed": False}))  # until it has passed
     # Keys of the optimizer that are not named have the values that the served run has chosen.
     optimizer = settings["changes"].get("optimizer", {})
-    named = [f"optimizer.{key}={value}" for key, value in optimizer.items()]
+    overrides = [f"optimizer.{key}={value}" for key, value in optimizer.items()]
     try:
-        status = warm_start(served, {**changed, WARM_START: start}, named, trusted, new)
+        status = warm_start(served, {**changed, WARM_START: start}, overrides, trusted, new)
         _refuse_rejected(status, new, f"{new}")
     except InputError as error:
         if not (new / CONFIG).exists():

@@ -18,13 +18,13 @@ from twotower.parallel.ranks import broadcast_json, sum_over_ranks, world_size
 
 LOSS, EPOCH_LOSS = "train/loss", "train/epoch_loss"
 """The loss of the latest batch, and the mean over the examples of an epoch."""
-FARTHEST = 2 / LOWEST
+MAX_DIFFERENCE = 2 / LOWEST
 """Maximum difference of two scores of unit vectors, at the lowest temperature."""
 EpochCallback = Callable[[int, float | None], bool]
 """(epoch from 0, monitored metric, or None within an epoch) -> whether to stop the training."""
 
 
-def agreed(callback: EpochCallback | None) -> EpochCallback:
+def synchronized(callback: EpochCallback | None) -> EpochCallback:
     """Return an epoch callback that broadcasts the decision of rank 0 to all ranks."""
     return lambda epoch, value: bool(broadcast_json(callback is not None and callback(epoch, value)))
 
@@ -165,7 +165,7 @@ def check_loss(first: float, latest: float) -> None:
             f"optimizer.learning_rate: the training diverged, the loss is {latest}; lower it, or set "
             "trainer.gradient_clip_val"
         )
-    if latest < -FARTHEST * max(1.0, abs(first)):
+    if latest < -MAX_DIFFERENCE * max(1.0, abs(first)):
         raise DivergenceError(
             f"loss: the training diverged, the loss fell from {first:.4g} to {latest:.4g} and has no"
             " lower bound while norms grow; item_bias=none user_tower.normalize=l2"

@@ -32,9 +32,9 @@ class HardNegativeRefresh(pl.Callback):
     ) -> None:
         """Search at the start of every `refreshed_every()`-th epoch, except the first; never if that is 0."""
         assert isinstance(pl_module, RetrievalModule)
-        every = pl_module.negatives.config.refreshed_every()
+        interval = pl_module.negatives.config.refreshed_every()
         epochs, rest = divmod(batch.number, len(self.batches))
-        if every and epochs and not rest and epochs % every == 0:
+        if interval and epochs and not rest and epochs % interval == 0:
             refresh_hard_negatives(pl_module, self.batches.interactions)
 
 

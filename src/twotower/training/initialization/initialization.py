@@ -69,7 +69,7 @@ def item_tables(model: TwoTower) -> list[tuple[Tensor, Tensor]]:
         encoder = model.item_encoders[name]
         if not (isinstance(model.items.features[name], Id) and isinstance(encoder, LookupEncoder)):
             continue
-        weight, own = encoder.own_rows(positions.flatten().long())
+        weight, own = encoder.local_table(positions.flatten().long())
         if weight.shape[1] == model.history.dim:
             tables.append((weight, own))
     if model.history.config.reads_table:

@@ -30,7 +30,7 @@ LOG = logging.getLogger("twotower")
 SHARE = 1 / 3
 """Half-life of the weights / half-life of popularity, chosen by `scripts/bench/carry_over.py`."""
 INTERACTIONS_PER_REQUEST = 10
-FEWEST, MOST = 10_000, 100_000
+MIN_REQUESTS, MAX_REQUESTS = 10_000, 100_000
 """Limits of the requests per epoch."""
 
 
@@ -101,7 +101,7 @@ class NextBasket(Objective):
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the number of requests per epoch."""
         return self.config.epoch_requests or int(
-            np.clip(len(weights) // INTERACTIONS_PER_REQUEST, FEWEST, MOST)
+            np.clip(len(weights) // INTERACTIONS_PER_REQUEST, MIN_REQUESTS, MAX_REQUESTS)
         )
 
     def expected_positives(self, interactions: Interactions, shares: np.ndarray | None) -> np.ndarray:

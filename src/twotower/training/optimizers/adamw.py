@@ -72,8 +72,8 @@ class AdamW(OptimizerChoice):
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
         """Build AdamW with two groups: with weight decay and without."""
         matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        others = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        undecayed = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": undecayed, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=self.config.learning_rate,

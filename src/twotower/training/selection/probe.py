@@ -66,32 +66,32 @@ def probe(
         without = train({})
         module.model.skip_optional_layers(False)
         with_layers = train({})
-        told = _told({"without": without.score, "with": with_layers.score}, config)
+        message = _describe_scores({"without": without.score, "with": with_layers.score}, config)
         if with_layers.exceeds(without, config.trainer.min_standard_errors):
-            LOG.debug("features: the towers read them (%s)", told)
+            LOG.debug("features: the towers read them (%s)", message)
         else:
             module.model.skip_optional_layers(True)
             chosen |= {f"{key}.widths": None for key in layers}
             LOG.warning(
                 "features: reading them did not improve validation, so they are used for new items only; "
                 "user_tower.widths=[] item_tower.widths=[] always reads them (%s)",
-                told,
+                message,
             )
     for key, values in config.optimizer.probes().items():
         by_value = {value: train(chosen | {OPTIMIZER + key: value}).score for value in values}
         value = max(by_value, key=lambda value: (by_value[value], -value))
         chosen[OPTIMIZER + key] = value
-        told = _told({f"at {value:g}": each for value, each in by_value.items()}, config)
-        LOG.debug("%s%s=%g: %s", OPTIMIZER, key, value, told)
+        message = _describe_scores({f"at {value:g}": each for value, each in by_value.items()}, config)
+        LOG.debug("%s%s=%g: %s", OPTIMIZER, key, value, message)
     if is_first():
         write_text_atomically(path, json.dumps(chosen))
     return chosen
 
 
-def _told(scores: Mapping[str, float], config: TrainingConfig) -> str:
+def _describe_scores(scores: Mapping[str, float], config: TrainingConfig) -> str:
     texts = {what: "diverged" if math.isinf(score) else f"{abs(score):.4f}" for what, score in scores.items()}
-    told = ", ".join(f"{text} {what}" for what, text in texts.items())
-    return f"{config.trainer.monitor} after a short training: {told}"
+    message = ", ".join(f"{text} {what}" for what, text in texts.items())
+    return f"{config.trainer.monitor} after a short training: {message}"
 
 
 class BestEpoch(pl.Callback):

@@ -169,9 +169,9 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
         if batch.query_positions is not None:
             embeddings = gather(mask.shape[1])
-            every = {"history": self(embeddings, mask, times), "last_item": embeddings}
+            summaries = {"history": self(embeddings, mask, times), "last_item": embeddings}
             return {
-                name: every[name].flatten(0, 1).index_select(0, batch.query_positions)
+                name: summaries[name].flatten(0, 1).index_select(0, batch.query_positions)
                 for name in self.config.block_dims(self.dim)
             }
         if event_table is None or events is None:
