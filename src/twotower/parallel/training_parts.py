@@ -29,7 +29,7 @@ def own_share(size: int) -> BatchShare:
 
 
 class RanksDivision(Division):
-    """The division among the ranks, of which there may be one."""
+    """The division among the ranks, also among a single rank."""
 
     def share(self, number: int) -> slice:
         return share(number)

@@ -37,5 +37,5 @@ def test_a_short_training_has_the_whole_rate_at_each_step(
 
 def test_a_diverged_short_training_is_called_so() -> None:
     config: Any = SimpleNamespace(trainer=TrainerChoice.Config())
-    told = probe._told({"at 10": -math.inf, "at 0.01": 0.21}, config)
-    assert told == "valid/recall_at_20 after a short training: diverged at 10, 0.2100 at 0.01"
+    message = probe._describe_scores({"at 10": -math.inf, "at 0.01": 0.21}, config)
+    assert message == "valid/recall_at_20 after a short training: diverged at 10, 0.2100 at 0.01"
