@@ -180,7 +180,7 @@ def test_each_user_is_searched_among_as_many_items_as_its_list_needs() -> None:
     ranked = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES[:4], 100).exact.rows
     fetched = np.array([1, 2, 50, 100])
     last, next_ = ranked[np.arange(4), fetched - 1][:, None], ranked[np.arange(4), fetched % 100][:, None]
-    lists = LabelLists(QUERIES[:4][:, None], last, np.full((4, 1), 0.25), fetched, 1)
+    lists = LabelLists(QUERIES[:4], last, np.full((4, 1), 0.25), fetched, 1)
     asked: list[int] = []
 
     def search(queries: np.ndarray, k: int) -> SearchResult:
@@ -198,7 +198,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
     exact = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 40).exact.rows
     is_target = np.random.default_rng(0).random(exact.shape) < np.where(np.arange(40) < 20, 0.9, 0.1)
     weights = is_target / (20 * len(QUERIES))
-    lists = LabelLists(QUERIES[:, None], exact, weights, np.full(len(QUERIES), 20), 20)
+    lists = LabelLists(QUERIES, exact, weights, np.full(len(QUERIES), 20), 20)
     names = ["flat_ip", "ivf_sq", "ivf_pq"]
     config = Auto.Config(
         max_label_loss=0.5,
