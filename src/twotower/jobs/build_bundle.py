@@ -33,6 +33,8 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
         history, now, held_out = interactions, int(interactions.times.max()) + 1, 0
     else:
         history, now = dataset.test.history, request_time(dataset.test, dataset.train_and_valid)
-        num_targets = len(dataset.test.target_items)
-        held_out = num_targets if interactions is None else len(interactions) - len(history)
+        if interactions is None:
+            held_out = len(dataset.test.target_items)
+        else:  # a hidden test split does not tell its targets
+            held_out = len(interactions) - len(history)
     write_bundle(bundle, job.run.settings, model, indexed, dataset, history, now, held_out)
