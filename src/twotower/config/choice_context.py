@@ -13,7 +13,8 @@ class ChoiceContext:
         settings: name -> value; what could not be read is absent. The names are the root keys of a run, with
             a `Config` for each choice, and `towers` (all settings of the towers), `block_names` (key of a
             tower -> names of its inputs), `sparse_keys` (of settings that give sparse gradients), `monitored`
-            (metrics that `trainer.monitor` may name) and `has_content` (of items, besides ids).
+            (metrics that `trainer.monitor` may name), `columns` (table -> columns of the data) and
+            `has_content` (of items, besides ids).
         key: of the choice, such as `loss` or `features.item.price`.
         num_items: in the catalogue; None before the data is read.
     """

@@ -81,8 +81,9 @@ class RunConfig(RunKeys, TrainingConfig):
         The size of the catalogue is None before the data is read.
         """
         known = {name: getattr(self, name) for name in RunConfig.model_fields if hasattr(self, name)}
-        if num_items is None and "data" in known:
-            num_items = self.data.catalogue_size()
+        if "data" in known:
+            known["columns"] = self.data.columns()  # reads the headers of files
+            num_items = self.data.catalogue_size() if num_items is None else num_items
         yield from contract_problems(self.settings)
         if known.keys() >= TwoTowerConfig.model_fields.keys():
             known["towers"] = self

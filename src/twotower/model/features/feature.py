@@ -45,9 +45,9 @@ class FeaturePlace:
         _, *place = context.key.split(".", 2)
         if len(place) != 2:
             return None
-        side, data = cast("Side", place[0]), context.get("data")
-        columns = None if data is None else data.columns()
-        return cls(side, place[1], data, None if columns is None else columns.get(TABLES[side], set()))
+        side, columns = cast("Side", place[0]), context.get("columns")
+        own = None if columns is None else columns.get(TABLES[side], set())
+        return cls(side, place[1], context.get("data"), own)
 
 
 class Activity(NamedTuple):
