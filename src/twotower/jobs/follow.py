@@ -11,15 +11,13 @@ from twotower.config.trust import targets
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.item_content import metric_data
 from twotower.experiments.runs.tower_origin import find_trainer
-from twotower.jobs.open_run import load_dataset
+from twotower.jobs.open_run import build_evaluator, load_dataset
 from twotower.jobs.run_config import RunConfig, WarmStartRunConfig
 from twotower.jobs.run_context import RunContext
 from twotower.parallel.launched import launched_size
 from twotower.parallel.processes import join, processes, run_follower
 from twotower.parallel.ranks import broadcast_json, rank
-from twotower.parallel.training_parts import RanksDivision
 from twotower.training.callbacks.curves import TrialPruned, synchronized
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers
@@ -64,8 +62,7 @@ def follow() -> None:
     dataset = load_dataset(config, rebuild=False)  # rank 0 has just written the cache
     if dataset.identity != plan["data"]:
         raise InputError(f"data: rank {rank()} reads other data than rank 0; copy the files of rank 0 to it")
-    evaluator = config.evaluated_metrics().build(metric_data(dataset, config.features.item))
-    evaluator.division = RanksDivision()
+    evaluator = build_evaluator(config, dataset)
     callback = synchronized(None) if plan["has_callback"] else None
     # Rank 0 rehearses the index; all compute the first loss.
     context = TrainContext(config.trainer, Path(plan["folder"]), lambda: None, callback)

@@ -12,6 +12,7 @@ from twotower.config.problems import raise_problems
 from twotower.data.audit import WARNING, audit_summary, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import metric_data
 from twotower.experiments.console.console_tables import make_table, plain_text
 from twotower.experiments.console.rich import make_console
@@ -96,10 +97,8 @@ def load_data(opened: OpenRun, before: Result | None = None) -> RunContext:
         # Without training, the metrics need not contain the monitored one.
         problems = config.cross_choice_problems(num_items)
         raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
-    metrics = config.evaluated_metrics()
-    evaluator = metrics.build(metric_data(dataset, config.features.item))
-    evaluator.division = RanksDivision()
-    directions = (before.higher_is_better if before else {}) | metrics.higher_is_better()
+    evaluator = build_evaluator(config, dataset)
+    directions = (before.higher_is_better if before else {}) | evaluator.config.higher_is_better()
     run.partial_result = run.partial_result.update(
         data=sections.data_record(dataset, seen_filter), higher_is_better=directions
     )
@@ -111,6 +110,13 @@ def check_unchanged_data(job: RunContext) -> None:
     now = job.config.features.with_files(job.dataset)
     if changed := sections.changed_data(job.run.partial_result.data, now):
         raise InputError(f"{changed} changed during the run; run again")
+
+
+def build_evaluator(config: RunConfig, dataset: RetrievalDataset) -> Evaluator:
+    """Build the metrics of a run, which all of its processes compute together."""
+    evaluator = config.evaluated_metrics().build(metric_data(dataset, config.features.item))
+    evaluator.division = RanksDivision()
+    return evaluator
 
 
 def load_dataset(config: RunConfig, rebuild: bool) -> RetrievalDataset:
