@@ -161,15 +161,16 @@ class ShardedBatchLoss(BatchLoss):
         drawn = self.draw(pairs[:, 0], pairs[:, 1], generator)
         is_own = pairs[:, 2] == rank()
 
-        def own(values: Tensor | None) -> Tensor | None:
-            if values is None or has_examples:
-                return None if values is None else values[is_own]
-            return values.new_zeros(len(positives), *values.shape[1:])
+        def own(values: Tensor) -> Tensor:
+            return values[is_own] if has_examples else values.new_zeros(len(positives), *values.shape[1:])
 
-        of_positives = own(drawn.positive_log_q)
-        assert of_positives is not None
-        rows, log_q = own(drawn.query_rows), own(drawn.query_log_q)
-        drawn = replace(drawn, positive_log_q=of_positives, query_rows=rows, query_log_q=log_q)
+        rows, log_q = drawn.query_rows, drawn.query_log_q
+        drawn = replace(
+            drawn,
+            positive_log_q=own(drawn.positive_log_q),
+            query_rows=None if rows is None else own(rows),
+            query_log_q=None if log_q is None else own(log_q),
+        )
         return drawn, int(numbers[: rank()].sum())
 
     def _exchanged_embeddings(self, negatives: Negatives, batch: Batch) -> ExchangedEmbeddings:

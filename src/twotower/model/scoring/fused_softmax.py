@@ -200,6 +200,8 @@ class _Softmax(ForwardGradients):
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
         block_rows = max(1, block_bytes // (padded(logits.largest_share) * precision.itemsize))
         weights = relative(logits.weights)
+        # Training averages the gradients of the shares, but needs their sum.
+        gradient_weights = weights * logits.num_shares
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         own_terms = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
         to_user = logits.positive_to_user
@@ -221,9 +223,10 @@ class _Softmax(ForwardGradients):
                 if any(ctx.needs_input_grad):
                     log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked
-                    scale = torch.zeros_like(of_negatives).index_add_(0, their_users, factor * weights[own])
-                    # Training averages the gradients of the shares, but needs their sum.
-                    operands.add_gradients(rows, block, scale * logits.num_shares)
+                    scale = torch.zeros_like(of_negatives).index_add_(
+                        0, their_users, factor * gradient_weights[own]
+                    )
+                    operands.add_gradients(rows, block, scale)
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(operands.d_users, operands.d_negatives(), d_positive, d_query)
