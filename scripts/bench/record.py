@@ -8,7 +8,7 @@
   python scripts/bench/record.py --run new_items --with trainer.max_epochs=1 --results /tmp/trial      a trial
 
 A row is measured in a process of its own and adds a line to results/TABLE.jsonl. A row is stale if the
-fingerprint of its settings differs from that of its latest line, or if that line is older than `--since`.
+settings have another fingerprint than its latest line, or if that line is older than `--since`.
 To add a table, add an entry to trainings.yaml, or a `Table` to `TABLES` of a module that `MODULES` names.
 """
 
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", nargs="+", default=[], metavar="TABLE", help="measure these rows")
     parser.add_argument("--show", nargs="+", default=[], metavar="TABLE", help="print tables")
     parser.add_argument("--rows", nargs="+", default=["*"], help="names or patterns of rows")
-    parser.add_argument("--seeds", nargs="+", type=int, help="other seeds than those of the table")
+    parser.add_argument("--seeds", nargs="+", type=int, help="other seeds than the table has")
     parser.add_argument("--since", default="", help="lines before this date are stale, such as 2026-12-24")
     parser.add_argument("--with", nargs="+", default=[], dest="words", help="further settings, for a trial")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results files")
@@ -292,9 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name, row, seed = given.child
         return in_this_process(name, json.loads(row), int(seed))
     if given.words and given.results == RESULTS:
-        parser.error(
-            "--with measures other settings than those of the table: name another folder by --results"
-        )
+        parser.error("--with measures other settings than the table has: name another folder by --results")
     known = tables()
     if unknown := {*given.plan, *given.run, *given.show} - known.keys():
         parser.error(f"unknown table {', '.join(sorted(unknown))}; expected {', '.join(known)}")

@@ -263,7 +263,7 @@ def product_rate(low: bool) -> float:
 def measure_step(row: Row, seed: int) -> Figures:
     """Time our step and the textbook's alternately, on gathered batches, after comparing their losses.
 
-    `share` is useful FLOP/s over those of a 1024-cubed matrix product in the same precision; useful are the
+    `share` is useful FLOP/s relative to a 1024-cubed matrix product in the same precision; useful are the
     products of distinct candidates and of the towers, three times.
     """
     negatives, size, count, low = row.words[0], int(row.words[1]), int(row.words[2]), row.words[3] == "bf16"

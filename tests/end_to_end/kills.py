@@ -39,7 +39,7 @@ class Gone(Exception):  # noqa: N818 - what the service is
     """The service does not answer any more: what was asked may have been done or not."""
 
 
-class Nobody(Exception):  # noqa: N818 - who the user is
+class UnknownUserError(Exception):
     """The service knows no such user."""
 
 
@@ -83,7 +83,7 @@ class Client:
             connection = self._service.connect()
             while True:
                 self._step(connection)
-        except (RuntimeError, Nobody) as error:
+        except (RuntimeError, UnknownUserError) as error:
             self.problems.append(repr(error))
         except Gone:
             self.done["under way when killed"] += bool(self._unsure_item or self._unsure_event)
@@ -103,7 +103,7 @@ class Client:
         for user, seen in self._seen.items():
             try:
                 left = set(connection.offered(user))
-            except Nobody:
+            except UnknownUserError:
                 left = set(offered)
             if self._unsure_event is not None and self._unsure_event[0] == user:
                 item = self._unsure_event[1]
@@ -240,7 +240,7 @@ class PipeConnection:
         except (OSError, EOFError) as error:
             raise Gone from error
         if answer.get("nobody"):
-            raise Nobody
+            raise UnknownUserError
         if "error" in answer:
             raise RuntimeError(f"{question}: {answer['error']}")
         return answer["found"]

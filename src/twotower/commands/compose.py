@@ -188,7 +188,7 @@ def load_settings_and_config(
         config, others = read(settings_class(config_name), settings)
         others += output_folder_problems({key: settings[key] for key in keys & settings.keys()})
         found += [each for each in others if not any(_is_within(each.key, key) for key in wrong)]
-        if config_name == "train" and not found:  # others check these settings together with those of the run
+        if config_name == "train" and not found:  # others check these settings together with the run
             from twotower.jobs.run_config import RunConfig
 
             assert isinstance(config, RunConfig)
@@ -257,7 +257,7 @@ def compose_with_defaults(config_name: str, overrides: Sequence[str]) -> DictCon
     apply_size(config, chosen)
     settings, _ = read(settings_class(config_name), plain(config))
     OmegaConf.set_struct(config, False)
-    # Merged twice, so that the order of keys and the interpolations are those of `config`.
+    # Merged twice, so that the order of keys and the interpolations equal `config`.
     found: Any = OmegaConf.merge(config, literal(settings.plain()), config)
     return found  # type: ignore[no-any-return]
 
@@ -278,7 +278,7 @@ def load_run_config(overrides: Sequence[str]) -> "RunConfig":
 
 
 def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
-    """Return the settings of `twotower train` without those of a sweep."""
+    """Return the settings of `twotower train` without the settings of a sweep."""
     from twotower.jobs.run_config import RunConfig
 
     assert isinstance(config, RunConfig)

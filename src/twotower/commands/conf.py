@@ -61,7 +61,7 @@ def groups() -> frozenset[str]:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """Return name -> file of the choices of a group, including those of the user."""
+    """Return name -> file of the choices of a group, including the user's own."""
     folders = [conf / group for conf in reversed(places())]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 

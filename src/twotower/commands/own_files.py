@@ -61,7 +61,7 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
 
 
 def setting_file(key: str, overrides: Iterable[str]) -> Path | None:
-    """Return the file among those of the choices that sets a key of the configuration, None if none does."""
+    """Return the file of a choice that sets a key of the configuration, None if none does."""
     for group, path in _files(overrides):
         values = read_yaml(path)
         keys = flatten(values if group in GLOBAL else {group: values})

@@ -46,7 +46,7 @@ def run_command(command: str, task: Task, description: str) -> None:
     """Run a command and leave with its exit status.
 
     Args:
-        command: its settings are those of its YAML in `conf/`; `demo` has those of `train`.
+        command: its settings come from its YAML in `conf/`; `demo` has the settings of `train`.
         task: receives the validated settings and the overrides; returns the exit status.
         description: printed by `--help`.
     """

@@ -111,9 +111,9 @@ def run_sweep(
 def axes_of(
     sweep: Sweep.Config, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
 ) -> tuple[Axis, ...]:
-    """Return the axes of the sweep's YAML, then those of the command line, then the seeds.
+    """Return the axes of the sweep's YAML, then of the command line, then the seeds.
 
-    Keys that are typed with one value, or after `~sweep.vary.`, are removed from those of the YAML.
+    Keys that are typed with one value, or after `~sweep.vary.`, are removed from the axes of the YAML.
 
     Raises:
         InputError: an axis is invalid or empty, or its key is not a setting of a job.
@@ -159,7 +159,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 
 
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a sweep, that of its worst job."""
+    """Return the exit status of a sweep: the status of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
     if statuses - {*WELL}:
         return FAILED

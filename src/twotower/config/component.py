@@ -134,7 +134,7 @@ _Config = Config
 
 
 def mistakes(error: ValidationError) -> Iterator[Any]:
-    """Yield the details of mistakes; where a literal such as `auto` is valid too, those of the other type.
+    """Yield the details of mistakes; where a literal such as `auto` is valid too, only of the other type.
 
     Pydantic yields one for each type of a union, with the type as a part of the location.
     """

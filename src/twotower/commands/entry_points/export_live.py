@@ -1,4 +1,4 @@
-"""Write a service's live events, items and users into a new folder, as files next to those of a run.
+"""Write a service's live events, items and users into a new folder, as files next to the files of a run.
 
   twotower export_live run=outputs/shop/<time> store=live.sqlite out=nights/2026-05-31
   twotower export_live run=outputs/shop/<time> store=live.sqlite interactions=today.csv out=tonight

@@ -89,7 +89,7 @@ def _label(column: Column) -> str | None:
 
 
 def is_called_event(column: Column) -> bool:
-    """Return whether a name is that of event types: `type` or `action_type`, but not `device_type`."""
+    """Return whether a name means event types: `type` or `action_type`, but not `device_type`."""
     has_only = not column.num_other_words(WORDS["event"] | WORDS["interaction"] | {"type", "name"})
     return _has_few(column) and (column.parts == ["type"] or (has_only and column.has_word(WORDS["event"])))
 

@@ -53,7 +53,7 @@ class Column:
     Attributes:
         parts: words of the name in order, without digits; endings of keys are words: `userid` -> user, id.
         words: these words, and those that were divided.
-        is_key: whether the name is that of a key: `item_nr`, but not the count `num_items`.
+        is_key: whether the name means a key: `item_nr`, but not the count `num_items`.
         has_lists: whether the values are lists.
         distinct: the distinct values as text, the most frequent first; empty for lists.
         numbers: the values as numbers; None if one is not a number.
@@ -111,7 +111,7 @@ def _divided(part: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Sample:
-    """The first rows of a file; `separator` is that of CSV."""
+    """The first rows of a file; `separator` is for CSV."""
 
     path: Path
     separator: str | None

@@ -109,7 +109,7 @@ def compare(
     tests: bool = True,
     min_effect: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
 ) -> Comparison:
-    """Read runs and compare them; arguments and errors are those of `twotower.compare`."""
+    """Read runs and compare them; with the arguments and errors of `twotower.compare`."""
     folders, notes = run_folders(map(str, paths))
     runs = read_runs(folders)
     figures = figures_in(runs)
@@ -164,7 +164,7 @@ def compare(
 def _effects(rows: pd.DataFrame, keys: Sequence[str], metric: str, higher: bool | None) -> list[str]:
     """Return the main effects of settings in the rows that can be compared with the baseline.
 
-    Keys of the index are left out: the validation metric here is that of exact search.
+    Keys of the index are left out: the validation metric here is measured by exact search.
     """
     if metric not in rows or higher is None:
         return []

@@ -73,7 +73,7 @@ def format_figure(key: str, value: float | None, sign: bool = False) -> str:
 
 
 def find_figure(name: str, option: str, figures: Collection[str]) -> str:
-    """Return the full key of a figure; `recall_at_20` and `recall@20` mean that of the test split."""
+    """Return the full key of a figure; `recall_at_20` and `recall@20` mean the test split."""
     short = name.strip().replace("@", "_at_")
     for key in (short, f"test/{short}", f"index/{short}", f"{COLD_START}{short}"):
         if key in figures:

@@ -180,7 +180,7 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> Iterator[st
 
 
 def shared_note(rows: pd.DataFrame) -> str:
-    """Return the note that all these runs share, as those of one sweep do."""
+    """Return the note that all these runs share, as the runs of a sweep do."""
     notes = set(rows["note"][rows["kind"] != "baseline"])
     return notes.pop() if len(notes) == 1 else ""
 

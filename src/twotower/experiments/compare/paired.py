@@ -37,7 +37,7 @@ def user_difference(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted users [Q] of a per-user table and their values [Q], those of a `baseline` if given.
+    """Return the sorted users [Q] of a per-user table and their values [Q], of a `baseline` if given.
 
     A run with an exact index has no columns `test_exact/...`; its plain columns are read instead. Raises
     UnpairedError if the file is absent or damaged, or does not have a number for every user.
@@ -149,7 +149,7 @@ def sign_flips(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -
 
 
 def _exact_sign_flips(row: Floats, generator: np.random.Generator) -> SignFlips:
-    """Return the test over all sign vectors of the users who differ; those of the others are drawn."""
+    """Return the test over all sign vectors of the users who differ, or over drawn ones."""
     differing = row[row != 0]
     num_equal = len(row) - len(differing)
     number = 2 ** (MOST_ENUMERATED + 1 if num_equal else len(differing))

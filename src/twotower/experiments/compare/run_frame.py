@@ -66,7 +66,7 @@ def _matching(text: str) -> list[Path]:
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     """Read runs into a table with a row per run, in the order of `folders`.
 
-    The columns are those of `_read_run` with a name, then `settings.<key>` (None where a run has no such
+    The columns are as in `_read_run`, with a name, then `settings.<key>` (None where a run has no such
     setting), then figures such as `test/recall_at_20` (NaN where a run has none).
     """
     shared = shared_folder(folders)
@@ -243,7 +243,7 @@ def baseline_rows(runs: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
         row |= {"kind": "baseline", "state": "ok", "problem": "", "seed": None, "seeds": (), "note": ""}
         for name, recorded in run["result"].baselines.items():
             figures = {key: value for key, value in recorded.items() if is_number(value)}
-            # A baseline has no index, so its figures are those of exact search.
+            # A baseline has no index, so its figures are by exact search.
             exact = {exact_key(key): value for key, value in figures.items()}
             found = rows.get((run["data"], name))
             if found is None or (metric not in found and metric in figures | exact):
@@ -263,7 +263,7 @@ def seed_noise(spread: pd.DataFrame) -> tuple[float, int] | None:
     """Return the pooled standard deviation of one run over seeds, and how many seeds it is from.
 
     Equal spreads of equal means belong to one training that was indexed several times and count once.
-    `spread` is that of configurations on the same data, see `seed_spread`.
+    `spread` is measured on configurations of the same data, see `seed_spread`.
     """
     if spread.empty:
         return None

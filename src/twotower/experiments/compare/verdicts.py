@@ -75,7 +75,7 @@ def add_verdicts(
     """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
     `difference` is row - baseline. Rows with the same per-user values are one test, however many names they
-    have. `baseline` is the position of its row, and `noise` that of `run_frame.seed_noise`.
+    have. `baseline` is the position of its row, and `noise` comes from `run_frame.seed_noise`.
     """
     table = records(rows)
     column = per_user_column(metric) if tests else None
@@ -184,7 +184,7 @@ def _power(tests: pd.DataFrame, differences: Floats) -> Floats:
     over_seeds = detectable_errors(tests["freedom"].to_numpy(), level) * tests["error"]
     over_users = detectable_differences(differences, num_users, level)
     detectable = np.where(tests["with_seeds"], over_seeds, over_users)
-    # Users reduce their share of the squared error; that of seeds remains.
+    # Users reduce their share of the squared error; the share of seeds remains.
     room = tests["mean"] ** 2 - (1 - tests["user_share"]) * detectable**2
     needed = num_users * tests["user_share"] * detectable**2 / room.where(room > 0)
     # A difference of 0 up to rounding would need more users than an integer holds.

@@ -104,7 +104,7 @@ def result_tables(result: Result, has_details: bool = True) -> Iterator[Table]:
 def _quality_table(
     title: str, result: Result, keys: Sequence[str], has_details: bool, notes: Sequence[str] = ()
 ) -> Table:
-    """Return metrics of the model with intervals, those by exact search, and those of the baselines.
+    """Return metrics of the model with intervals, also by exact search, and metrics of the baselines.
 
     Without details, they are the best baselines, and none if the towers are of another run.
     """
@@ -165,7 +165,7 @@ def importance_table(importance: FeatureImportance) -> Table:
 
 
 def new_items_table(curve: NewItemCurve) -> Table:
-    """Return recall on new and known items by the boost of new items, that of the towers marked."""
+    """Return recall on new and known items by the boost of new items; the boost of the towers is marked."""
     parts, boosts = ("new", "known", "all"), [each["boost"] for each in curve.curve]
     marked = (f"{boost:g}{' *' if boost == curve.boost else ''}" for boost in boosts)
     rows = [
@@ -254,7 +254,7 @@ def _index_table(index: Mapping[str, Any], has_details: bool) -> Table:
 
 
 def _differences(index: Mapping[str, Any]) -> str:
-    """Return validation metrics through the index minus those of exact search, with intervals."""
+    """Return validation metrics through the index minus exact search, with intervals."""
     differences, parts = index["label_difference"], []
     for key in [key for key in ("recall_at_20", "ndcg_at_20") if key in differences] or [*differences][:2]:
         low, high = index["label_difference_interval"].get(key, (0.0, 0.0))

@@ -43,7 +43,7 @@ class Rich(Console):
         self.drawn: Live | None = None
         self.has_begun = False
         self.progress = Progress(disable=True)
-        """Has the task of the sweep, then those of the running jobs."""
+        """Has the task of the sweep, then the tasks of the running jobs."""
         self.metric = ""
         self.outcomes: list[Outcome] = []
 
@@ -60,7 +60,7 @@ class Rich(Console):
             self.drawn = None
 
     def log(self, record: logging.LogRecord, line: str) -> None:
-        """Print a line; on a terminal, the next one replaces that of `config.progress.Progress`."""
+        """Print a line; on a terminal, it replaces the line of `config.progress.Progress`."""
         is_over = getattr(record, PROGRESS, 1.0) == 1
         show = self.say if is_over or not self.screen.is_terminal else self.draw
         show(line)

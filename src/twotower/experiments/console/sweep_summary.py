@@ -62,7 +62,7 @@ class BestJob(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """The end of a sweep; `search` and `first_look` are those of `sweep.json`."""
+    """The end of a sweep; `search` and `first_look` are as in `sweep.json`."""
 
     folder: Path
     metric: str

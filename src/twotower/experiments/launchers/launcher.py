@@ -53,7 +53,7 @@ class Launcher(Component, ABC):
     """Runs several jobs at a time; a context manager around all jobs of a sweep.
 
     The constructor starts nothing and imports nothing heavy. `task` is the dotted path of a function from a
-    payload to an exit status; `folder` is that of the sweep, for files and logs of the launcher.
+    payload to an exit status; `folder` is the folder of the sweep, for files and logs of the launcher.
     """
 
     class Config(Component.Config):

@@ -90,7 +90,7 @@ class Local(Launcher):
 class Worker:
     """One process, which runs one job at a time. When it ends, its child processes are killed.
 
-    Its output goes to `log`; `environment` has variables added to those of this process.
+    Its output goes to `log`; `environment` has variables added to the variables of this process.
     """
 
     def __init__(self, task: str, log: Path, environment: Mapping[str, str]) -> None:

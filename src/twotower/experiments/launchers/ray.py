@@ -50,7 +50,7 @@ class Ray(Launcher):
         """The cluster, and the resources of a process; a job has `trainer.devices` on each of `num_nodes`."""
 
         address: str | None = None
-        """Address of a running cluster, or `auto` for that of this machine; None starts one here."""
+        """Address of a running cluster, or `auto` for the cluster of this machine; None starts one here."""
         num_cpus: PositiveInt = 1
         """Cores and threads of a process."""
         num_gpus: NonNegativeFloat = 0
@@ -209,7 +209,7 @@ def _run_group(
     """Run a task in a group of processes, the workers of Ray Train, which end together.
 
     Each node has `num_devices` processes, and each of these the resources `needs`. Files of Ray Train go to
-    `results`; `arguments` are those of `_run_on_node` after the log.
+    `results`; `arguments` follow the log in `_run_on_node`.
     """
     from ray.train import (
         FailureConfig,

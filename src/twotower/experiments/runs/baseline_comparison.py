@@ -39,7 +39,7 @@ def worse_than_baseline(result: Result) -> tuple[str, str] | None:
 
 
 def suggestion(overrides: str, settings: Mapping[str, Any]) -> str:
-    """Return what to try: a first look at other recipes, then those of the overrides that are not set yet."""
+    """Return what to try: a first look at other recipes, then the overrides that are not set yet."""
     current = flatten(settings)
 
     def is_set(key: str, value: str) -> bool:
@@ -56,7 +56,7 @@ def measure_power(
 
     Baselines with nearly the same lists as the best one are left out: they differ in too few users for a
     test. A single baseline is compared with its mean. The test split has as many differences as it has users,
-    drawn from those of the validation users: its targets are not known before the final evaluation.
+    drawn from the validation users: its targets are not known before the final evaluation.
     """
     means = {name: float(each.mean()) for name, each in values.items()}
     ranked = sorted(means, key=lambda name: means[name], reverse=higher is not False)

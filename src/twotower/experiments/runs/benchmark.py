@@ -41,7 +41,7 @@ class Benchmark(Config):
         return fingerprint_values(self.plain())
 
     def check_files(self, paths: Iterable[Path]) -> None:
-        """Raise InputError if the files of the data are not those of the benchmark, byte for byte."""
+        """Raise InputError if the files of the data differ from the benchmark, byte for byte."""
         found = list(paths)
         if len(found) != len(self.files):
             names = ", ".join(map(str, found)) or "none"
@@ -62,7 +62,7 @@ class Benchmark(Config):
 
 
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return those of some plain settings that a benchmark fixes, by group."""
+    """Return the plain settings that a benchmark fixes, by group."""
     groups = {group: dict(settings.get(group) or {}) for group in ("data", "split", "metrics")}
     groups["data"] = {key: value for key, value in groups["data"].items() if not key.endswith("path")}
     groups["metrics"] = {key: value for key, value in groups["metrics"].items() if key in FIXED_METRICS}
@@ -70,7 +70,7 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def contract_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the keys of plain settings whose values are not those of the benchmark that they name."""
+    """Yield the keys of plain settings whose values differ from the benchmark that they name."""
     benchmark = settings.get("benchmark")
     if not benchmark:
         return

@@ -95,7 +95,7 @@ def metric_settings(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]
 
 
 def epoch_monitor(settings: Mapping[str, Any]) -> str:
-    """Return the metric that chooses the epoch: `trainer.monitor`, or that of which it is the mean."""
+    """Return the metric that chooses the epoch: `trainer.monitor`, or the metric that it averages."""
     monitor: str = settings["trainer"].get("monitor", DEFAULT_MONITOR)
     return monitor.replace(MEAN_VALID, "valid/")
 

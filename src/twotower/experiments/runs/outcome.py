@@ -52,7 +52,7 @@ class Outcome:
         return self.status in ("ok", "index_rejected")
 
     def figure(self, metric: str) -> float | None:
-        """Return a figure; for `valid/...` that of the best checkpoint."""
+        """Return a figure; for `valid/...` of the best checkpoint."""
         value = self.figures.get(best_key(metric))
         return None if value is None or math.isnan(value) else value
 

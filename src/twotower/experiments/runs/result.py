@@ -46,7 +46,7 @@ COLD_START = {"model": "two towers", "content": "content neighbors", "random": "
 class Result(BaseModel):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
-    Keys that `result.json` lacks, as that of a failed run, have their defaults. The names of metrics are
+    Keys that `result.json` lacks, as after a failure, have their defaults. The names of metrics are
     `valid/<metric>_at_<k>`, `test/...` (lists that the index serves) and `test_exact/...` (exact search);
     label metrics have no k. Runs with equal `fingerprint` have equal settings and data, those with equal
     `configuration` except for the seed; with equal `training_fingerprint` they can share towers, with equal
@@ -161,11 +161,11 @@ class Result(BaseModel):
         return Result(**(self.plain() | changes))
 
     def is_of(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether settings are those of this run, and were not edited after it."""
+        """Return whether settings belong to this run, and were not edited after it."""
         return self.fingerprint == fingerprint_of(settings, self.data.identity)
 
     def ended(self, status: Status, **parts: Any) -> "Result":
-        """Return this result with more of its parts, as that of a run that ends now, in this process."""
+        """Return this result with more of its parts, as of a run that ends now, in this process."""
         return self.update(status=status, **parts, versions=versions(), peak_rss_bytes=peak_rss_bytes())
 
     def tuned_settings(self) -> str:
@@ -192,7 +192,7 @@ class Result(BaseModel):
     def figures(self) -> dict[str, float]:
         """Return every finite number by key, such as `test/recall_at_20`, `index/latency_ms_p50`.
 
-        The test metrics of a run without `test_exact/` metrics are those of exact search.
+        The test metrics of a run without `test_exact/` metrics are by exact search.
         """
         exact = {
             key.replace(TEST, TEST_EXACT, 1): value

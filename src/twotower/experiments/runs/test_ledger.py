@@ -35,7 +35,7 @@ class Look(ResultPart):
 
     Attributes:
         data: fingerprint of content and split.
-        run: folder of the run, relative to that of the ledger.
+        run: folder of the run, relative to the folder of the ledger.
     """
 
     time: str
@@ -54,7 +54,7 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
     """Append the look of a run that looked at its test split; log and return the looks at this split so far.
 
     A run that was killed after its look and is resumed adds no second line. The ledger is in the output root;
-    that of a run outside, as one that was moved, is the nearest one above it, or next to it.
+    the ledger of a run outside, as one that was moved, is the nearest one above it, or next to it.
     """
     root, folder = root.resolve(), run.folder.resolve()
     path = root / LEDGER
@@ -155,7 +155,7 @@ def standard_error(folder: Path, metric: str, higher: bool | None) -> float | No
     """Return the standard error of a configuration's figure relative to others.
 
     Configurations are measured on the same users, so what users have in common does not change their order. A
-    paired difference has the errors of two, so that of one is its standard error / sqrt(2). The other one is
+    paired difference has the errors of two, so one has its standard error / sqrt(2). The other one is
     the best baseline. Without baselines, it is the standard error of the mean, an upper bound. It is None if
     users have no values of the metric.
     """

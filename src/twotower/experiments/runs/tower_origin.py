@@ -28,7 +28,7 @@ def named_run(folder: Path, source: str) -> Path:
 def configuration_settings(folder: Path, settings: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """Return settings that are equal for towers of equal trainings, however they are measured and bundled.
 
-    The filter of seen items changes towers, so that of their training is added. A rebuilt bundle has the
+    The filter of seen items changes towers, so the one of their training is added. A rebuilt bundle has the
     warm start of its towers.
     """
     trained = settings

@@ -188,7 +188,7 @@ class Sweep(Component, ABC):
 
 
 def _changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Return the keys that differ from those of an existing run in the folder."""
+    """Return the keys that differ from an existing run in the folder."""
     if not (folder / CONFIG).is_file():
         return []
     try:

@@ -103,7 +103,7 @@ def trial_id(settings: Mapping[str, Any], name: str = "", overrides: Sequence[st
 
 
 def final_metrics(result: Result) -> dict[str, float]:
-    """Return the final figures by tag, with the same tags for every run, and those of cold start.
+    """Return the final figures by tag, with the same tags for every run, and the figures of cold start.
 
     HPARAMS sorts tags by name and shows the first five: validation, index, test. `monitor` is the monitored
     metric, whatever its name: a column per name would be empty for runs that monitor another.

@@ -74,7 +74,7 @@ STATUS = {
 
 MAX_PROJECTED, RGBA = 2_000, 4
 WINDOWS = "7 windows"
-"""Group of curves over windows, after those of the training; see `curve_tags`."""
+"""Group of curves over windows, after the curves of the training; see `curve_tags`."""
 SWEEP_SUFFIX = ".sweep"
 LAB_SUFFIX = ".index_lab"
 SESSION = ".session"
