@@ -255,7 +255,7 @@ def run_page(
         mock.patch.object(conf, "OTHERS", (folder / "conf",)),
         mock.patch.object(sys, "path", [*sys.path]),
         mock.patch.object(online_retail, "FILES", sample),
-        mock.patch.object(next_basket, "FEWEST", 1_000),
+        mock.patch.object(next_basket, "MIN_REQUESTS", 1_000),
     ):
         for command in commands(page):
             if command.reason or command.text in skip:
