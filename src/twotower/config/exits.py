@@ -51,8 +51,17 @@ def open_closed_streams() -> None:
 
 
 def exit_without_gc() -> None:
-    """Let the interpreter end without collecting garbage, which takes seconds once torch is loaded."""
-    atexit.register(gc.freeze)
+    """Let the interpreter end without collecting garbage, which takes seconds once torch is loaded.
+
+    What is printed to standard error later is dropped: compiled modules report what was not collected.
+    """
+    atexit.register(_freeze_silently)
+
+
+def _freeze_silently() -> None:
+    gc.freeze()
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def when_parent_ends(end: Callable[[], object]) -> None:

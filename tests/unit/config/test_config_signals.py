@@ -1,5 +1,6 @@
 """What SIGTERM and Ctrl-C do to a process: the message, the exit status, and what is still closed."""
 
+import ctypes
 import shlex
 import signal
 import subprocess
@@ -124,6 +125,21 @@ def test_the_interpreter_ends_without_collecting_garbage(call: str, printed: str
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="the C library is not GNU's")
+@pytest.mark.parametrize(("call", "is_silent"), [("pass", False), ("exit_without_gc()", True)])
+def test_compiled_modules_print_nothing_at_the_end(call: str, is_silent: bool) -> None:
+    program = (
+        "import ctypes, sys\n"
+        "from twotower.config.exits import exit_without_gc\n"
+        "report = ctypes.cast(ctypes.CDLL(None).malloc_stats, ctypes.c_void_p)  # prints to standard error\n"
+        f"ctypes.pythonapi.Py_AtExit(report)\n{call}\nraise RuntimeError('ours')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "RuntimeError: ours" in done.stderr
+    assert ("system bytes" not in done.stderr) is is_silent
 
 
 @pytest.mark.parametrize(
