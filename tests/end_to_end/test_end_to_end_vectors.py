@@ -143,7 +143,7 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(tmp_path: Path) ->
         ("recommend", [run, f"out={tmp_path}/there.parquet"], "exists, and is never overwritten"),
         ("recommend", [run, f"out={out}", "k=0", "exclude_sen=true"], "2 mistakes in the configuration"),
         ("recommend", [run, f"out={out}", "users=nobody.csv"], "a column 'user_id', and there is no file"),
-        ("recommend", [run, f"out={out}", "where.prize=3"], "did you mean price"),
+        ("recommend", [run, f"out={out}", "where.prize=3"], "did you mean 'price'"),
     ]:
         done = run_script(command, *arguments)
         assert (done.returncode, done.stdout) == (2, ""), done

@@ -4,7 +4,6 @@ Shapes: B users or items, L history positions, R history vectors, H their width,
 D embedding.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 from twotower.data.source_column import fits_64_bits
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.towers.two_tower import TwoTower
@@ -105,7 +105,7 @@ def checked_features(
         for column in record:
             if column not in known:
                 raise InputError(
-                    f"{part}: {column!r:.80} is not a feature of this model; {choices(column, known)}"
+                    f"{part}: {column!r:.80} is not a feature of this model; {nearest(str(column), known)}"
                 )
         values = {column: value for column, value in record.items() if not is_missing(value)}
         for column, value in values.items():
@@ -119,13 +119,6 @@ def checked_features(
         if present := [each[feature.column] for each in given if feature.column in each]:
             feature.check(pd.Series(present, dtype=object), part)
     return given
-
-
-def choices(name: Any, known: Iterable[str]) -> str:
-    """Return the allowed names, and the ones nearest to an unknown name, for a message."""
-    near = ", ".join(difflib.get_close_matches(str(name), known, n=3))
-    hint = f"did you mean {near}? " if near else ""
-    return f"{hint}there is {', '.join(sorted(known)) or 'none'}"
 
 
 def is_missing(value: Any) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.bundle.embed import choices
 from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 from twotower.data.times import parsed_dates
 from twotower.model.features.feature_table import FeatureTable
 from twotower.model.features.raw_values import as_numbers, is_value
@@ -286,7 +286,8 @@ class Attributes:
             column = self._column(name) if name in self.columns else None
             if column is None:
                 raise InputError(
-                    f"where: {name!r:.80} is no column that conditions can name; {choices(name, self.kinds)}"
+                    f"where: {name!r:.80} is no column that conditions can name; "
+                    f"{nearest(str(name), self.kinds)}"
                 )
             found &= column.matches(condition, num_rows)
         return found

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from twotower.bundle.embed import Rows, choices
+from twotower.bundle.embed import Rows
 from twotower.bundle.manifest import Manifest
 from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 from twotower.data.actions import Role
 from twotower.data.source_column import MAX_LENGTH, is_text_id, is_whole
 from twotower.data.times import EARLIEST, LATEST
@@ -188,5 +189,5 @@ class EventTypes:
         if not self._types:
             raise InputError(f"{part}: this bundle has no event types, got {name!r:.80}; leave it out")
         raise InputError(
-            f"{part}: {name!r:.80} is not an event type of this bundle; {choices(name, self._types)}"
+            f"{part}: {name!r:.80} is not an event type of this bundle; {nearest(str(name), self._types)}"
         )

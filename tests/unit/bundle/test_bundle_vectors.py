@@ -69,7 +69,7 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
         *(array(pq.read_table(tmp_path / f"{each}.parquet")) for each in ("none", "phone"))
     )
     for side, context, message in [
-        ("users", {"devise": "phone"}, "context: 'devise' is not a feature .* did you mean device"),
+        ("users", {"devise": "phone"}, "context: 'devise' is not a feature .* did you mean 'device'"),
         ("users", {"hour": "late"}, "context: column 'hour'"),
         ("items", {"hour": 8.0}, "context: applies to side=users only"),
     ]:

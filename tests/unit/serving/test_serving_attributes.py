@@ -89,7 +89,7 @@ def test_conditions_by_hand(attributes, where, expected):
 @pytest.mark.parametrize(
     ("where", "parts"),
     [
-        ({"prize": 1}, ["'prize'", "did you mean price", "genres", "stock"]),
+        ({"prize": 1}, ["'prize'", "did you mean 'price'", "genres", "stock"]),
         ({"picture": 1}, ["'picture'", "price"]),
         ({"since": "2020"}, ["'since'"]),
         ({"boxes": 1}, ["'boxes'"]),

@@ -202,7 +202,7 @@ def test_a_profile_of_columns_that_a_bundle_lacks_waits_for_one_that_has_them(ro
     assert live.retriever.user("user-03")["live"] is False
     assert live.num_quarantined == 1
     assert "UserPut(user_id='user-03'" in caplog.text
-    assert "features: 'age' is not a feature of this model; there is country" in caplog.text
+    assert "features: 'age' is not a feature of this model; valid: country" in caplog.text
     live.reload("rich")
     assert live.retriever.user("user-03")["features"]["age"] == 44.0
     assert live.num_quarantined == 0

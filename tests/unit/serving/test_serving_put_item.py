@@ -128,7 +128,7 @@ def test_what_is_known_of_an_item(retriever):
     ("item_id", "features", "part"),
     [
         (5, NEW, "item ids of this catalogue are text"),
-        ("new", {"prize": 3.0}, "did you mean price"),
+        ("new", {"prize": 3.0}, "did you mean 'price'"),
         ("new", {"item_id": "new"}, "item_id"),
         ("new", {"mixed": 3}, "'mixed' holds text"),
         ("new", {"price": "cheap"}, "'price'"),

@@ -43,7 +43,7 @@ WRONG = {
         ["request_time", "unix"],
     ),
     "time as text": (lambda r: r.recommend_new(request_time="now"), ["request_time", "'now'"]),
-    "feature misspelt": (lambda r: r.recommend_new({"contry": "DE"}), ["'contry'", "did you mean country"]),
+    "feature misspelt": (lambda r: r.recommend_new({"contry": "DE"}), ["'contry'", "did you mean 'country'"]),
     "feature of the id": (lambda r: r.add_item("new", {"item_id": "new"}), ["'item_id'", "price"]),
     "feature of another type": (lambda r: r.add_item("new", {"price": "cheap"}), ["'price'", "'cheap'"]),
     "similar to nothing": (lambda r: r.similar("x"), ["'x'", "59 items"]),

@@ -130,7 +130,7 @@ def test_after_a_kill_the_same_command_goes_on(bundle, tmp_path, monkeypatch):
             {},
             "expected all, a list of ids .* a file with a column 'user_id', and there is no file",
         ),
-        ("all", {"where": {"prize": 3}}, "where: 'prize' is no column .* did you mean price"),
+        ("all", {"where": {"prize": 3}}, "where: 'prize' is no column .* did you mean 'price'"),
         ("all", {"allow": ["item-001", "gone"]}, "allow: item 'gone' is not in the catalogue"),
         ("all", {"request_time": 12}, "request_time: expected whole unix seconds"),
     ],

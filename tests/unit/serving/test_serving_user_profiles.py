@@ -152,7 +152,7 @@ def test_a_profile_makes_a_user_known_until_it_is_forgotten(retriever):
     [
         (5, PROFILE, "user_id: user ids of this bundle are text"),
         ("", PROFILE, "user_id"),
-        ("user-01", {"aeg": 3.0}, "features: 'aeg' is not a feature of this model; did you mean age?"),
+        ("user-01", {"aeg": 3.0}, "features: 'aeg' is not a feature of this model; did you mean 'age'?"),
         ("user-01", {"user_id": "user-02"}, "'user_id' is not a feature"),
         ("user-01", {"request_time": NOW}, "'request_time' is not a feature"),
         ("user-01", {"age": "old"}, "features: column 'age'"),
