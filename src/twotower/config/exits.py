@@ -60,6 +60,7 @@ def exit_without_gc() -> None:
 
 def _freeze_silently() -> None:
     gc.freeze()
+    sys.stdout.flush()  # an error is still printed, such as of a full disk
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 

@@ -1,6 +1,7 @@
 """What SIGTERM and Ctrl-C do to a process: the message, the exit status, and what is still closed."""
 
 import ctypes
+import os
 import shlex
 import signal
 import subprocess
@@ -140,6 +141,18 @@ def test_compiled_modules_print_nothing_at_the_end(call: str, is_silent: bool) -
     assert done.returncode == 1
     assert "RuntimeError: ours" in done.stderr
     assert ("system bytes" not in done.stderr) is is_silent
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
+def test_output_that_cannot_be_written_at_the_end_is_an_error() -> None:
+    program = "from twotower.config.exits import exit_without_gc\nexit_without_gc()\nprint('result')"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, env=buffered, timeout=60
+        )
+    assert done.returncode == 120  # Python's status for standard output that cannot be flushed
+    assert b"No space left on device" in done.stderr
 
 
 @pytest.mark.parametrize(
