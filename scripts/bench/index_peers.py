@@ -1,8 +1,8 @@
 """Recall@100 against queries per second: `index=auto`, the best of a grid of ours, and other libraries.
 
 `vectors.py` makes the vectors. Indexes of ours fit users that are not measured. Queries per second are
-of one thread, by processor time, the best of three batches of 1,000 queries. `hnswlib` and `scann` are
-installed separately. autofaiss needs another Faiss: `AUTOFAISS_PYTHON` names a Python that has it.
+measured on one thread, by processor time: the best of three batches of 1,000 queries. `hnswlib` and
+`scann` are installed separately. autofaiss needs another Faiss: `AUTOFAISS_PYTHON` names a Python with it.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A run's test metrics are those of the lists that its bundle serves."""
+"""A run's test metrics are computed on the lists that its bundle serves."""
 
 import json
 from pathlib import Path

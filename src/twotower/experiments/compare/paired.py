@@ -14,10 +14,10 @@ from twotower.evaluation.power import ALPHA, cautious_error
 from twotower.experiments.runs.result import TEST_EXACT
 
 NUM_FLIPS = 10_000
-FEWEST_FLIPS = 2_000
-MOST_SIGNS = 3 * 10**8
+MIN_FLIPS = 2_000
+MAX_SIGNS = 3 * 10**8
 """Flips times users: above this there are fewer flips, to limit the time."""
-MOST_ENUMERATED = 12
+MAX_ENUMERATED = 12
 """Up to this many users that differ, all sign vectors are tried."""
 BLOCK = 2**21
 TIE = 1e-9
@@ -129,7 +129,7 @@ def sign_flips(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -
     Hartigan (1969), Using subsample values as typical values (means of subsamples as ends of intervals).
     """
     num_users = differences.shape[1]
-    num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
+    num_flips = min(num_flips, max(MIN_FLIPS, MAX_SIGNS // max(1, num_users)))
     generator = np.random.default_rng(seed)
     size = max(1, BLOCK // max(1, num_users))
     sums, balances = [differences.sum(axis=1)[None]], [np.full(1, num_users)]
@@ -142,7 +142,7 @@ def sign_flips(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -
     drawn, balance = np.concatenate(sums), np.concatenate(balances)
     return [
         _exact_sign_flips(row, np.random.default_rng(seed))
-        if np.count_nonzero(row) <= MOST_ENUMERATED
+        if np.count_nonzero(row) <= MAX_ENUMERATED
         else _sign_flips(row, drawn[:, pair], balance, is_exact=False)
         for pair, row in enumerate(differences)
     ]
@@ -152,7 +152,7 @@ def _exact_sign_flips(row: Floats, generator: np.random.Generator) -> SignFlips:
     """Return the test over all sign vectors of the users who differ, or over drawn ones."""
     differing = row[row != 0]
     num_equal = len(row) - len(differing)
-    number = 2 ** (MOST_ENUMERATED + 1 if num_equal else len(differing))
+    number = 2 ** (MAX_ENUMERATED + 1 if num_equal else len(differing))
     signs = 1 - 2 * ((np.arange(number)[:, None] >> np.arange(len(differing))) & 1)
     balance = signs.sum(axis=1) + 2 * generator.binomial(num_equal, 0.5, number) - num_equal
     return _sign_flips(row, signs @ differing, balance, is_exact=True)

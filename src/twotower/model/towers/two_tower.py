@@ -270,10 +270,8 @@ class TwoTower(nn.Module):
         """Return outputs of the item tower [R, H], row 0 zeros, and the positions of all rows in them."""
         row_tensors = [history_rows, *item_rows]
         if self.items.num_rows <= history_rows.numel():  # the whole catalogue is cheaper than `unique`
-            distinct, positions = (
-                torch.arange(1, self.items.num_rows + 1, device=history_rows.device),
-                row_tensors,
-            )
+            distinct = torch.arange(1, self.items.num_rows + 1, device=history_rows.device)
+            positions = row_tensors
         else:
             flat = torch.cat([rows.flatten() for rows in row_tensors])
             distinct, inverse = flat.unique(return_inverse=True)

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from twotower.experiments.compare.paired import (
-    MOST_ENUMERATED,
+    MAX_ENUMERATED,
     difference_over_seeds,
     holm,
     holm_levels,
@@ -53,7 +53,7 @@ def test_exact_p_value_is_scipys(differences: np.ndarray) -> None:
     assert p_values_of(differences[None])[0] == pytest.approx(min(1.0, theirs))
 
 
-@given(hnp.arrays(np.float64, st.integers(MOST_ENUMERATED + 1, 40), elements=st.floats(-1, 1)))
+@given(hnp.arrays(np.float64, st.integers(MAX_ENUMERATED + 1, 40), elements=st.floats(-1, 1)))
 def test_a_pair_is_independent_of_its_order_and_of_other_pairs(differences: np.ndarray) -> None:
     tests = sign_flips(np.stack([differences, -differences, differences**2]), num_flips=200)
     p_values = [each.p_value() for each in tests]
