@@ -42,7 +42,7 @@ from twotower.serving.top_items import Choice, top_items
 CONF = ROOT / "src" / "twotower" / "conf" / "index"
 SHARES, KS = (0.5, 0.1, 0.05, 0.03, 0.02, 0.01, 0.001), (20, 100)
 NUM_QUERIES, NUM_FILTERS, ROUNDS, NUM_TUNING = 12, 4, 3, 200
-MOST_FETCHED, MOST_KEPT, ENOUGH = 10_000, 100_000, 0.9
+MAX_FETCHED, MAX_KEPT, ENOUGH = 10_000, 100_000, 0.9
 SCAN, FETCH = {"SCAN_ROWS": math.inf}, {"SCAN_ROWS": 0, "SCAN_SHARE": math.inf}
 
 Rows = NDArray[np.int64]
@@ -177,7 +177,7 @@ def compare(
     """Return recall and milliseconds of each way, and the speed relative to Faiss alone."""
     k, none = best.shape[1], np.zeros(0, dtype=np.int64)
     numbers = [number % NUM_FILTERS for number in range(len(queries))]
-    kept = [items.embeddings(rows) if len(rows) <= MOST_KEPT else None for rows in allowed]
+    kept = [items.embeddings(rows) if len(rows) <= MAX_KEPT else None for rows in allowed]
 
     def ask(constants: Mapping[str, float], embeddings: Sequence[np.ndarray | None]) -> list[Rows]:
         choices = [Choice(k, none, allowed[number], embeddings[number]) for number in numbers]
@@ -200,7 +200,7 @@ def compare(
     sides: dict[str, Callable[[], list[Rows]]] = {"scan": partial(ask, SCAN, [None] * NUM_FILTERS)}
     if kept[0] is not None:
         sides["kept"] = partial(ask, SCAN, kept)
-    if not index.is_exact and module.SPARE * k * items.num_live / min(map(len, allowed)) <= MOST_FETCHED:
+    if not index.is_exact and module.SPARE * k * items.num_live / min(map(len, allowed)) <= MAX_FETCHED:
         sides["fetch"] = partial(ask, FETCH, [None] * NUM_FILTERS)
     sides["select"] = select
     tried: list[tuple[float, dict[str, int], list[Any]]] = []

@@ -26,7 +26,7 @@ from twotower.training.optimizers.optimizer import OptimizerChoice
 NUM_USERS, NUM_ITEMS, DIM = 6, 20, 4
 ONLY_IMPRESSIONS, WEIGHTLESS = {17, 18}, {19, 20}
 LOSSES, NEGATIVES = (
-    {name: kind.Config.model_validate(spec) for name, spec in specs_of(group).items()}
+    {name: kind.Config.from_spec(spec, f"{group}={name}") for name, spec in specs_of(group).items()}
     for group, kind in (("loss", Loss), ("negatives", NegativeSampler))
 )
 PAIRS = [(loss, negatives) for loss in LOSSES for negatives in NEGATIVES]

@@ -89,9 +89,12 @@ def test_it_knows_how_often_it_draws(negatives: NegativeSampler) -> None:
     for positives in positives_of(4):
         drawn = negatives(positives, draws)
         if drawn.num_draws is None:  # nothing is left to chance
-            assert (negatives.log_q(ALL, P) == 0).all()
+            assert (negatives.log_q(ALL, P) == 0).all(), (
+                "`num_draws` is not given, so every item must have log_q 0"
+            )
         else:
-            assert drawn.num_draws == drawn.log_multiplicity.exp().sum().round()
+            drawn_times = drawn.log_multiplicity.exp().sum().round()
+            assert drawn.num_draws == drawn_times, "`num_draws` must be the sum of the multiplicities"
         remember(negatives, drawn)
 
 
@@ -130,8 +133,11 @@ def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
     if (counted == counted[0]).all():
         assert expected == pytest.approx(counted)
     else:
-        assert total == pytest.approx(counted.sum(), rel=1e-4)
-        assert chisquare(counted, expected * counted.sum() / total).pvalue > 1e-3
+        assert total == pytest.approx(counted.sum(), rel=1e-4), "the probabilities exp(log_q) must sum to 1"
+        p_value = chisquare(counted, expected * counted.sum() / total).pvalue
+        assert p_value > 1e-3, (
+            f"items are not drawn as often as `log_q` says: counts {counted}, expected {expected}"
+        )
 
 
 def test_negatives_fit_together(negatives: NegativeSampler) -> None:

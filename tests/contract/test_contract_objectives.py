@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from variants import specs_of
 
+from twotower.config.spec import locate_class
 from twotower.data.interactions import Interactions
 from twotower.model.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.objective import Objective
@@ -30,7 +31,7 @@ def cases() -> dict[str, dict[str, Any]]:
     recent = {
         f"{name}, at most 10 days": {**spec, "max_age_days": 10.0}
         for name, spec in specs.items()
-        if "max_age_days" in type(Objective.Config.model_validate(spec)).model_fields
+        if "max_age_days" in locate_class(spec, Objective).Config.model_fields
     }
     return specs | recent
 

@@ -21,7 +21,7 @@ def cases() -> dict[str, Split.Config]:
     for name, spec in specs_of("split").items():
         settings = SMALL[spec.get("unit", "days")] | SHARES
         small = {key: value for key, value in settings.items() if key in spec}
-        found[name] = Split.Config.model_validate(spec | small)
+        found[name] = Split.Config.from_spec(spec | small, f"split={name}")
     return found
 
 

@@ -42,7 +42,7 @@ SMALL = [
 """Four batches an epoch."""
 
 SHORT = ["trainer.max_epochs=1", "trainer.checkpoint_every_steps=4", "initialization=random"]
-DIED, MOST_KILLS = -int(signal.SIGKILL), 3
+DIED, MAX_KILLS = -int(signal.SIGKILL), 3
 SEEN = ("metrics", "curves", "training", "intervals")
 
 
@@ -155,7 +155,7 @@ class Attack:
         while done < num_kills:
             self.number += 1
             folder = self.root / f"random_{self.number}"
-            for _ in range(rng.randint(1, MOST_KILLS)):
+            for _ in range(rng.randint(1, MAX_KILLS)):
                 if in_a_child(lambda: self.go_on(folder), self.log, rng.uniform(0, self.seconds)) != DIED:  # noqa: B023
                     break
                 done += 1

@@ -312,7 +312,7 @@ class Index(Component, ABC):
             found = [getattr(part, name) for part in parts.values() if hasattr(part, name)]
             parts.update([(name, found[-1])] if found else [])
         wrong = [
-            f"{name} uses Faiss metric {part.metric_type}"
+            f"{name} uses {'METRIC_L2' if part.metric_type == faiss.METRIC_L2 else part.metric_type}"
             for name, part in parts.items()
             if part.metric_type != faiss.METRIC_INNER_PRODUCT
         ]

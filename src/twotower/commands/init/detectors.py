@@ -25,11 +25,11 @@ UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dat
 LABEL = WORDS["label"] | WORDS["rating"]
 FLAGS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"ja", "nein"})
 MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
-LEAST_KEY = 100_000
+MIN_KEY = 100_000
 """Distinct whole numbers from here on are keys, such as EANs."""
-LEAST_REPEATS = 2
+MIN_REPEATS = 2
 """Minimum mean number of rows per value of a category."""
-MAX_FEW, LEAST_ROWS = 32, 20
+MAX_FEW, MIN_ROWS = 32, 20
 """Whole numbers whose name says nothing are codes if they have few values, with many rows each on average."""
 MARKS = "|;>,/"
 MONEY = "[$€£¥₹]"
@@ -210,13 +210,13 @@ def _whole_numbers(column: Column) -> Kind | None:
     called, word = _called(column)
     if called == "quantity":
         return None
-    is_rare = len(numbers) < LEAST_REPEATS * number and (column.is_key or number > LEAST_ROWS)
-    is_id = number == len(numbers) > LEAST_ROWS and float(numbers.min()) >= LEAST_KEY
+    is_rare = len(numbers) < MIN_REPEATS * number and (column.is_key or number > MIN_ROWS)
+    is_id = number == len(numbers) > MIN_ROWS and float(numbers.min()) >= MIN_KEY
     if is_rare if called else is_id:
         return Kind(f"a key of its own for almost every row: {number:,} in {len(numbers):,} rows")
     if called:
         return _categories(number, f"{number:,} codes: {word!r} in its name")
-    if number == 2 or number <= min(MAX_FEW, len(numbers) / LEAST_ROWS):
+    if number == 2 or number <= min(MAX_FEW, len(numbers) / MIN_ROWS):
         return _categories(number, f"codes: only {number} whole numbers in {len(numbers):,} rows")
     return None
 
@@ -267,7 +267,7 @@ def _text(column: Column) -> Kind:
     repeats = len(column.values) / number
     is_word = column.values.str.count(r"\w+").mean() < 1.5
     has_few = is_word or (number <= MAX_CATEGORIES and repeats >= 3)
-    if has_few and (repeats >= LEAST_REPEATS or number <= 20):
+    if has_few and (repeats >= MIN_REPEATS or number <= 20):
         return _categories(number, f"{number} different words")
     if is_word:
         return Kind("a word of its own for almost every row")

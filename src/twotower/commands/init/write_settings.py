@@ -28,7 +28,7 @@ from twotower.data.splits.split import Split
 from twotower.files.atomic import write_text_atomically
 
 A_DAY = np.timedelta64(1, "D")
-LEAST_DAYS = 224
+MIN_DAYS = 224
 """Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 NAME_OF_IDS = "it has the name of the ids of users or items; rename it in the file to use it"
 MANY_REPEATS = 0.2
@@ -200,7 +200,7 @@ def _choose_split(settings: Settings, roles: Roles, kinds: Kinds) -> tuple[str, 
                 return "sessions", reason, sessions
     first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
     days = int((last - first) / A_DAY)
-    if days < LEAST_DAYS:
+    if days < MIN_DAYS:
         reason = f"{days} days: the last tenth is the test, the tenth before it valid"
         return "temporal_share", reason, audit
     reason = f"{days} days: the last 28 are the test, the 28 before them valid"

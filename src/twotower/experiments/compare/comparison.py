@@ -50,7 +50,7 @@ from twotower.experiments.runs.outcome import initial_embeddings_note, main_effe
 from twotower.experiments.runs.result import EPOCHS_KEPT, VALID
 from twotower.experiments.runs.test_ledger import look_notes
 
-MOST_IN_CONSOLE = 6
+MAX_IN_CONSOLE = 6
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[lis
         is_determined = any(
             len(set(zip(values[other], values[key], strict=True))) == num_values[other] for other in main
         )
-        if key in typed or (len(main) < MOST_IN_CONSOLE and not is_determined):
+        if key in typed or (len(main) < MAX_IN_CONSOLE and not is_determined):
             main.append(key)
     return keys, main
 

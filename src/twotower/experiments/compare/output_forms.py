@@ -42,7 +42,7 @@ from twotower.experiments.runs.folder_name import rounded, short_keys, short_wor
 
 WIDE, WIDEST = 400, 10**6
 """Width without a terminal: a table in a file or a pipe is not cut."""
-LEAST_TEXT, MOST_VERDICT = 24, 76
+MIN_TEXT, MAX_VERDICT = 24, 76
 """Least and greatest width of texts that wrap."""
 LONG_HEADING = 12
 LEFT_OUT_FIRST = ("name", "interval", "p_value", "detectable", "users_needed")
@@ -252,8 +252,8 @@ def _table(columns: Mapping[str, TextColumn]) -> Table:
             justify="left" if column.is_text else "right",
             no_wrap=not wraps,
             overflow="fold",
-            min_width=min(longest, LEAST_TEXT) if wraps else longest,
-            max_width=MOST_VERDICT if key == "verdict" else None,
+            min_width=min(longest, MIN_TEXT) if wraps else longest,
+            max_width=MAX_VERDICT if key == "verdict" else None,
         )
     at = list(columns).index("verdict")
     for line in zip(*texts, strict=True):

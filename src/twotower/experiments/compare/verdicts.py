@@ -31,7 +31,7 @@ from twotower.experiments.compare.run_frame import MEASURED, UNREADABLE, data_di
 from twotower.experiments.runs.run_files import PER_USER, PER_USER_BASELINES
 
 TOLERANCE = 1e-6
-MOST_USERS = 1e12
+MAX_USERS = 1e12
 """Larger numbers of needed users are left out."""
 BASELINE = "the baseline"
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
@@ -188,7 +188,7 @@ def _power(tests: pd.DataFrame, differences: Floats) -> Floats:
     room = tests["mean"] ** 2 - (1 - tests["user_share"]) * detectable**2
     needed = num_users * tests["user_share"] * detectable**2 / room.where(room > 0)
     # A difference of 0 up to rounding would need more users than an integer holds.
-    return np.column_stack([detectable, np.ceil(needed.where(needed < MOST_USERS))])
+    return np.column_stack([detectable, np.ceil(needed.where(needed < MAX_USERS))])
 
 
 def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:

@@ -24,7 +24,7 @@ LOG = logging.getLogger("twotower")
 Payload = Mapping[str, Any]
 """A job as JSON values: the argument of the task."""
 
-MOST_JOBS = 10_000
+MAX_JOBS = 10_000
 """Most jobs at once; each has a thread, which starts on demand."""
 POLL_SECONDS = 0.5
 STOPPED = "stopped with its launcher"
@@ -71,7 +71,7 @@ class Launcher(Component, ABC):
         super().__init__(config)
         self.task = task
         self.folder = folder.absolute()
-        self.threads = ThreadPoolExecutor(MOST_JOBS, "job")
+        self.threads = ThreadPoolExecutor(MAX_JOBS, "job")
         self.lock, self.stopped = threading.Lock(), threading.Event()
 
     @property

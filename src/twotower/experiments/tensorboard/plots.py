@@ -16,7 +16,7 @@ COLORS = (BLUE, ORANGE, "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "
 TEXT_SIZE, LABEL_SIZE = 13, 12
 LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": LABEL_SIZE}
 LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
-MOST_NUMBERED = 20
+MAX_NUMBERED = 20
 
 
 def recall_versus_latency(
@@ -66,10 +66,10 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     }
     fronts = {label: front(list(zip(of, rank_values, strict=True))) for label, of in costs.items()}
     named = sorted({i for best in fronts.values() for i in best}, key=rank_values.__getitem__)
-    numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MOST_NUMBERED])}
+    numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MAX_NUMBERED])}
     lines = [f"{number}   {points[i].name}" for i, number in numbers.items()]
-    if len(named) > MOST_NUMBERED:
-        lines.append(f"and {len(named) - MOST_NUMBERED} more")
+    if len(named) > MAX_NUMBERED:
+        lines.append(f"and {len(named) - MAX_NUMBERED} more")
     figure, panels = make_figure(12, 5 + 0.24 * len(lines), 2)
     for axes, (label, job_costs) in zip(panels, costs.items(), strict=True):
         best = fronts[label]
