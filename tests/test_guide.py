@@ -163,7 +163,7 @@ def test_the_table_of_choices_has_them_all(name: str) -> None:
     text = (GUIDE / name).read_text(encoding="utf-8")
     for group in groups() | OVERLAYS:
         for path in (CONF / group).glob("*.yaml"):
-            assert f"`{path.stem}`" in text, path
+            assert f"`{path.stem}`" in text, f"add `{path.stem}` to docs/{name}"
 
 
 def figures(text: str) -> set[str]:

@@ -97,7 +97,7 @@ def test_files_are_short_not_deep_and_begin_with_a_command_that_uses_them() -> N
         content = yaml.safe_load("\n".join(lines)) or {}
         assert depth({key: value for key, value in content.items() if key != "hydra"}) <= MAX_DEPTH, path
         comment = next(line for line in lines if not line.startswith("# @package"))
-        assert comment.startswith("# "), path
+        assert comment.startswith("# "), f"{path}: begin with a comment, such as # twotower train loss=mine"
         if path.stem not in ("run_keys",):  # parts of commands, never chosen
             assert re.search(r"python scripts/|\btwotower [a-z_]+ ", comment), path
             assert path.parent == CONF or any(f"{path.parent.name}{sign}" in comment for sign in "=."), path

@@ -1,6 +1,8 @@
 """Where the contract tests find variants: our own YAMLs, strangers', and anybody's in `TWOTOWER_CONF`.
 
 TWOTOWER_CONF=mine/conf PYTHONPATH=mine pytest tests/contract
+
+Choices in `conf/local/` of a checkout are found too.
 """
 
 from pathlib import Path
@@ -8,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from twotower.commands.conf import CONF, OTHERS
+from twotower.commands.conf import CONF, places
 
-CONFS = (CONF, Path(__file__).parent / "strangers" / "conf", *OTHERS)
+CONFS = (CONF, Path(__file__).parent / "strangers" / "conf", *(place for place in places() if place != CONF))
 
 
 def files_of(group: str) -> list[Path]:
