@@ -93,11 +93,14 @@ class TrustedHosts(TrustedHostMiddleware):
     """Refuses other host names, against DNS rebinding; IP addresses cannot be rebound and pass."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for an allowed host."""
-        if scope["type"] == "http" and _is_address(Headers(scope=scope).get("host", "")):
+        """Answer a request for an allowed host; case does not matter."""
+        host = Headers(scope=scope).get("host", "") if scope["type"] == "http" else ""
+        if _is_address(host):
             await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if host:  # in place: the router writes its route into this scope
+            MutableHeaders(scope=scope)["host"] = host.lower()
+        await super().__call__(scope, receive, send)
 
 
 class JsonBodies:

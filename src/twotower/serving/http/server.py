@@ -100,7 +100,9 @@ def create_app(
             expose_headers=(VERSION_HEADER,),
         )
     own_name = socket.gethostname() if config.host in WILDCARDS else config.host
-    app = TrustedHosts(app, ["localhost", own_name, *config.allowed_hosts], www_redirect=False)
+    app = TrustedHosts(
+        app, [name.lower() for name in ("localhost", own_name, *config.allowed_hosts)], www_redirect=False
+    )
     return Observed(app, live, metrics, log, direct)
 
 
