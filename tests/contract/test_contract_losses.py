@@ -13,6 +13,7 @@ from scoring_cases import logits_of
 from torch import Tensor
 from variants import specs_of
 
+from twotower.config.errors import InputError
 from twotower.config.spec import locate_class
 from twotower.model.losses.loss import Loss
 from twotower.model.negatives.sampler import Negatives, NegativeSampler
@@ -236,6 +237,25 @@ def test_large_scores_do_not_overflow(loss: Loss) -> None:
     result.backward()
     assert result.isfinite()
     assert users.grad.isfinite().all()
+
+
+def test_a_negative_that_was_drawn_twice_counts_as_two_columns(loss: Loss) -> None:
+    torch.manual_seed(3)
+    positive, negatives = torch.randn(P), torch.randn(P, N)
+    twice = loss(positive, negatives, torch.cat([torch.full((1,), 2.0), torch.ones(N - 1)]))
+    columns = loss(positive, torch.cat([negatives[:, :1], negatives], 1), torch.ones(N + 1))
+    assert torch.allclose(twice, columns, atol=1e-5), "use `multiplicity`, as mean_over_draws does"
+
+
+def test_a_wrong_shape_is_an_error_that_says_so(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not loss.config.scoring().uses_negatives:
+        return
+    users, items = vectors()
+    parts = users, items[POSITIVES], items[ALL], negatives_of(POSITIVES)
+    monkeypatch.setattr(loss, "forward", lambda positive, *_: positive.mean())
+    for logits in logits_of(loss.config.scoring(), *parts):
+        with pytest.raises(InputError, match=r"loss: forward returned the shape \(\), expected one loss for"):
+            Loss.mean(loss, logits)
 
 
 def test_weights_count_only_by_their_ratio(loss: Loss) -> None:

@@ -18,6 +18,7 @@ from twotower.model.towers.item_bias.no_bias import NoBias
 from twotower.model.towers.user_batch import UserBatch
 
 N, P = 25, 40
+SUM_OF_Q = "the probabilities exp(log_q) must sum to 1; an item that is never drawn has a q near 0"
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))
 FREQUENCIES[[4, 9]] = 0  # no positives: the position of a row in `trained_rows` is not its number
 FREQUENCIES /= FREQUENCIES.sum()
@@ -75,10 +76,10 @@ def test_rows_are_distinct_ascending_items_with_counts(negatives: NegativeSample
     for positives in positives_of(5):
         rows, count = negatives.draw(positives, generator())
         assert rows.dtype == torch.int64
-        assert (rows.diff() > 0).all()
+        assert (rows.diff() > 0).all(), "rows must be distinct and ascend: return distinct(rows)"
         if draws_nothing(negatives):
             continue
-        assert rows[0] >= 1  # never the unknown row
+        assert rows[0] >= 1, "row 0 is the unknown item: draw from `trained_rows`"
         assert torch.isin(rows, TRAINED).all(), "an item that is never a positive is never drawn"
         assert rows.shape == count.shape
         assert (count >= 1).all()
@@ -112,8 +113,8 @@ def test_the_generator_s_state_decides_the_draw(negatives: NegativeSampler) -> N
     torch.manual_seed(2)
     torch.rand(3)
     second = negatives.draw(positives, generator())
-    assert torch.equal(first[0], second[0])
-    assert torch.equal(first[1], second[1])
+    assert torch.equal(first[0], second[0]), "pass `generator` to each random call"
+    assert torch.equal(first[1], second[1]), "pass `generator` to each random call"
 
 
 def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
@@ -131,11 +132,11 @@ def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
     counted = counted[TRAINED.numpy()]
     total = expected.sum()
     if "log_q" in negatives.config.provides:
-        assert total / counted.sum() == pytest.approx(1, rel=0.1)
+        assert total / counted.sum() == pytest.approx(1, rel=0.1), SUM_OF_Q
     if (counted == counted[0]).all():
         assert expected == pytest.approx(counted)
     else:
-        assert total == pytest.approx(counted.sum(), rel=1e-4), "the probabilities exp(log_q) must sum to 1"
+        assert total == pytest.approx(counted.sum(), rel=1e-4), SUM_OF_Q
         p_value = chisquare(counted, expected * counted.sum() / total).pvalue
         assert p_value > 1e-3, (
             f"items are not drawn as often as `log_q` says: counts {counted}, expected {expected}"

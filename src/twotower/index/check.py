@@ -98,10 +98,12 @@ def check(
     content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
     problems = [
         "" if has_rows else f"the index has {content}",
-        "" if is_dot else f"the index does not search by inner product: {metric}",
+        ""
+        if is_dot
+        else f"the index does not search by inner product: {metric}, expected METRIC_INNER_PRODUCT",
         find_copy_problem(index, copy, some, truth.k),
         find_filter_problem(index, some, truth.k),
-        low_recall,
+        low_recall if is_dot else "",
         choice.problem if choice else "",
     ]
     p50, p99 = latency_ms(index, queries, truth.k)

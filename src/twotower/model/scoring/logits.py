@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from twotower.config.errors import InputError
 from twotower.model.scoring.link import link
 from twotower.model.towers.item_bias.item_bias import LogPriorOdds
 
@@ -222,7 +223,14 @@ class _Blockwise(ForwardGradients):
                     query = _leaf(query_logits[rows], accumulator, differentiates)
                     negatives = torch.cat([negatives, query], 1)
                     inputs.append(query)
-                of_block = (loss(positive, negatives, multiplicity) * weights[rows]).sum()
+                losses = loss(positive, negatives, multiplicity)
+                if losses.shape != positive.shape:
+                    given, expected = tuple(losses.shape), tuple(positive.shape)
+                    raise InputError(
+                        f"loss: forward returned the shape {given}, expected one loss for each example, "
+                        f"{expected}: average over the negatives alone (dim=1), as mean_over_draws does"
+                    )
+                of_block = (losses * weights[rows]).sum()
                 total += of_block.detach()
                 if not differentiates:
                     continue
