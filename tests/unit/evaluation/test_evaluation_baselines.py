@@ -81,23 +81,12 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
     rng = np.random.default_rng(5)
     taken = scipy.sparse.csr_array((rng.random((12, 40)) < 0.3).astype(np.float32))
     asked = scipy.sparse.csr_array((rng.random((6, 40)) < 0.2).astype(np.float32))
-    penalties = 3 + 0.5 * taken.sum(axis=0)
-    by_users = ease.solve(past_of(taken), penalties)
+    by_users = ease.solve(past_of(taken), 3.0)
     monkeypatch.setattr(ease, "solve_by_users", None)
     with pytest.raises(TypeError):  # 12 users of 40 items are solved by users
-        ease.solve(past_of(taken), penalties)
-    by_items = asked @ ease.item_weights((taken.T @ taken).toarray(), penalties)
+        ease.solve(past_of(taken), 3.0)
+    by_items = asked @ ease.item_weights((taken.T @ taken).toarray(), 3.0)
     np.testing.assert_allclose(by_users(asked), by_items, atol=1e-6)
-
-
-def test_dropout_adds_counts_to_the_diagonal() -> None:
-    # Two users with both items, r = 1, p = 1/2: the diagonal is 2 + 1 + 2 = 5, so that P is proportional to
-    # [[5, -2], [-2, 5]] and B_12 = 2 / 5; without dropout it is 2 / 3.
-    for dropout, weight in ((0.0, 2 / 3), (0.5, 2 / 5)):
-        baseline = Ease.Config(regularization=1.0, dropout=dropout).build()
-        baseline.fit(BaselineData(make_history([[1, 2], [1, 2]]), 2, now=9))
-        scores = baseline.scores(make_history([[1]]), np.array([1]))
-        np.testing.assert_allclose(scores, [[0, weight]], atol=1e-6)
 
 
 def test_run_reports_and_skips() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
-from twotower.config.spec import DropoutRate, PositiveFloat, PositiveInt
+from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, TriedValues
 from twotower.evaluation.ranking import interaction_matrix
@@ -29,34 +29,26 @@ Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 
 
 class Ease(Baseline):
-    """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + D)^-1.
+    """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
-    D is diagonal: `regularization` plus, with the dropout rate p, p / (1 - p) times the count of the item.
     Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits,
     or U^2 numbers and U^3 operations if there are at most half as many users as items.
 
-    References: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8; for the dropout
-    Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 3.
+    Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
 
     class Config(Baseline.Config):
         regularization: PositiveFloat = 500
         """L2 penalty; 100 to 1000 is usual."""
-        dropout: DropoutRate = 0
-        """Share of a history that is left out while weights are fitted, in expectation: it lowers the weights
-        of items with many interactions."""
         max_items: PositiveInt = 20_000
         """Largest catalogue it is run on."""
 
         def space(self, past: BaselineData) -> Mapping[str, TriedValues]:
             """Return penalties, if there is memory for the matrices of several."""
             if reason := tuning_memory_problem(past.num_items):
-                LOG.debug("baseline ease: its settings are not tuned: %s", reason)
+                LOG.debug("baseline ease: regularization is not tuned: %s", reason)
                 return {}
-            return {
-                "regularization": TriedValues((50.0, 160.0, 1600.0, 5000.0)),
-                "dropout": TriedValues((0.1, 0.25, 0.5, 0.75)),
-            }
+            return {"regularization": TriedValues((50.0, 160.0, 1600.0, 5000.0))}
 
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""
@@ -68,22 +60,8 @@ class Ease(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for the equivalent matrix of users."""
-        self.counts = past.matrix.sum(axis=0)
-        self.predict = past.once(
-            "ease", lambda: solve(past, self.penalties), self.fit_settings, KEPT_PENALTIES
-        )
-
-    @property
-    def fit_settings(self) -> tuple[float, float]:
-        """The settings that the weights depend on."""
-        return self.config.regularization, self.config.dropout
-
-    @property
-    def penalties(self) -> NDArray[np.float32]:
-        """The diagonal D, [N]."""
-        rate = self.config.dropout
-        penalties: NDArray[np.float32] = self.config.regularization + rate / (1 - rate) * self.counts
-        return penalties
+        self.counts, penalty = past.matrix.sum(axis=0), self.config.regularization
+        self.predict = past.once("ease", lambda: solve(past, penalty), penalty, KEPT_PENALTIES)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
@@ -93,15 +71,15 @@ class Ease(Baseline):
         return predicted
 
 
-def solve(past: BaselineData, penalties: NDArray[np.float32]) -> Predictor:
+def solve(past: BaselineData, regularization: float) -> Predictor:
     """Return EASE's scores as a function of histories, from the smaller Gram matrix of X [U, N]."""
     users = past.matrix[np.diff(past.matrix.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
-        return solve_by_users(users, penalties, past.budget)
+        return solve_by_users(users, regularization, past.budget)
     past.budget.check(seconds_to_invert(past.num_items, np.float32))
     shared = shared_gram(past)
     gram = gram_matrix(past.matrix, np.float32, past.budget) if shared is None else shared.copy()
-    weights = item_weights(gram, penalties)
+    weights = item_weights(gram, regularization)
     return lambda histories: histories @ weights
 
 
@@ -124,33 +102,27 @@ def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
     return past.once("gram", compute) if past.is_tuning else None
 
 
-def solve_by_users(
-    users: scipy.sparse.csr_array, penalties: NDArray[np.float32], budget: Budget
-) -> Predictor:
+def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
 
-    With Y = X D^-1/2 and K = (Y Y' + I)^-1, P = D^-1/2 (I - Y' K Y) D^-1/2 (Woodbury), so that
-    h B = h - (h D^-1/2 - h D^-1/2 Y' K Y) D^1/2 / diag(I - Y' K Y).
+    With K = (X X' + r I)^-1, r P = I - X' K X (Woodbury), so that h B = h - (h - h X' K X) / diag(r P).
     """
     budget.check(seconds_to_invert(users.shape[0], np.float64))
-    roots = np.sqrt(penalties, dtype=np.float64)
-    wide = (users @ scipy.sparse.diags_array(1 / roots)).tocsr()
-    gram = gram_matrix(scipy.sparse.csr_array(wide.T), np.float64, budget)
-    gram[np.diag_indices(len(gram))] += 1
+    gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
+    gram[np.diag_indices(len(gram))] += regularization
     kernel = invert_symmetric(gram)
+    wide = users.astype(np.float64)
     diagonal = np.ones(wide.shape[1])
     columns = wide.tocsc()
     for start in range(0, len(diagonal), BLOCK_ITEMS):
         block = columns[:, start : start + BLOCK_ITEMS].T.tocsr()
         diagonal[start : start + BLOCK_ITEMS] -= block.multiply(block @ kernel).sum(axis=1)
-    small, scale = kernel.astype(np.float32), (roots / diagonal).astype(np.float32)
-    divisors, scaled = roots.astype(np.float32), wide.astype(np.float32)
+    small, scale = kernel.astype(np.float32), (1 / diagonal).astype(np.float32)
 
     def predict(histories: scipy.sparse.csr_array) -> NDArray[np.float32]:
-        divided = histories @ scipy.sparse.diags_array(1 / divisors)
-        scores: NDArray[np.float32] = ((divided @ scaled.T).toarray() @ small) @ scaled
+        scores: NDArray[np.float32] = ((histories @ users.T).toarray() @ small) @ users
         own = histories.nonzero()
-        scores[own] -= 1 / divisors[own[1]]
+        scores[own] -= 1
         scores *= scale
         scores[own] += 1
         return scores
@@ -158,10 +130,10 @@ def solve_by_users(
     return predict
 
 
-def item_weights(gram: NDArray[np.float32], penalties: NDArray[np.float32] | float) -> NDArray[np.float32]:
+def item_weights(gram: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
     """Return B, float32 [N, N], in place of X'X."""
     diagonal = np.diag_indices(len(gram))
-    gram[diagonal] += penalties
+    gram[diagonal] += regularization
     precision = invert_symmetric(gram)
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0

@@ -58,4 +58,4 @@ class TrendEase(Ease):
         if not self.past.is_tuning or history.num_users * len(self.trend) > MAX_KEPT_SCORES:
             return compute() * self.trend
         kind = "ease_scores", users.tobytes()
-        return self.past.once(kind, compute, self.fit_settings) * self.trend
+        return self.past.once(kind, compute, self.config.regularization) * self.trend
