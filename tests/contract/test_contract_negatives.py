@@ -92,7 +92,8 @@ def test_it_knows_how_often_it_draws(negatives: NegativeSampler) -> None:
         drawn = negatives(positives, draws)
         if drawn.num_draws is None:  # nothing is left to chance
             assert (negatives.log_q(TRAINED, P) == 0).all(), (
-                "`num_draws` is not given, so every item must have log_q 0"
+                "`num_draws` is None, so every item must have log_q 0; a sampler that draws returns the "
+                "number of draws from `Config.num_draws`"
             )
         else:
             drawn_times = drawn.log_multiplicity.exp().sum().round()
