@@ -86,6 +86,12 @@ def project(site: Path, tmp_path: Path) -> Project:
     return Project(site, tmp_path)
 
 
+def other_files(package: Path) -> set[str]:
+    """Files of a package that are neither Python nor of `conf/`."""
+    files = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
+    return {str(path) for path in files if path.suffix not in (".py", ".pyc") and path.parts[0] != "conf"}
+
+
 def write_log(path: Path) -> None:
     """Two tribes of users, each with items of its own, over a year."""
     luck = random.Random(0)
@@ -103,6 +109,7 @@ def test_a_wheel_in_an_empty_folder(project: Project) -> None:
     assert sorted(path.name for path in (package / "conf").iterdir()) == sorted(
         path.name for path in CONF.iterdir() if path.name != "local"
     )
+    assert other_files(package) == other_files(ROOT / "src" / "twotower")
     assert re.fullmatch(r"twotower \d+\.\d+\.\d+\n", project.run("--version"))
     write_log(here / "log.csv")
     next_line = project.run("init", "log.csv", "--name", "shop").rstrip().splitlines()[-1]
