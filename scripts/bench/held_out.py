@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from held_out_made import SHOPS, SITES
+from held_out_made import NEWS, SHOPS, SITES
 
 from twotower.data.sources.movielens import MovieLens
 from twotower.data.sources.online_retail import OnlineRetail
@@ -21,6 +21,7 @@ from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.files.atomic import publish_folder, temporary_folder
 
 SEED = 20
+HOURS = ("split.unit=share", "split.test=0.06", "split.valid=0.06")
 KINDS = "twotower.model.features"
 SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
 
@@ -227,6 +228,8 @@ STRANGERS = {
     # Sessions: eight consecutive films (a part of them chose `experiment=sessions`), and made-up sites.
     "ml1m_visits": ML_1M.cut(short_users(8, 40_000), "experiment=sessions", *TAGS),
     **{name: Stranger(site.tables, ("experiment=sessions",), SITE_FEATURES) for name, site in SITES.items()},
+    # Articles that live for hours, with and without taste; the windows are of some hours.
+    **{name: Stranger(site.tables, HOURS) for name, site in NEWS.items()},
 }
 FILES = ("interactions", "users", "items")
 

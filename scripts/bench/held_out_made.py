@@ -18,6 +18,7 @@ FACTORS = 16
 CATEGORIES = 30
 LENGTH_SPREAD = 0.8  # of the logarithm of the lengths of histories
 SITE_DAYS, ALIKE, FOLLOWING, MORE_CLICKS = 12, 30, 6, 0.72
+GROUPS, SUBJECTS = 12, 20
 
 
 @dataclass(frozen=True)
@@ -196,4 +197,71 @@ class Site:
 SITES = {
     "made_visits": Site(40_000, 4_000, alike=4.0, follows=6.5),  # an item leads to others
     "made_news_visits": Site(60_000, 6_000, alike=4.0, follows=4.0, life_days=0.5),  # items live for hours
+}
+
+
+@dataclass(frozen=True)
+class NewsSite:
+    """Days of a news site with returning readers, whose articles live for hours.
+
+    Attributes:
+        num_users: U.
+        num_items: N, released evenly over the days.
+        clicks: mean clicks of a user.
+        taste: standard deviation of what the taste of a group of readers adds to the log popularity of an
+            article of a subject.
+        days: length of the log.
+        life_hours: half-life of an article's popularity.
+        seed: of everything.
+    """
+
+    num_users: int
+    num_items: int
+    clicks: float
+    taste: float
+    days: int = 4
+    life_hours: float = 4.0
+    seed: int = 7
+
+    def draw(self) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Draw the log; also return groups [U], releases in hours [N], and the constant log odds [groups, N].
+
+        Each click takes the best article by log odds - age + Gumbel noise, of those of the last three days
+        that the reader has not read.
+        """
+        rng = np.random.default_rng(self.seed)
+        group, subject = rng.integers(0, GROUPS, self.num_users), rng.integers(0, SUBJECTS, self.num_items)
+        liking = rng.normal(0, self.taste, (GROUPS, SUBJECTS))
+        releases = np.sort(rng.uniform(-24, 24 * self.days, self.num_items))
+        odds = rng.normal(0, 1.3, self.num_items) + liking[:, subject]
+        activity = rng.lognormal(sigma=LENGTH_SPREAD, size=self.num_users)
+        number = int(self.clicks * self.num_users)
+        rhythm = 1 + 0.8 * np.sin(2 * np.pi * (np.arange(24) - 9) / 24)
+        hours = rng.choice(24, number, p=rhythm / rhythm.sum()) + 24 * rng.integers(0, self.days, number)
+        times = np.sort(hours + rng.random(number))
+        users = rng.choice(self.num_users, number, p=activity / activity.sum())
+        read: dict[int, list[int]] = {}
+        items = np.zeros(number, dtype=np.int64)
+        for part in np.array_split(np.arange(number), -(-number // CHUNK)):
+            first, last = np.searchsorted(releases, (times[part[0]] - 72, times[part[-1]]))
+            ages = times[part, None] - releases[first:last]
+            scores = odds[group[users[part]], first:last] - np.log(2) * ages / self.life_hours
+            scores = np.where(ages >= 0, scores, -np.inf) + rng.gumbel(size=scores.shape)
+            for row, user in enumerate(users[part]):
+                before = read.setdefault(user, [])
+                scores[row, [item - first for item in before if item >= first]] = -np.inf
+                items[part[row]] = first + scores[row].argmax()
+                before.append(int(items[part[row]]))
+        seconds = FIRST_TIME + (times * 3_600).astype(np.int64)
+        log = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": seconds})
+        return log, group, releases, odds
+
+    def tables(self) -> Tables:
+        """Draw the log, without features."""
+        return Tables(self.draw()[0])
+
+
+NEWS = {
+    "made_news_taste": NewsSite(20_000, 2_500, clicks=9, taste=1.0),
+    "made_news_plain": NewsSite(20_000, 2_500, clicks=9, taste=0.0),
 }

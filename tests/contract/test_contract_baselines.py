@@ -32,7 +32,7 @@ def config(request: pytest.FixtureRequest) -> Baseline.Config:
 
 @pytest.fixture
 def installed(config: Baseline.Config) -> Baseline.Config:
-    if reason := config.skip_reason(NUM_ITEMS):
+    if reason := config.skip_reason(BaselineData(LOG, NUM_ITEMS, now=91 * DAY)):
         pytest.skip(reason)
     return config
 

@@ -5,24 +5,33 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from evaluation_logs import make_history, make_holdout
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import baseline_runner, ease
-from twotower.evaluation.baselines.baseline import BaselineData, Budget, OutOfTime
-from twotower.evaluation.baselines.baseline_runner import BaselineCache, BaselineRunner, request_time
+from twotower.evaluation.baselines.baseline import BaselineData, Budget, OutOfTime, latest_popularity
+from twotower.evaluation.baselines.baseline_runner import (
+    BaselineCache,
+    BaselineRunner,
+    rank_shared,
+    request_time,
+)
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.metrics.recall import Recall
+from twotower.evaluation.top_k import top_k_by
 
 CONFIGS = {
     "popularity": PopularityBaseline.Config(),
-    "ease": Ease.Config(max_items=3),
+    "ease": Ease.Config(max_items=1),
 }
 EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=100).build()
 
@@ -64,7 +73,8 @@ def test_ease_equals_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
         baseline.fit(BaselineData(train, 4, now=9))
         scores = baseline.scores(train, np.arange(1, 6))
         np.testing.assert_allclose(scores[:4], X @ B, atol=1e-6)
-        assert scores[4].tolist() == [3, 3, 2, 2]  # no history: popularity
+        # No history: popularity, as the last tenth, item 1, is in the whole log.
+        assert np.floor(scores[4] + 1e-6).tolist() == [3, 4, 2, 2]
 
 
 def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
@@ -81,22 +91,37 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
     rng = np.random.default_rng(5)
     taken = scipy.sparse.csr_array((rng.random((12, 40)) < 0.3).astype(np.float32))
     asked = scipy.sparse.csr_array((rng.random((6, 40)) < 0.2).astype(np.float32))
-    by_users = ease.solve(past_of(taken), 3.0)
+    penalties = 3 + 0.5 * taken.sum(axis=0)
+    by_users = ease.solve(past_of(taken), penalties)
     monkeypatch.setattr(ease, "solve_by_users", None)
     with pytest.raises(TypeError):  # 12 users of 40 items are solved by users
-        ease.solve(past_of(taken), 3.0)
-    by_items = asked @ ease.item_weights((taken.T @ taken).toarray(), 3.0)
+        ease.solve(past_of(taken), penalties)
+    by_items = asked @ ease.item_weights((taken.T @ taken).toarray(), penalties)
     np.testing.assert_allclose(by_users(asked), by_items, atol=1e-6)
+
+
+def test_dropout_adds_counts_to_the_diagonal() -> None:
+    # Two users with both items, r = 1, p = 1/2: the diagonal is 2 + 1 + 2 = 5, so that P is proportional to
+    # [[5, -2], [-2, 5]] and B_12 = 2 / 5; without dropout it is 2 / 3.
+    for dropout, weight in ((0.0, 2 / 3), (0.5, 2 / 5)):
+        baseline = Ease.Config(regularization=1.0, dropout=dropout).build()
+        baseline.fit(BaselineData(make_history([[1, 2], [1, 2]]), 2, now=9))
+        scores = baseline.scores(make_history([[1]]), np.array([1]))
+        np.testing.assert_allclose(scores, [[0, weight]], atol=1e-6)
 
 
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
     found = BaselineRunner(BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR).run(CONFIGS)
-    assert found.skipped == {"ease": "4 items are above max_items = 3"}
+    assert found.skipped == {"ease": "2 users and more items are above max_items = 1"}
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
     past = BaselineData(holdout.history, 3, now=9)
-    assert BaselineRunner(past, holdout, EVALUATOR).run(CONFIGS).skipped == {}
+    skipped = BaselineRunner(past, holdout, EVALUATOR).run(CONFIGS).skipped
+    assert skipped == {"ease": "3 items are above max_items = 1"}
+    configs = {"ease": Ease.Config(max_items=2)}  # four items, two users
+    past = BaselineData(holdout.history, 4, now=9)
+    assert BaselineRunner(past, holdout, EVALUATOR).run(configs).skipped == {}
     train = make_history([[1, 2], [3]])  # who has 1 has 2, too
     configs = {"ease": Ease.Config(regularization=1e-30)}
     with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
@@ -121,6 +146,9 @@ class Slow(PopularityBaseline):
 
     clock: ClassVar[Stopwatch]
     blocks: ClassVar[list[int]]
+
+    def shared_scores(self) -> None:
+        return None
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         self.clock.now += 60
@@ -223,7 +251,47 @@ def test_a_baseline_of_another_package_is_asked_each_time(
 
 
 def test_ease_beyond_the_memory_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reason(num_users: int, num_items: int) -> str | None:
+        return Ease.Config().skip_reason(BaselineData(make_history([[1]] * num_users), num_items, now=9))
+
     monkeypatch.setattr("twotower.config.memory.usable_bytes", lambda: 10**9)
-    assert Ease.Config().skip_reason(15_000) is None
+    assert reason(20_000, 15_000) is None
     said = "20000 x 20000 weights take about 1.6 GB, and this process may use 1.0 GB"
-    assert Ease.Config().skip_reason(20_000) == said
+    assert reason(20_000, 20_000) == said
+    assert reason(5_000, 1_000_000) is None  # solved by users
+    said = "10000 x 10000 weights take about 1.6 GB, and this process may use 1.0 GB"
+    assert reason(10_000, 1_000_000) == said
+
+
+def test_users_without_a_history_get_the_popularity_of_the_part_that_finds_the_latest_items() -> None:
+    # Twenty clicks; of the last two (items 3, 3) the first eighteen have item 3 in their last half alone.
+    monthly = [1] * 9 + [2] * 5 + [3] * 4 + [3, 3]
+    log = make_history([monthly])
+    assert latest_popularity(log, 3)[2] == pytest.approx(6 + 6 / 10)
+    many = [*range(1, 31)] * 2 + [40] * 20 + [41, *[40] * 9]  # 20 places: item 41 is in none of the parts
+    scores = latest_popularity(make_history([many]), 41)
+    assert scores[39] == 29 + 29 / 30  # the part that is found is the whole log: item 40 is in all of them
+    fresh = (
+        [row for row in range(1, 51) for _ in range(2)] + [60] * 4 + [60] * 11
+    )  # not among 20 of the whole
+    assert latest_popularity(make_history([fresh]), 60)[59] > latest_popularity(make_history([fresh]), 60)[0]
+    assert latest_popularity(make_history([[]]), 3).tolist() == [0, 0, 0]
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=8, max_size=8),
+    st.lists(st.sets(st.integers(1, 8), max_size=8), min_size=1, max_size=5),
+    st.integers(1, 8),
+)
+def test_lists_by_shared_scores_are_those_of_a_full_ranking(
+    counts: list[int], seen: list[set[int]], k: int
+) -> None:
+    owners = np.array([user for user, rows in enumerate(seen) for _ in rows], dtype=np.int64)
+    excluded = owners, np.array([row for rows in seen for row in sorted(rows)], dtype=np.int64)
+    scores = np.array(counts, dtype=np.float32)
+
+    def score(queries: slice) -> torch.Tensor:
+        return torch.from_numpy(np.tile(scores, (queries.stop - queries.start, 1)))
+
+    expected, _ = top_k_by(score, len(seen), len(scores), k, excluded)
+    np.testing.assert_array_equal(rank_shared(scores, len(seen), k, excluded), expected)

@@ -66,13 +66,15 @@ def test_all_values_of_a_setting_are_tried_where_it_may_have_several_peaks(
 
 
 def test_settings_that_are_set_are_kept_and_those_of_an_earlier_base_class_are_tried() -> None:
-    assert free_settings(RecentPopularityBaseline.Config(days=3), [], PAST) == {}
-    assert [*free_settings(ItemKnn.Config(neighbors=10), [], PAST)] == ["shrinkage"]
-    space = free_settings(TrendEase.Config(), [ItemKnn.Config(), Ease.Config(regularization=160)], PAST)
-    assert [*space] == ["regularization", "days", "exponent"]
-    assert space["regularization"].values == (160,)
-    assert space["days"].values[0] == 1 / 24
-    assert space["days"].values[-2:] == (28, 90)  # the log has 40 days
+    assert free_settings(RecentPopularityBaseline.Config(days=3), [], PAST) == []
+    assert [name for name, _ in free_settings(ItemKnn.Config(neighbors=10), [], PAST)] == ["shrinkage"]
+    earlier = [ItemKnn.Config(), Ease.Config(regularization=160)]
+    names, grids = zip(*free_settings(TrendEase.Config(), earlier, PAST), strict=True)
+    assert names == ("regularization", "dropout", "days", "exponent", "regularization", "dropout")
+    assert (grids[0].values, grids[1].values) == ((160,), (0,))
+    assert set(grids[4].values) == {50, 160, 500, 1600, 5000}  # the default too
+    assert grids[2].values[0] == 1 / 24
+    assert grids[2].values[-2:] == (28, 90)  # the log has 40 days
 
 
 @pytest.mark.parametrize(

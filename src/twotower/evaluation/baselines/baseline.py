@@ -27,6 +27,7 @@ from twotower.model.features.feature_table import FeatureTable
 T = TypeVar("T")
 WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000.0, 3_650.0)
 """Lengths of recent windows that tuning tries, in days."""
+FIRST_PLACES, MAX_HALVINGS = 20, 11
 
 
 class TriedValues(NamedTuple):
@@ -108,6 +109,15 @@ class BaselineData:
         return np.bincount(train.items[inside], minlength=self.num_items + 1)[1:]
 
     @property
+    def fallback(self) -> NDArray[np.float32]:
+        """Scores [N] for users without a history: interactions in the latest part of the log, then in all.
+
+        Of the whole log, its half, its quarter and so on, the part before the last tenth of the interactions
+        whose most popular items have most of that tenth.
+        """
+        return self.once("fallback", lambda: latest_popularity(self.train.positives, self.num_items))
+
+    @property
     def matrix(self) -> sparse.csr_array:
         """The interaction matrix of all users, float32 [num_users + 1, N]."""
         users = np.arange(self.train.num_users + 1)
@@ -128,6 +138,26 @@ class BaselineData:
         return made[key]
 
 
+def latest_popularity(log: Interactions, num_items: int) -> NDArray[np.float32]:
+    """Return `BaselineData.fallback` of positive interactions."""
+    items = np.asarray(log.items)[np.argsort(log.times, kind="stable")]
+    before, after = np.split(items, [len(items) * 9 // 10])
+    later = np.bincount(after, minlength=num_items + 1)[1:]
+
+    def counts(rows: NDArray[np.int32], halvings: int) -> NDArray[np.int64]:
+        return np.bincount(rows[len(rows) - (len(rows) >> halvings) :], minlength=num_items + 1)[1:]
+
+    def found(halvings: int) -> int:
+        return int(later[np.argsort(-counts(before, halvings), kind="stable")[:FIRST_PLACES]].sum())
+
+    best = max(range(MAX_HALVINGS), key=found)  # of equal ones the longest
+    ever = counts(items, 0)
+    fallback: NDArray[np.float32] = (counts(items, best) + ever / (ever.max(initial=0) + 1)).astype(
+        np.float32
+    )
+    return fallback
+
+
 class Baseline(Component, ABC):
     """A recommender without gradient training."""
 
@@ -141,8 +171,8 @@ class Baseline(Component, ABC):
         reads_times: ClassVar[bool] = False
         """Whether it reads the times of interactions; data without times is refused."""
 
-        def skip_reason(self, num_items: int) -> str | None:
-            """Return why the baseline cannot run on a catalogue of this size, None if it can."""
+        def skip_reason(self, past: BaselineData) -> str | None:
+            """Return why the baseline cannot run on data of this size, None if it can."""
             return None
 
         def applies_to(self, holdout: Holdout) -> bool:
@@ -172,6 +202,10 @@ class Baseline(Component, ABC):
             InputError: a setting does not suit the data; begins with the name of the setting.
             OutOfTime: `past.budget` is spent.
         """
+
+    def shared_scores(self) -> NDArray[np.float32] | None:
+        """Return the scores [N] of all users; None if users have different ones."""
+        return None
 
     @abstractmethod
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:

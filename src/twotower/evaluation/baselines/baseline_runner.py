@@ -19,7 +19,7 @@ from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData, OutOfTime
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.top_k import top_k_by
+from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.files.atomic import write_atomically
 from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_values
@@ -95,7 +95,7 @@ class BaselineRunner:
         for name, config in configs.items():
             if not config.applies_to(self.holdout) or (config.reads_content and self.past.content is None):
                 continue
-            if reason := config.skip_reason(self.past.num_items):
+            if reason := config.skip_reason(self.past):
                 skipped[name] = reason
                 continue
             try:
@@ -115,6 +115,10 @@ class BaselineRunner:
         except InputError as error:
             raise InputError(f"baselines.{name}.{error}") from error
         num_users, num_items, evaluator = len(holdout.users), past.num_items, self.evaluator
+        shared, excluded = baseline.shared_scores(), evaluator.excluded(holdout)
+        if shared is not None:
+            past.budget.check()
+            return rank_shared(shared, num_users, evaluator.max_k, excluded).astype(np.int32)
         with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as advance:
 
             def score(queries: slice) -> torch.Tensor:
@@ -122,8 +126,26 @@ class BaselineRunner:
                 past.budget.check()
                 return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 
-            rows, _ = top_k_by(score, num_users, num_items, evaluator.max_k, evaluator.excluded(holdout))
+            rows, _ = top_k_by(score, num_users, num_items, evaluator.max_k, excluded)
         return rows.astype(np.int32)
+
+
+def rank_shared(
+    scores: NDArray[np.float32], num_users: int, k: int, exclude: ExcludedPairs | None
+) -> NDArray[np.int64]:
+    """Return the lists [Q, k] of users with the same scores [N], from the items that can be in one."""
+    owners, rows = exclude or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    length = k + int(np.bincount(owners, minlength=1).max())
+    best = np.sort(np.argsort(-scores, kind="stable")[:length])
+    places = np.searchsorted(best, rows - 1).clip(max=len(best) - 1)
+    inside = best[places] == rows - 1
+    chosen = torch.from_numpy(scores[best])
+
+    def score(queries: slice) -> torch.Tensor:
+        return chosen.repeat(queries.stop - queries.start, 1)
+
+    top, _ = top_k_by(score, num_users, len(best), k, (owners[inside], places[inside] + 1))
+    return np.where(top > 0, best[top - 1] + 1, 0)
 
 
 def request_time(holdout: Holdout, train: Interactions) -> int:

@@ -26,6 +26,9 @@ class BoughtBefore(PopularityBaseline):
 
     config: Config
 
+    def shared_scores(self) -> None:
+        """Return None: users have different scores."""
+
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return scores of 1 and more for items of the history, and less for all others."""
         num_items = len(self.counts)

@@ -25,9 +25,9 @@ class ContentKnn(Baseline):
     def fit(self, past: BaselineData) -> None:
         """Store the content."""
         assert past.content is not None
-        self.counts = past.popularity.astype(np.float32)
+        self.fallback = past.fallback
         self.content = past.content.astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the cosines times the length of the mean, which gives the same ranking."""
-        return popular_last(content_scores(self.content, history, users), self.counts)
+        return popular_last(content_scores(self.content, history, users), self.fallback)

@@ -45,7 +45,7 @@ class Ials(Baseline):
                 "factors": TriedValues((32, 128, 256)),
             }
 
-        def skip_reason(self, num_items: int) -> str | None:
+        def skip_reason(self, past: BaselineData) -> str | None:
             """See `Baseline.Config.skip_reason`."""
             return None if find_spec("implicit") else f"{LACKING}: pip install 'twotower[ials]'"
 
@@ -54,7 +54,7 @@ class Ials(Baseline):
     def fit(self, past: BaselineData) -> None:
         """Fit the factors."""
         config, matrix = self.config, past.matrix
-        self.counts = matrix.sum(axis=0)
+        self.fallback = past.fallback
         self.model = import_module("implicit.cpu.als").AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
@@ -69,9 +69,9 @@ class Ials(Baseline):
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
-        matrix = interaction_matrix(history, users, len(self.counts))
+        matrix = interaction_matrix(history, users, len(self.fallback))
         with import_module("threadpoolctl").threadpool_limits(1, "blas"):
             folded = self.model.recalculate_user(np.arange(len(users)), scipy.sparse.csr_matrix(matrix))
         found: NDArray[np.float32] = folded @ self.model.item_factors.T
-        found[np.diff(matrix.indptr) == 0] = self.counts
+        found[np.diff(matrix.indptr) == 0] = self.fallback
         return found

@@ -43,16 +43,16 @@ class ItemKnn(Baseline):
                 "shrinkage": TriedValues((0.0, 10.0, 200.0, 1000.0)),
             }
 
-        def skip_reason(self, num_items: int) -> str | None:
+        def skip_reason(self, past: BaselineData) -> str | None:
             """See `Baseline.Config.skip_reason`."""
-            too_many = f"{num_items} items are above max_items = {self.max_items}"
-            return too_many if num_items > self.max_items else None
+            too_many = f"{past.num_items} items are above max_items = {self.max_items}"
+            return too_many if past.num_items > self.max_items else None
 
     config: Config
 
     def fit(self, past: BaselineData) -> None:
         """Compute similarities [N, N]; column i has the similarities of item i to its neighbors."""
-        matrix = past.matrix
+        matrix, self.fallback = past.matrix, past.fallback
         self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
         size = max(BLOCK_NUMBERS // past.num_items, 1)
         blocks = gram_blocks(matrix, "item_knn", size, past.budget, shared_gram(past))
@@ -76,4 +76,4 @@ class ItemKnn(Baseline):
         """Return the sums over the users' histories."""
         matrix = interaction_matrix(history, users, len(self.counts))
         found: NDArray[np.float32] = (matrix @ self.similarities).toarray()
-        return popular_last(found, self.counts)
+        return popular_last(found, self.fallback)

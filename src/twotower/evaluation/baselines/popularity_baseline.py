@@ -19,6 +19,10 @@ class PopularityBaseline(Baseline):
         """Count the interactions of each item."""
         self.counts = past.popularity.astype(np.float32)
 
+    def shared_scores(self) -> NDArray[np.float32] | None:
+        """Return the counts."""
+        return self.counts
+
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the same scores for every user."""
         return np.tile(self.counts, (len(users), 1))

@@ -42,7 +42,7 @@ class TrendEase(Ease):
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights and compute the trend of each item."""
         super().fit(past)
-        self.past = past
+        self.past, self.fallback = past, past.popularity.astype(np.float32)  # times the trend
         recent, ever = past.recent_popularity(self.config.days), past.popularity
         share = float(ever.sum()) / max(float(recent.sum()), 1.0)
         trend = (1 + recent * share) / (1 + ever) if recent.any() else np.ones(len(ever))
@@ -58,4 +58,4 @@ class TrendEase(Ease):
         if not self.past.is_tuning or history.num_users * len(self.trend) > MAX_KEPT_SCORES:
             return compute() * self.trend
         kind = "ease_scores", users.tobytes()
-        return self.past.once(kind, compute, self.config.regularization) * self.trend
+        return self.past.once(kind, compute, self.fit_settings) * self.trend

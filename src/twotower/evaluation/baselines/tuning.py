@@ -27,10 +27,10 @@ class SettingsSearch:
         self.tried: list[tuple[Baseline.Config, float | None]] = [(config, value)]
         self._sign, self._measure = 1 if higher else -1, measure
 
-    def run(self, space: Mapping[str, TriedValues]) -> bool:
-        """Choose the value of each setting; returns whether the time sufficed."""
+    def run(self, space: Iterable[tuple[str, TriedValues]]) -> bool:
+        """Choose the value of one setting after the other; returns whether the time sufficed."""
         try:
-            for name, grid in space.items():
+            for name, grid in space:
                 self.choose(name, grid)
         except OutOfTime:
             return False
@@ -74,14 +74,14 @@ def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric:
         if space := free_settings(configs[name], earlier, runner.past):
             began, measure = time.monotonic(), partial(measure_settings, by_metric, metric, name)
             search = SettingsSearch(configs[name], report.metrics[metric], higher, measure)
-            is_complete = search.run(space)
+            is_complete, names = search.run(space), dict(space)
             if search.best != configs[name]:  # no limit: these settings have been fitted within the time
                 unlimited = replace(runner, past=replace(runner.past, budget=Budget()))
                 tuned[name] = search.best
                 reports[name] = unlimited.run({name: search.best}).reports[name]
-            tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
+            tried = [({each: getattr(one, each) for each in names}, value) for one, value in search.tried]
             record[name] = {
-                "chosen": {each: getattr(search.best, each) for each in space},
+                "chosen": {each: getattr(search.best, each) for each in names},
                 "tried": [{"settings": settings, "value": value} for settings, value in tried],
                 "seconds": round(time.monotonic() - began, 3),
                 "complete": is_complete,
@@ -123,14 +123,24 @@ def log_tuning(reports: BaselineReports, metric: str, minutes: float) -> None:
 
 def free_settings(
     config: Baseline.Config, earlier: Iterable[Baseline.Config], past: BaselineData
-) -> dict[str, TriedValues]:
-    """Return the settings to choose: those that are not set explicitly.
+) -> list[tuple[str, TriedValues]]:
+    """Return the settings to choose, in order: those that are not set explicitly.
 
-    A setting that an earlier baseline of a base class has, too, has only that value to try, because the two
-    share the fit.
+    A setting that an earlier baseline of a base class has, too, begins with that value, because the two share
+    the fit; all its values are tried when the other settings have been chosen.
     """
-    space = dict(config.space(past))
-    for base in earlier:
-        if isinstance(config, type(base)):
-            space |= {name: TriedValues((getattr(base, name),)) for name in space if hasattr(base, name)}
-    return {name: grid for name, grid in space.items() if name not in config.model_fields_set}
+    space = {name: grid for name, grid in config.space(past).items() if name not in config.model_fields_set}
+    known = {
+        name: getattr(base, name)
+        for base in earlier
+        if isinstance(config, type(base))
+        for name in space
+        if hasattr(base, name)
+    }
+    first = [(name, TriedValues((known[name],)) if name in known else grid) for name, grid in space.items()]
+    return [*first, *((name, with_value(space[name], getattr(config, name))) for name in known)]
+
+
+def with_value(grid: TriedValues, value: float) -> TriedValues:
+    """Return a grid with one more value, such as the default."""
+    return grid._replace(values=(*grid.values, value))
