@@ -75,11 +75,12 @@ def count_pairs(past: BaselineData, steps: int, decay: float) -> scipy.sparse.cs
     """Return c_ij of `Transitions`, [N, N]."""
     log = past.train.positives
     owners, items = log.user_rows(), np.asarray(log.items, dtype=np.int64) - 1
-    pairs = scipy.sparse.csr_array((past.num_items, past.num_items), dtype=np.float32)
+    shape = (past.num_items, past.num_items)
+    pairs = scipy.sparse.csr_array(shape, dtype=np.float32)
     for step in range(1, steps + 1):
         past.budget.check()
         is_pair = (owners[:-step] == owners[step:]) & (items[:-step] >= 0) & (items[step:] >= 0)
         weights = np.full(int(is_pair.sum()), decay ** (step - 1), dtype=np.float32)
         where = items[:-step][is_pair], items[step:][is_pair]
-        pairs = pairs + scipy.sparse.csr_array((weights, where), shape=pairs.shape)
-    return pairs
+        pairs = pairs + scipy.sparse.csr_array((weights, where), shape=shape)
+    return scipy.sparse.csr_array(pairs, shape=shape)
