@@ -92,7 +92,7 @@ def test_a_run_folder_holds_everything(run: Path) -> None:
     assert result["timing"].keys() == {"train_seconds", "examples_per_second", "total_seconds"}
     assert (result["status"], result["training"]["refit"], result["index"]["ok"]) == ("ok", True, True)
     assert result["index"]["recall_at_100"] >= 0.95
-    names = {"popularity", "recent_popularity", "ease", "trend_ease", "item_knn", "content_knn"}
+    names = {"popularity", "recent_popularity", "ease", "trend_ease", "item_knn", "content_knn", "transitions"}
     assert set(result["baselines"]) == names
     for values in result["baselines"].values():
         assert values.keys() == {key for key in result["metrics"] if not key.startswith("test_exact/")}
@@ -218,7 +218,7 @@ def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_t
 def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -> None:
     first = result_in(run)
     tuned = first["baselines_tuning"]
-    assert set(tuned) == {"recent_popularity", "ease", "trend_ease", "item_knn"}
+    assert set(tuned) == {"recent_popularity", "ease", "trend_ease", "item_knn", "transitions"}
     for name, each in tuned.items():
         best = max(each["tried"], key=lambda tried: tried["value"] or 0.0)
         assert first["baselines"][name]["valid/recall_at_20"] == best["value"]
@@ -235,7 +235,7 @@ def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -
     assert (again["baselines"], again["baselines_tuning"]) == (first["baselines"], {})
     log = (run / "train.log").read_text()
     assert re.search(
-        r"baselines: tuned 4 of 6 on validation in \d+\.\d s \(\d\d settings by recall@20\)", log
+        r"baselines: tuned 5 of 7 on validation in \d+\.\d s \(\d\d settings by recall@20\)", log
     )
 
 
