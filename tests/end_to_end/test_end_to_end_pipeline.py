@@ -92,7 +92,15 @@ def test_a_run_folder_holds_everything(run: Path) -> None:
     assert result["timing"].keys() == {"train_seconds", "examples_per_second", "total_seconds"}
     assert (result["status"], result["training"]["refit"], result["index"]["ok"]) == ("ok", True, True)
     assert result["index"]["recall_at_100"] >= 0.95
-    names = {"popularity", "recent_popularity", "ease", "trend_ease", "item_knn", "content_knn", "transitions"}
+    names = {
+        "popularity",
+        "recent_popularity",
+        "ease",
+        "trend_ease",
+        "item_knn",
+        "content_knn",
+        "transitions",
+    }
     assert set(result["baselines"]) == names
     for values in result["baselines"].values():
         assert values.keys() == {key for key in result["metrics"] if not key.startswith("test_exact/")}
