@@ -2,20 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from in_process import run_script
-from numpy.typing import NDArray
 from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
-from twotower.data.interactions import Interactions
 from twotower.training.checkpoints import FINAL, read_checkpoint
-from twotower.training.initialization.svd import Svd
 from twotower.training.selection import probe
 
 TINY = [
@@ -47,6 +44,11 @@ def run(root: Path, *typed: str) -> tuple[Path, dict[str, Any]]:
     return path.parent, dict(json.loads(path.read_text()))
 
 
+def table_of(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the item embeddings among some weights."""
+    return next(values for key, values in weights.items() if "item_id" in key and values.ndim == 2)
+
+
 @pytest.mark.slow
 def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     folder, result = run(tmp_path, TOO_FAST)
@@ -56,28 +58,41 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     untrained = result["metrics"]["valid/recall_at_20"]
     assert max(result["curves"]["valid/recall_at_20"]) < untrained
     log = (folder / "train.log").read_text()
-    assert "WARNING twotower: no training improved on the embeddings of initialization=svd by 1 " in log
-    scores = result["training"]["initialization_scores"]
-    assert result["training"]["initialization"] == "svd"
-    assert scores["svd"] == pytest.approx(untrained, abs=1e-6)
-    assert scores["svd"] > scores["random"]
-    assert (
-        f"valid/recall_at_20 {untrained:.4f} with initialization=svd, {scores['random']:.4f} with "
-        "initialization=random" in log
-    )
+    assert f"initial embeddings: valid/recall_at_20 {untrained:.4f}" in log
+    assert "trainer.initial_share=1 (valid/recall_at_20: 0." in log
     chosen = result["training"]["chosen"]
     assert set(chosen) == {
         *("objective.recency_half_life_days", "objective.horizon_days", "item_bias.ahead_days"),
-        "initialization.score_scale",
+        *("initialization.score_scale", "trainer.initial_share"),
     }
+    assert chosen["trainer.initial_share"] == 1.0
     assert chosen["objective.horizon_days"] == chosen["item_bias.ahead_days"]
     assert f"initialization.score_scale={chosen['initialization.score_scale']:.3g} (validation score" in log
-    fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
-    first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
-    table = next(key for key in first if "item_id" in key and first[key].ndim == 2)
-    assert not torch.equal(first[table], fitted_again[table])  # the start of train + valid is another one
-    served = read_bundle(folder / "bundle").model.state_dict()
-    assert torch.equal(served[table.removeprefix("model.")], fitted_again[table])
+    fitted_again, first = (
+        table_of(read_checkpoint(folder / "checkpoints" / phase / FINAL)["state_dict"])
+        for phase in ("refit", "fit")
+    )
+    assert not torch.equal(first, fitted_again)  # the start of train + valid is another one
+    assert torch.equal(table_of(read_bundle(folder / "bundle").model.state_dict()), fitted_again)
+    _, untrained_result = run(tmp_path, "trainer.initial_share=1")
+    assert untrained_result["metrics"] == result["metrics"]
+    assert "valid/recall_at_20" not in untrained_result["curves"]
+
+
+@pytest.mark.slow
+def test_a_share_of_the_start_is_kept_in_both_phases(tmp_path: Path) -> None:
+    def tables(share: float) -> list[torch.Tensor]:
+        folder, result = run(tmp_path, f"trainer.initial_share={share}", "trainer.max_epochs=1")
+        assert "trainer.initial_share" not in result["training"]["chosen"]
+        assert not [*folder.glob("checkpoints/*/initial.ckpt")]
+        checkpoints = folder / "checkpoints"
+        return [
+            table_of(read_checkpoint(checkpoints / phase / FINAL)["state_dict"]) for phase in ("fit", "refit")
+        ]
+
+    for trained, half, initial in zip(tables(0), tables(0.5), tables(1), strict=True):
+        assert not torch.allclose(trained, initial, atol=1e-3)
+        torch.testing.assert_close(half, (trained + initial) / 2)
 
 
 @pytest.mark.slow
@@ -140,43 +155,3 @@ def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
     _, result = run(tmp_path, TOO_FAST, "initialization=random", "objective.recency_half_life_days=9")
     assert result["training"]["epochs"] >= 1
     assert set(result["training"]["chosen"]) == {"objective.horizon_days", "item_bias.ahead_days"}
-
-
-def scattered(self: Svd, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
-    """Return embeddings that say nothing of the items, and are too long to be trained further."""
-    return np.random.default_rng(0).standard_normal((num_items, dim)).astype(np.float32)
-
-
-@pytest.mark.slow
-def test_random_embeddings_are_used_where_they_train_to_better_towers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Svd, "embeddings", scattered)
-    typed = ["initialization.score_scale=1e6", "trainer.refit=false"]
-    folder, result = run(tmp_path, *typed)
-    training, log = result["training"], (folder / "train.log").read_text()
-    assert training["initialization"] == "random"
-    assert training["initialization_scores"]["random"] > training["initialization_scores"]["svd"]
-    assert (
-        "WARNING twotower: the better initialization on the validation split is used, initialization=random: "
-        "valid/recall_at_20" in log
-    )
-    alone, alone_result = run(tmp_path, "initialization=random", "trainer.refit=false")
-    assert [alone_result[key] for key in ("metrics", "curves")] == [
-        result[key] for key in ("metrics", "curves")
-    ]
-    assert "initialization" not in alone_result["training"]
-    for name in ("towers.safetensors", "item_embeddings.npy"):
-        assert (folder / "bundle" / name).read_bytes() == (alone / "bundle" / name).read_bytes()
-
-    (folder / "result.json").unlink()
-    shutil.rmtree(folder / "checkpoints" / "fit_random")  # as if killed before the second training
-    assert run_script("train", f"resume={folder}").returncode == 0
-    again = json.loads((folder / "result.json").read_text())
-    assert [again[key] for key in ("metrics", "curves")] == [result[key] for key in ("metrics", "curves")]
-    assert again["training"] == training
-    _, shared = run(tmp_path, *typed, "reuse=true", "index=flat_ip")
-    assert shared["training_reused_from"] == str(folder)
-    assert [shared[key] for key in ("metrics", "training")] == [
-        result[key] for key in ("metrics", "training")
-    ]

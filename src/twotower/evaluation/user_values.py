@@ -58,19 +58,17 @@ def mean_values(values: UserValues) -> dict[str, float]:
     return {key: float(column.mean()) for key, column in values.items()}
 
 
-def exceeds(
-    values: NDArray[np.float64] | None, reference: NDArray[np.float64] | None, standard_errors: float
-) -> bool:
-    """Return whether values of users exceed others [Q] by more than so many standard errors of the mean.
+def exceeds(values: NDArray[np.float64] | None, reference: NDArray[np.float64] | None) -> bool:
+    """Return whether values of users exceed others [Q] by more than a standard error of the mean.
 
-    0 accepts any values. True if either are None: the metric has no value per user.
+    True if either are None: the metric has no value per user.
     """
-    if standard_errors == 0 or values is None or reference is None:
+    if values is None or reference is None:
         return True
     differences = values - reference
     if len(differences) < 2:
         return False
-    return bool(differences.mean() > standard_errors * differences.std(ddof=1) / np.sqrt(len(differences)))
+    return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
 LARGE = 200_000  # users: with more, the normal interval agrees with percentiles of resampled means

@@ -105,7 +105,7 @@ def tower_sections(job: RunContext, towers: TrainedTowers) -> dict[str, Any]:
     """Return the parts of the result on the towers: origin, training, curves, timing, reports."""
     fitted = towers.result
     training = sections.training_record(job.run.settings, fitted.epochs, towers.refit, towers.temperature)
-    training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **towers.initialization}
+    training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen}
     training |= {"id_rows": id_rows(towers.model)}
     training |= {} if towers.fitted_on is None else {"fitted_on": towers.fitted_on}
     timing = {

@@ -92,6 +92,8 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
             "user_tower.widths=[] reads it"
         )
+    if "trainer.initial_share" in typed and not config.initialization.build().informed:
+        yield "trainer.initial_share: no effect; initialization=svd has embeddings to keep a share of"
     if not config.baselines.by_name:
         for field in sorted(config.baselines.model_fields_set & {"minutes", "tune"}):
             yield f"baselines.{field}: no effect; baselines=standard adds baselines"

@@ -21,9 +21,9 @@ from twotower.data.interactions import Interactions
 from twotower.files.atomic import write_atomically
 from twotower.training.module import RetrievalModule
 
-FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
-"""Phases: the first; the first from `initialization=random`, for comparison; the second on train + valid."""
-LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+FIT, REFIT = "fit", "refit"
+"""Phases: the first, and the second on train + valid."""
+LAST, INITIAL, BEST, FINAL = "last.ckpt", "initial.ckpt", "best.ckpt", "final.ckpt"
 TRAINED_ON = "trained_on"
 """Key of `final.ckpt` for the training interactions, which a warm start must not be tested on."""
 NEW_ITEMS = "model.new_items."
@@ -97,15 +97,13 @@ class FitResult:
     """The result of one phase.
 
     Attributes:
-        epochs: number of epochs of the best (or last) weights.
+        epochs: number of epochs of the best (or last) weights; 0 if the initial embeddings are kept.
         seconds: training time, validation included, in this process.
         examples: number of training examples in this process.
         curves: key -> one value per epoch.
         epoch_steps: optimizer steps per epoch; 0 if unknown.
         chosen: settings that the interactions or the validation split determined, by key.
         score: the monitored metric of the weights, negated if lower is better; None without validation.
-        improved: whether an epoch improved on the initial embeddings and on those that it is compared with;
-            True without any.
         rate_epochs: number of epochs of the weights at each learning rate; empty without validation.
     """
 
@@ -116,7 +114,6 @@ class FitResult:
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
     score: float | None = None
-    improved: bool = True
     rate_epochs: list[int] = field(default_factory=list)
 
 
@@ -139,7 +136,7 @@ def write_final(path: Path, weights: dict[str, Any], interactions: Interactions,
 
 def delete_progress(folder: Path) -> None:
     """Delete the checkpoints that are needed only to resume a phase, after it has ended."""
-    for name in (BEST, LAST):
+    for name in (INITIAL, BEST, LAST):
         (folder / name).unlink(missing_ok=True)
 
 

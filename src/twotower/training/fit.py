@@ -5,13 +5,11 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 from pytorch_lightning.callbacks import LambdaCallback
 
 from twotower.config.errors import InputError
@@ -34,7 +32,7 @@ from twotower.training.checkpoints import (
 from twotower.training.module import RetrievalModule
 from twotower.training.phase_logger import PhaseLogger
 from twotower.training.scalars import Scalars
-from twotower.training.selection.improvement import has_improved
+from twotower.training.selection.initial_share import INITIAL_SHARE, mix_with_initial
 from twotower.training.selection.moving_average import MovingAverage
 from twotower.training.selection.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.strategy import process_arguments, process_callbacks
@@ -64,7 +62,6 @@ class TrainContext:
         tracker: receives the metrics that TensorBoard receives.
         rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
         chosen: settings that the validation split determined before the first phase, by key.
-        rival: monitored metric by user of other weights, which the weights of this phase are compared with.
     """
 
     trainer: TrainerChoice.Config
@@ -75,7 +72,6 @@ class TrainContext:
     tracker: Tracker | None = None
     rate_epochs: Sequence[int] = ()
     chosen: Mapping[str, float | None] = field(default_factory=dict)
-    rival: NDArray[np.float64] | None = None
 
 
 def rehearse_training(
@@ -122,6 +118,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     Raises:
         TrialPruned: the epoch callback stopped the training.
     """
+    if module.is_informed and context.trainer.initial_share == 1:
+        context = replace(context, trainer=context.trainer.model_copy(update={"max_epochs": 0}))
     settings, final = context.trainer, final_path(context.folder, name)
     if final.is_file():
         LOG.info("%s ended in an earlier process; its weights are loaded", name)
@@ -131,7 +129,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     module.set_chosen(context.chosen)
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     curves = Curves(settings.monitor, context.epoch_callback)
-    checkpointing = Checkpointing(settings, final.parent, batches, mode)
+    keeps_initial = module.is_informed and settings.initial_share not in (0, 1)
+    checkpointing = Checkpointing(settings, final.parent, batches, mode, keeps_initial)
     progress = context.progress_callback if settings.progress_bar else None
     average = None if settings.ema_decay is None else MovingAverage(settings.ema_decay)
     callbacks = [
@@ -160,27 +159,33 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
         LOG.info("%s resumes from %s", name, last)
+    elif module.initial_score is not None:
+        LOG.info("initial embeddings: %s %.4f", settings.monitor, abs(module.initial_score))
     once = [range(1)] if mode else None  # a validation is one step
     with quiet_lightning():
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     if average is not None:
         average.copy_to(module)
     checkpointing.load_best(module)
+    share, score = mix_with_initial(module, checkpointing, settings)
+    epochs = 0 if share == 1 else checkpointing.epochs
+    if settings.initial_share is None and mode is not None and module.is_informed:
+        module.chosen[INITIAL_SHARE] = share
+    module.model.fit_new_items(module.temperature)
     module.select_boost(settings.monitor)
-    improved = has_improved(module, checkpointing.score, settings, context.rival)
     rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
+    rate_epochs = rate_epochs if epochs else [0]
     if len(rate_epochs) > 1:
         module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
     result = FitResult(
-        epochs=checkpointing.epochs,
+        epochs=epochs,
         seconds=curves.seconds,
         examples=curves.num_examples,
         curves=curves.curves(),
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen={**context.chosen, **module.chosen},
-        score=checkpointing.score,
+        score=score,
         rate_epochs=rate_epochs,
-        improved=improved,
     )
     weights = module.state_dict()  # all processes have a part of it
     wait_for_all()  # others may still read the checkpoints that are deleted

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
@@ -56,8 +54,8 @@ class RetrievalModule(pl.LightningModule):
         self.seed = seed
         self.initial_score: float | None = None
         """Validation score of the initial embeddings; None if they carry no information or no validation."""
-        self.initial_values: NDArray[np.float64] | None = None
-        """The same by user; None for a metric without values of users, too."""
+        self.is_informed = False
+        """Whether the initial embeddings carry information."""
         self.chosen: dict[str, float | None] = {}
         """Settings that the interactions or the validation split determined, by key."""
         self.draws = torch.Generator()
@@ -68,9 +66,9 @@ class RetrievalModule(pl.LightningModule):
         validation_score = None if validation is None else partial(validation.score, *arguments)
         initialization.set(self.model, interactions, validation_score)
         self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
-        if validation is not None and validation_score is not None and initialization.informed:
+        self.is_informed = initialization.informed
+        if validation_score is not None and self.is_informed:
             self.initial_score = validation_score()
-            self.initial_values = validation.monitored(monitor)
 
     def select_boost(self, monitor: str) -> None:
         """Select the boost of new items on the validation split, if the settings ask for it."""

@@ -34,15 +34,8 @@ from twotower.training.parts import (
     fit_tables,
     warn_of_large_tables,
 )
+from twotower.training.selection.initial_share import INITIAL_SHARE
 from twotower.training.selection.probe import probe
-from twotower.training.selection.random_comparison import (
-    Attempt,
-    better_first_phase,
-    compare_with_random,
-    compared_initializations,
-    is_better,
-    never_better,
-)
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -61,7 +54,6 @@ class TrainedTowers:
         refit: whether the weights are from the second phase.
         valid: evaluation of the best checkpoint of the first phase, which has not trained on the validation
             split; None if no such checkpoint exists, or without an evaluator.
-        initialization: see `compared_initializations`.
         report_parts: parts of the result on the validation split, for the towers of `valid`.
         parent_fields: parts of the result on the run that the towers come from; empty if trained here.
         fitted_on: description of the training data, if it differs from the data of a first training.
@@ -72,7 +64,6 @@ class TrainedTowers:
     result: FitResult
     refit: bool
     valid: Report | None = None
-    initialization: Mapping[str, Any] = field(default_factory=dict)
     report_parts: Mapping[str, Any] = field(default_factory=dict)
     parent_fields: Mapping[str, Any] = field(default_factory=dict)
     fitted_on: str | None = None
@@ -104,24 +95,25 @@ def train_towers(
     chosen = probe(config, module, batches, context)
     config, context = config.with_chosen(chosen), replace(context, chosen=chosen)
     module.optimizer_choice = config.optimizer.build()
-    attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
-    context = replace(context, rehearse_index=None)
-    if not attempts[0].result.improved and never_better(attempts[0], config.trainer.monitor):
-        attempts += compare_with_random(config, dataset, evaluator, context, attempts[0])
-    best = attempts[-1] if is_better(attempts[-1].result, attempts[0].result) else attempts[0]
-    module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
+    results = [fit(context, module, batches, FIT)]
     valid = evaluate_valid(module, dataset, evaluator)
     parts = report_parts(config, module, dataset, evaluator)
     if config.trainer.refit:
-        module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        module.set_chosen(best.result.chosen)
-        rates = best.result.rate_epochs
-        trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
-        context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
+        first = results[0]
+        module, batches = build_training(config, dataset, dataset.train_and_valid, None, initialization)
+        module.set_chosen(first.chosen)
+        update: dict[str, Any] = {"max_epochs": sum(first.rate_epochs)}
+        if INITIAL_SHARE in first.chosen:
+            update["initial_share"] = module.chosen[INITIAL_SHARE] = first.chosen[INITIAL_SHARE]
+        context = replace(
+            context,
+            trainer=context.trainer.model_copy(update=update),
+            rehearse_index=None,
+            epoch_callback=None,
+            rate_epochs=first.rate_epochs,
+        )
         results.append(fit(context, module, batches, REFIT))
-    compared = compared_initializations(context.folder, initialization.name)
-    trained = trained_towers(module, results, config.trainer.refit, valid)
-    return replace(trained, initialization=compared, report_parts=parts)
+    return replace(trained_towers(module, results, config.trainer.refit, valid), report_parts=parts)
 
 
 def load_trained_towers(
@@ -142,12 +134,12 @@ def load_trained_towers(
         load_final(module, checkpoint)
         return module, result
 
-    first, refit, valid = better_first_phase(folder), config.trainer.refit, None
+    refit, valid = config.trainer.refit, None
     parts: Mapping[str, Any] = {}
     if refit and evaluator is None:  # only the result of the first phase is needed
-        results = [read_final(folder, first)[1]]
+        results = [read_final(folder, FIT)[1]]
     else:
-        module, result = load(first, dataset.train)
+        module, result = load(FIT, dataset.train)
         results = [result]
         if evaluator is not None:
             valid = evaluate_valid(module, dataset, evaluator)
@@ -155,9 +147,7 @@ def load_trained_towers(
     if refit:
         module, second = load(REFIT, dataset.train_and_valid)
         results.append(second)
-    compared = compared_initializations(folder, config.initialization.build().name)
-    trained = trained_towers(module, results, refit, valid)
-    return replace(trained, initialization=compared, report_parts=parts)
+    return replace(trained_towers(module, results, refit, valid), report_parts=parts)
 
 
 def trained_towers(
@@ -166,7 +156,7 @@ def trained_towers(
     """Combine the module of the last phase with the results of all phases.
 
     Args:
-        results: the selected first phase, then the rejected ones, then the refit if there is one.
+        results: of the first phase, then of the refit if there is one.
     """
     result = replace(
         results[0],

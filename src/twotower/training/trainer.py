@@ -8,7 +8,7 @@ from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
 from twotower.config.problems import nearest
 from twotower.config.run_keys import MEAN_VALID
-from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt, ProperFraction
+from twotower.config.spec import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, ProperFraction
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import metric_k, metric_name
 
@@ -23,9 +23,10 @@ class TrainerChoice(Component):
         """Training stops after this many epochs without a better `monitor`."""
         patience_steps: NonNegativeInt = 0
         """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
-        min_standard_errors: NonNegativeFloat = 1.0
-        """The embeddings of `initialization=svd` are kept unless an epoch has a better `monitor` by this many
-        standard errors of the difference over the validation users; 0 accepts any improvement."""
+        initial_share: Fraction | None = None
+        """Share of the embeddings of `initialization=svd` in the final weights; the rest is from the best
+        epoch. null: the validation split chooses 0, 0.25, 0.5, 0.75 or 1 by `monitor`. With 1 there is no
+        training."""
         monitor: str = "valid/recall_at_20"
         """Metric that selects the best checkpoint; its class defines `higher_is_better`. With split=rolling,
         `mean_valid/...` is the mean over the windows, by which sweeps choose; each window selects its

@@ -26,7 +26,6 @@ from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
 from twotower.training.parts import build_batches, build_module, build_towers, fit_tables
-from twotower.training.selection.random_comparison import better_first_phase
 from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
@@ -71,9 +70,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     """
     bundle = read_bundle(folder / "bundle", trusted)
     # Not from the settings: a warm start has only the last phase.
-    phase = next(
-        (name for name in (REFIT, better_first_phase(folder)) if final_path(folder, name).is_file()), None
-    )
+    phase = next((name for name in (REFIT, FIT) if final_path(folder, name).is_file()), None)
     if phase is None:
         raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
     final = read_checkpoint(final_path(folder, phase))

@@ -27,12 +27,11 @@ class OneWeight(RetrievalModule):
 
     temperature = 1.0
 
-    def __init__(self, scores: Sequence[float], initial_score: float | None = None) -> None:
+    def __init__(self, scores: Sequence[float]) -> None:
         pl.LightningModule.__init__(self)
         self.weight = nn.Parameter(torch.zeros(()))
         self.fixed = nn.Parameter(torch.ones(()), requires_grad=False)
-        self.scores, self.initial_score = scores, initial_score
-        self.initial_values, self.validation = None, Mock()
+        self.scores, self.validation = scores, Mock()
         self.validated: list[float] = []
         self.draws = torch.Generator()
         object.__setattr__(self, "model", Mock())

@@ -12,8 +12,7 @@ import torch
 from twotower.evaluation.user_values import exceeds
 from twotower.training.callbacks import checkpointing as room
 from twotower.training.callbacks.checkpointing import Checkpointing
-from twotower.training.checkpoints import BEST, FINAL, LAST, delete_progress, read_checkpoint
-from twotower.training.module import RetrievalModule
+from twotower.training.checkpoints import BEST, FINAL, INITIAL, LAST, delete_progress, read_checkpoint
 from twotower.training.trainer import TrainerChoice
 
 
@@ -31,7 +30,9 @@ def test_a_checkpoint_that_takes_long_waits(
 
     trainer = Mock(loggers=[], should_stop=False)
     trainer.num_training_batches, trainer.save_checkpoint = 1000, save
-    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
+    keep = Checkpointing(
+        TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None, keeps_initial=False
+    )
     for step in range(1, 18):
         trainer.global_step = step
         now[0] += 4
@@ -44,7 +45,9 @@ def test_short_epochs_write_the_first_the_last_and_what_is_due(tmp_path: Path) -
     saved: list[int] = []
     trainer = Mock(loggers=[], should_stop=False, max_epochs=7)
     trainer.save_checkpoint = lambda *_, **__: saved.append(trainer.global_step)
-    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=50), tmp_path, Mock(), None)
+    keep = Checkpointing(
+        TrainerChoice.Config(checkpoint_every_steps=50), tmp_path, Mock(), None, keeps_initial=False
+    )
     for epoch in range(7):
         trainer.global_step, trainer.current_epoch = 12 * (epoch + 1), epoch
         keep.on_train_epoch_end(trainer, Mock())
@@ -55,90 +58,47 @@ def test_short_epochs_write_the_first_the_last_and_what_is_due(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("mode", "initial_score", "epochs", "kept"),
+    ("mode", "epochs", "best"),
     [
-        ("max", 0.3, [0.2, 0.25], (0.3, 0, "start")),
-        ("max", 0.3, [0.2, 0.31], (0.31, 2, "epoch 2")),
-        ("max", 0.3, [0.3, 0.3], (0.3, 1, "epoch 1")),  # of equals the trained
-        ("min", -0.7, [0.8, 0.75], (0.7, 0, "start")),
-        ("min", -0.7, [0.8, 0.65], (0.65, 2, "epoch 2")),
-        ("max", None, [0.2, 0.25], (0.25, 2, "epoch 2")),
-        ("max", math.nan, [0.2, 0.25], (0.25, 2, "epoch 2")),
+        ("max", [0.2, 0.25, 0.25], (0.25, 2)),  # of equals the first
+        ("max", [0.3, math.nan, 0.2], (0.3, 1)),
+        ("max", [math.nan, 0.2, 0.1], (0.2, 2)),
+        ("min", [0.8, 0.75, 0.9], (0.75, 2)),
     ],
 )
-def test_a_start_that_no_epoch_betters_is_kept(
-    mode: Any, initial_score: float | None, epochs: list[float], kept: tuple[float, int, str], tmp_path: Path
+def test_the_initial_and_the_best_weights_are_written(
+    mode: Any, epochs: list[float], best: tuple[float, int], tmp_path: Path
 ) -> None:
     monitor = TrainerChoice.Config().monitor
-    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
-    module = Mock(spec=RetrievalModule, initial_score=initial_score, initial_values=None, validation=Mock())
-    trainer = Mock(should_stop=False, global_step=0)
-    for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
-        module.state_dict = lambda name=name: {"weights": name}
-        if not epoch:
-            keep.on_train_start(trainer, module)
-            continue
-        trainer.current_epoch, trainer.callback_metrics = (
-            epoch - 1,
-            {monitor: torch.tensor(epochs[epoch - 1])},
-        )
-        keep.on_validation_end(trainer, module)
-    assert (keep.best, keep.epochs) == (pytest.approx(kept[0]), kept[1])
-    assert read_checkpoint(tmp_path / BEST)["state_dict"] == {"weights": kept[2]}
-
-
-INITIAL = [0.5, 0.0, 0.5, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("min_errors", "epochs", "kept"),
-    [
-        (1.0, [[1.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.5, 0.5]], 0),  # differences .5, 0, 0, 0: one standard error
-        (0.9, [[1.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.5, 0.5]], 1),
-        (1.0, [[0.5, 0.0, 0.5, 0.0], [1.0, 0.5, 0.5, 0.0]], 2),  # of two users: 1.7 standard errors
-        (1.0, [[1.0, 0.5, 0.5, 0.0], [1.0, 0.5, 0.5, 0.1]], 2),  # once replaced, any improvement counts
-        (0.0, [INITIAL, INITIAL], 1),
-        (1.0, [INITIAL, INITIAL], 0),
-    ],
-)
-def test_an_epoch_replaces_the_start_only_beyond_the_noise(
-    min_errors: float, epochs: list[list[float]], kept: int, tmp_path: Path
-) -> None:
-    settings = TrainerChoice.Config(min_standard_errors=min_errors)
-    keep = Checkpointing(settings, tmp_path, Mock(), "max")
-    initial = np.array(INITIAL)
-    module = Mock(
-        spec=RetrievalModule, initial_score=initial.mean(), initial_values=initial, validation=Mock()
-    )
-    trainer = Mock(should_stop=False, global_step=0)
-    module.state_dict = dict
+    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode, keeps_initial=True)
+    module, trainer = Mock(), Mock(should_stop=False, global_step=0)
+    module.state_dict = lambda: {"weights": "initial"}
     keep.on_train_start(trainer, module)
-    for number, values in enumerate(epochs):
-        module.validation.monitored = lambda _, values=values: np.array(values)
-        trainer.current_epoch = number
-        trainer.callback_metrics = {settings.monitor: torch.tensor(np.mean(values))}
+    for epoch, value in enumerate(epochs):
+        module.state_dict = lambda epoch=epoch: {"weights": f"epoch {epoch + 1}"}
+        trainer.current_epoch, trainer.callback_metrics = epoch, {monitor: torch.tensor(value)}
         keep.on_validation_end(trainer, module)
-    assert keep.epochs == kept
+    trainer.global_step = 9
+    keep.on_train_start(trainer, module)  # resumed
+    assert (keep.best, keep.epochs) == (pytest.approx(best[0]), best[1])
+    assert read_checkpoint(tmp_path / INITIAL)["state_dict"] == {"weights": "initial"}
+    assert read_checkpoint(tmp_path / BEST)["state_dict"] == {"weights": f"epoch {best[1]}"}
 
 
 def test_one_user_or_equal_users_show_no_improvement() -> None:
     one, two = np.array([0.5]), np.array([0.5, 0.5])
-    assert not exceeds(one, np.zeros(1), 1.0)
-    assert not exceeds(two, two, 1.0)
-    assert exceeds(two, np.zeros(2), 1.0)  # no spread
-    assert exceeds(one, np.zeros(1), 0.0)
-    assert exceeds(None, one, 1.0)
-    assert exceeds(one, None, 1.0)
-
-
-def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:
-    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), "max")
-    keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, initial_score=0.3))
-    assert keep.best is None
+    assert not exceeds(one, np.zeros(1))
+    assert not exceeds(two, two)
+    assert exceeds(two, np.zeros(2))  # no spread
+    half = np.array([0.5, 0.0, 0.0, 0.0])  # of four users: one standard error
+    assert not exceeds(half, np.zeros(4))
+    assert exceeds(half + 0.01, np.zeros(4))
+    assert exceeds(None, one)
+    assert exceeds(one, None)
 
 
 def test_a_phase_that_has_ended_keeps_its_weights(tmp_path: Path) -> None:
-    for name in (BEST, LAST, FINAL):
+    for name in (INITIAL, BEST, LAST, FINAL):
         (tmp_path / name).touch()
     for _ in range(2):
         delete_progress(tmp_path)
@@ -146,23 +106,18 @@ def test_a_phase_that_has_ended_keeps_its_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "score", "epochs", "value", "text"),
+    ("mode", "score", "value", "text"),
     [
-        (None, None, 0, None, ""),
-        ("max", 0.25, 2, None, "kept 0.2500"),
-        ("max", 0.25, 2, 0.25, "kept"),
-        ("max", 0.25, 2, 0.125, "kept 0.2500"),
-        ("max", 0.25, 0, 0.125, "kept initial 0.2500"),
-        ("max", 0.25, 0, 0.375, "kept initial 0.2500 (better by less than 1 standard error)"),
-        ("min", -0.75, 0, 0.875, "kept initial 0.7500"),
-        ("min", -0.75, 0, 0.625, "kept initial 0.7500 (better by less than 1 standard error)"),
+        (None, None, None, ""),
+        ("max", 0.25, None, "kept 0.2500"),
+        ("max", 0.25, 0.25, "kept"),
+        ("max", 0.25, 0.125, "kept 0.2500"),
+        ("min", -0.75, 0.875, "kept 0.7500"),
     ],
 )
-def test_the_line_of_an_epoch_says_what_is_kept_and_why(
-    mode: Any, score: float | None, epochs: int, value: float | None, text: str, tmp_path: Path
+def test_the_line_of_an_epoch_says_what_is_kept(
+    mode: Any, score: float | None, value: float | None, text: str, tmp_path: Path
 ) -> None:
-    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
-    keep.score, keep.epochs = score, epochs
+    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode, keeps_initial=False)
+    keep.score = score
     assert keep.kept_text(value) == text
-    keep.min_errors = 2.0
-    assert keep.kept_text(value) == text.replace("1 standard error", "2 standard errors")

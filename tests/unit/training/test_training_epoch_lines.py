@@ -34,7 +34,7 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
     log.setLevel(logging.INFO)
     log.addHandler(console)
     curves: Any = Curves(METRIC)
-    keep = Checkpointing(TrainerChoice.Config(), Path(), Mock(), "max")
+    keep = Checkpointing(TrainerChoice.Config(), Path(), Mock(), "max", keeps_initial=False)
     at = SimpleNamespace(total_batch_idx=-1)
     trainer: Any = SimpleNamespace(current_epoch=0, callback_metrics={}, num_training_batches=NUM_BATCHES)
     trainer.fit_loop, trainer.max_epochs = SimpleNamespace(epoch_loop=at), num_epochs

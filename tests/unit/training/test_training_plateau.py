@@ -36,7 +36,7 @@ def callbacks_of(
 ) -> tuple[Checkpointing, Plateau]:
     batches = Mock(state_dict=dict)
     settings = TrainerChoice.Config(checkpoint_every_steps=every_steps)
-    checkpointing = Checkpointing(settings, folder, batches, "max")
+    checkpointing = Checkpointing(settings, folder, batches, "max", keeps_initial=False)
     return checkpointing, Plateau(checkpointing, "max", patience, reductions)
 
 
@@ -84,14 +84,6 @@ def test_without_reductions_it_stops_and_logs_why(tmp_path: Path, caplog: pytest
     assert [each.getMessage() for each in caplog.records if each.name == "twotower"] == [
         "no improvement (patience 2): training stops, epoch 2 kept"
     ]
-
-
-def test_a_rate_that_destroys_the_initial_weights_is_reduced_from_them(tmp_path: Path) -> None:
-    scores = [0.4, 0.3, 0.2, 0.55, 0.5, 0.4]
-    module, (checkpointing, plateau) = OneWeight(scores, 0.5), callbacks_of(tmp_path, 1)
-    fit(module, [checkpointing, plateau], epochs=40)
-    assert weights(module) == [-0.9, -1.8, -2.7, -0.3, -0.6, -0.9]
-    assert plateau.rate_epochs == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,8 @@ def _kept_epoch(training: Training) -> str:
     if training.epochs is None:
         return ""
     kept = f"epoch {training.epochs} kept" if training.epochs else "kept the initial embeddings"
+    if training.epochs and (share := training.chosen.get("trainer.initial_share")):
+        kept += f", with {share:g} of the initial embeddings"
     return f"two towers: {kept}{', then trained again on train and validation' if training.refit else ''}"
 
 

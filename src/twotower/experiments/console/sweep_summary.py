@@ -28,7 +28,6 @@ from twotower.experiments.runs.outcome import (
 )
 from twotower.experiments.runs.result import EPOCHS_KEPT, TEST
 
-ANY_EPOCH = "trainer.min_standard_errors=0"
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
 
@@ -125,8 +124,7 @@ class SweepSummary:
         if self.seeds:
             return shlex.join(["twotower", "compare", str(self.folder), "by=configuration"])
         typed = [text for text in job.overrides if override_key(text) != "seed"]
-        is_initial = job.figures.get(EPOCHS_KEPT) == 0 and ANY_EPOCH not in typed
-        return shlex.join(["twotower", "train", *typed, ANY_EPOCH if is_initial else "seeds=3"])
+        return shlex.join(["twotower", "train", *typed, "seeds=3"])
 
     def settings(self, job: str) -> str:
         """Return the varied settings of a trial in short words; empty for a job of a grid."""

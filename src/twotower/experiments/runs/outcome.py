@@ -134,7 +134,7 @@ def initial_embeddings_note(epochs_kept: Iterable[float], keys: Iterable[str]) -
         verb = f"; {', '.join(acted)} acted on nothing that was kept" if acted else ""
         yield (
             f"{num_initial} of {len(numbers)} runs kept the initial embeddings (0 epochs){verb}; "
-            "trainer.min_standard_errors=0 accepts any better epoch, initialization=random has other ones"
+            "initialization=random has other ones, trainer.initial_share=0 keeps the best epoch"
         )
 
 

@@ -55,10 +55,6 @@ class Training(ResultPart):
     temperature: float | None = None
     epoch_steps: int | None = None
     chosen: dict[str, float | None] = {}
-    initialization: str | None = None
-    """The better of two initializations on the validation split; None if only one was trained."""
-    initialization_scores: dict[str, float] = {}
-    """The validation score of each initialization that was trained."""
     id_rows: dict[str, dict[str, int]] = {}
     """Key of an id feature -> its number of `rows`, of ids that are too `rare` or too `old` for one, and of
     `rows_given_back` by ids of the parent run; of features with `min_count` or `max_age_days` only."""

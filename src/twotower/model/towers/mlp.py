@@ -37,7 +37,7 @@ class Mlp(ScaledTower):
         widths: Annotated[list[Width], MaxLen(32)] | Literal["auto"] | None
         """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual.
         `auto` is `[]` if the tower has inputs besides the residual and a short training with the layer is
-        better on the validation split by `trainer.min_standard_errors`, else null."""
+        better on the validation split by one standard error, else null."""
         activation: Activation = "gelu"
         """Activation after each hidden layer."""
         dropout: DropoutRate = 0.0

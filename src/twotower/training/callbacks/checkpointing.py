@@ -6,14 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from twotower.evaluation.user_values import exceeds
 from twotower.parallel.ranks import broadcast_json, is_first, wait_for_all
 from twotower.training.batches import TrainBatches
-from twotower.training.checkpoints import BEST, LAST, read_checkpoint, write_checkpoint
+from twotower.training.checkpoints import BEST, INITIAL, LAST, read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 from twotower.training.validation import Mode
@@ -23,18 +21,18 @@ SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
 STATE = ("score", "epochs", "stop", "saved_step")
 """Attributes that are part of `last.ckpt`."""
-NO_IMPROVEMENT = "kept the initial embeddings (%s %.4f): no epoch is better by %s"
 
 
 class Checkpointing(Checkpoint):
-    """Writes the best weights to `best.ckpt`, and the state to resume from to `last.ckpt`.
+    """Writes the initial weights to `initial.ckpt`, the best to `best.ckpt`, and a state to resume from.
 
-    `last.ckpt` is written every `checkpoint_every_steps` steps: within an epoch, or at the end of an epoch
+    That state, `last.ckpt`, is written every `checkpoint_every_steps` steps: within an epoch, or at its end
     after all other callbacks (Lightning calls checkpoint callbacks last). It contains the best value, whether
     training stops, and the position of the batches, which Lightning resets at the end of an epoch.
 
     Args:
         settings: the monitored metric, and the steps between two checkpoints.
+        keeps_initial: whether the initial weights are needed at the end.
         mode: whether higher or lower values of the metric are better; None without validation.
 
     Attributes:
@@ -45,10 +43,15 @@ class Checkpointing(Checkpoint):
     """
 
     def __init__(
-        self, settings: TrainerChoice.Config, folder: Path, batches: TrainBatches, mode: Mode | None
+        self,
+        settings: TrainerChoice.Config,
+        folder: Path,
+        batches: TrainBatches,
+        mode: Mode | None,
+        keeps_initial: bool,
     ) -> None:
         self.monitor = settings.monitor
-        self.min_errors = settings.min_standard_errors
+        self.keeps_initial = keeps_initial
         self.every_steps = settings.checkpoint_every_steps
         self.folder = folder
         self.batches = batches
@@ -69,19 +72,13 @@ class Checkpointing(Checkpoint):
         """Return which weights are kept after an epoch with some value of the metric, in short words."""
         if self.best is None:
             return ""
-        if self.epochs:
-            return "kept" if value == self.best else f"kept {self.best:.4f}"
-        is_better = value is not None and self.sign * value > self.sign * self.best
-        reason = f" (better by less than {errors_text(self.min_errors)})" if is_better else ""
-        return f"kept initial {self.best:.4f}{reason}"
+        return "kept" if value == self.best else f"kept {self.best:.4f}"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop if the checkpoint is from an ended training; save validated initial embeddings as the best."""
+        """Stop if the checkpoint is from an ended training; write `initial.ckpt` if it is needed."""
         trainer.should_stop |= self.stop
-        assert isinstance(pl_module, RetrievalModule)
-        if pl_module.initial_score is not None and not trainer.global_step:
-            # In float32, as Lightning stores the metrics that it is compared with.
-            self._save_best(pl_module, _without_nan(float(np.float32(pl_module.initial_score))), 0)
+        if self.keeps_initial and not trainer.global_step:
+            self._save_weights(INITIAL, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,18 +91,11 @@ class Checkpointing(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `best.ckpt` if the monitored metric has improved."""
-        assert isinstance(pl_module, RetrievalModule)
-        score = _without_nan(self.sign * float(trainer.callback_metrics[self.monitor]))
-        if self.score is None:
-            is_better = True
-        elif self.epochs:
-            is_better = score > self.score
-        else:  # the best weights are the initial ones
-            assert pl_module.validation is not None
-            values = pl_module.validation.monitored(self.monitor)
-            is_better = score >= self.score and exceeds(values, pl_module.initial_values, self.min_errors)
-        if is_better:
-            self._save_best(pl_module, score, trainer.current_epoch + 1)
+        score = self.sign * float(trainer.callback_metrics[self.monitor])
+        score = -math.inf if math.isnan(score) else score
+        if self.score is None or score > self.score:
+            self.score, self.epochs = score, trainer.current_epoch + 1
+            self._save_weights(BEST, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write `last.ckpt` if it is due, and after the first and the last epoch."""
@@ -121,15 +111,9 @@ class Checkpointing(Checkpoint):
                 logger.save()  # so that the curves are up to date
 
     def load_best(self, module: RetrievalModule) -> None:
-        """Load the best weights into the module and fit the embedding of new items.
-
-        Without validation the last weights stay.
-        """
+        """Load the best weights into the module; without validation the last ones stay."""
         if self.best is not None:
-            if not self.epochs:
-                LOG.info(NO_IMPROVEMENT, self.monitor, self.best, errors_text(self.min_errors))
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
-        module.model.fit_new_items(module.temperature)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from."""
@@ -141,11 +125,10 @@ class Checkpointing(Checkpoint):
             setattr(self, name, state_dict[name])
         self.batches.load_state_dict(state_dict["batches"])
 
-    def _save_best(self, module: pl.LightningModule, score: float, epochs: int) -> None:
-        self.score, self.epochs = score, epochs
+    def _save_weights(self, name: str, module: pl.LightningModule) -> None:
         weights = module.state_dict()  # all processes have a part of it
         if is_first():
-            write_checkpoint(self.folder / BEST, {"state_dict": weights})
+            write_checkpoint(self.folder / name, {"state_dict": weights})
         wait_for_all()  # others may read it
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
@@ -161,12 +144,3 @@ class Checkpointing(Checkpoint):
         ended = time.monotonic()
         took = ended - began
         self.next_save_at = ended + took / SHARE if took > SHORT else 0.0
-
-
-def errors_text(number: float) -> str:
-    """Return a number of standard errors in words."""
-    return f"{number:g} standard error{'' if number == 1 else 's'}"
-
-
-def _without_nan(score: float) -> float:
-    return -math.inf if math.isnan(score) else score

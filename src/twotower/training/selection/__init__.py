@@ -1,8 +1,7 @@
-"""What the validation split chooses: learning rate, layers, epoch, weights and initialization.
+"""What the validation split chooses: learning rate, layers, epoch and weights.
 
 The rules apply in this order. `probe`: short trainings choose the layers that read features, and what the
-optimizer lists. `moving_average`: the average of the weights is validated in their place. `improvement`: an
-epoch is kept if it is better than the initial embeddings by some standard errors. `plateau`: the learning
-rate is reduced, then the training stops. `random_comparison`: if no epoch was kept, a training from random
-embeddings is the alternative.
+optimizer lists. `moving_average`: the average of the weights is validated in their place. `plateau`: the
+learning rate is reduced, then the training stops. `initial_share`: how much of the initial embeddings the
+final weights keep.
 """

@@ -37,7 +37,7 @@ def probe(
     Each value trains an epoch, at least `trainer.probe_steps` steps, or `MAX_STEPS` of a longer one, from the
     same initial weights with the same batches. The value with the best `trainer.monitor` is chosen, one
     setting after the other: first whether the towers have the layers of `widths=auto`, which must be better
-    by `min_standard_errors` (null if not), then what the optimizer lists (`probe_rates`, `probe_decays`).
+    by one standard error (null if not), then what the optimizer lists (`probe_rates`, `probe_decays`).
     `checkpoints/probe.json` has the choice, for a run that is resumed.
 
     Args:
@@ -48,7 +48,7 @@ def probe(
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     is_needed = config.has_optional_layers() or config.optimizer.probes()
-    if not config.trainer.probe_steps or not is_needed:
+    if not config.trainer.probe_steps or config.trainer.initial_share == 1 or not is_needed:
         return {}
     initial = deepcopy(module.state_dict())
     if context.rehearse_index is not None:
@@ -67,7 +67,7 @@ def probe(
         module.model.skip_optional_layers(False)
         with_layers = train({})
         message = _describe_scores({"without": without.score, "with": with_layers.score}, config)
-        if with_layers.exceeds(without, config.trainer.min_standard_errors):
+        if with_layers.exceeds(without):
             LOG.debug("features: the towers read them (%s)", message)
         else:
             module.model.skip_optional_layers(True)
@@ -107,9 +107,9 @@ class BestEpoch(pl.Callback):
         self.score = -math.inf
         self.values: NDArray[np.float64] | None = None
 
-    def exceeds(self, other: "BestEpoch", standard_errors: float) -> bool:
-        """Return whether it is better than another one by some standard errors."""
-        return self.score > other.score and exceeds(self.values, other.values, standard_errors)
+    def exceeds(self, other: "BestEpoch") -> bool:
+        """Return whether it is better than another one by more than a standard error."""
+        return self.score > other.score and exceeds(self.values, other.values)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate."""

@@ -269,6 +269,9 @@ def test_an_index_may_have_no_differences(capsys: pytest.CaptureFixture[str]) ->
 def test_the_kept_weights_may_be_the_initial_ones(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(make_console("brief"), RESULT.update(training={"epochs": 0}), capsys)
     assert "two towers: kept the initial embeddings" in lines
+    mixed = {"epochs": 3, "chosen": {"trainer.initial_share": 0.25}}
+    lines = printed(make_console("brief"), RESULT.update(training=mixed), capsys)
+    assert "two towers: epoch 3 kept, with 0.25 of the initial embeddings" in lines
 
 
 def test_the_next_commands_fit_the_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,8 +82,7 @@ def test_a_search_over_the_initial_embeddings_says_so(capsys: pytest.CaptureFixt
     assert note == (
         "initial  2 of 3 runs kept the initial embeddings (0 epochs); optimizer.learning_rate, "
         "history.dropout acted on nothing that was kept; "
-        "trainer.min_standard_errors=0 accepts any better epoch, "
-        "initialization=random has other ones"
+        "initialization=random has other ones, trainer.initial_share=0 keeps the best epoch"
     )
     ended("quiet", TRIALS, search=ONE)  # runs that do not record their epochs
     assert "initial" not in capsys.readouterr().out
@@ -114,9 +113,6 @@ def test_the_last_lines_say_what_is_best_whether_it_is_real_and_what_to_type(
     assert lines[5] == "next        twotower train name=t a.x=2 loss=bce seeds=3"
     ended("quiet", grid_of(configuration="c"), seeds=MEANS)
     assert f"next        twotower compare {SWEEP} by=configuration" in capsys.readouterr().out
-    kept = [replace(each, figures={**each.figures, "training/epochs_kept": 0.0}) for each in grid_of()]
-    ended("quiet", kept)
-    assert "a.x=2 loss=bce trainer.min_standard_errors=0" in capsys.readouterr().out
     ended("jsonl", grid_of(), verdicts=verdicts)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (event["verdicts"], event["next"][-7:], len(event["effects"])) == (verdicts, "seeds=3", 2)
