@@ -155,7 +155,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     LOG.debug("%s in %s", name, settings.arguments()["precision"])
     with quiet_lightning():
         trainer = phase_trainer(context, name, callbacks, module, batches)
-    module.optimizer_choice.keep_initial(module.parameters())
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
     if last is not None:
         LOG.info("%s resumes from %s", name, last)

@@ -24,7 +24,8 @@ def train(
     module: OneWeight, folder: Path, epochs: int = 3, resume: bool = False, reductions: int = 0
 ) -> tuple[Checkpointing, MovingAverage]:
     average, batches = MovingAverage(DECAY), Mock(state_dict=dict)
-    checkpointing = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=1), folder, batches, "max", False)
+    settings = TrainerChoice.Config(checkpoint_every_steps=1)
+    checkpointing = Checkpointing(settings, folder, batches, "max", keeps_initial=False)
     plateau = Plateau(checkpointing, "max", 1, reductions, average)
     fit(module, [average, checkpointing, plateau], epochs=epochs, steps=2, resume=folder if resume else None)
     return checkpointing, average

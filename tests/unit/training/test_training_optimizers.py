@@ -45,55 +45,6 @@ def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
     assert weights.flatten().tolist() == pytest.approx([0.9 + 0.5, 2.0, 3.6 - 0.5])
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
-def test_decay_pulls_to_the_initial_weights(is_sparse: bool) -> None:
-    table = nn.Embedding.from_pretrained(torch.tensor([[4.0], [2.0]]), freeze=False, sparse=is_sparse)
-    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial", beta_1=0.5, beta_2=0.75)
-    optimizer = choice.build().optimizer([table.weight], [table.weight] if is_sparse else [])
-    for gradient in (1.0, 1e-30):  # of row 0: the learning rate, then two thirds of it by the moments
-        optimizer.zero_grad()
-        (gradient * table(torch.tensor([0]))).sum().backward()
-        optimizer.step()
-    # 4 - .5 = 3.5; a decay of a tenth moves it by .05 towards 4, not by .35 towards 0.
-    moment = 0.5 * (0.25 / 0.75) / (0.1875 / 0.4375) ** 0.5
-    expected = [3.55 - moment, 2.0]
-    assert table.weight.flatten().tolist() == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("is_sparse", [False, True])
-def test_decay_pulls_to_the_weights_kept_before_a_checkpoint_was_loaded(is_sparse: bool) -> None:
-    table = nn.Embedding.from_pretrained(torch.tensor([[4.0], [2.0]]), freeze=False, sparse=is_sparse)
-    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
-    choice.keep_initial([table.weight])
-    with torch.no_grad():
-        table.weight.copy_(torch.tensor([[3.0], [2.0]]))
-    optimizer = choice.optimizer([table.weight], [table.weight] if is_sparse else [])
-    table(torch.tensor([0])).sum().backward()
-    optimizer.step()
-    # The learning rate, and a decay of a tenth from 3 towards 4.
-    assert table.weight.flatten().tolist() == pytest.approx([3.0 - 0.5 + 0.1, 2.0], abs=1e-6)
-
-
-def test_a_step_that_a_gradient_scaler_skips_pulls_nothing() -> None:
-    weights = nn.Parameter(torch.ones(1, 1))
-    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
-    optimizer = choice.dense_optimizer([weights], fused=True)
-    (weights * torch.inf).sum().backward()
-    optimizer.found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
-    optimizer.grad_scale = None  # type: ignore[attr-defined]
-    optimizer.step()
-    assert weights.item() == 1.0
-
-
-def test_a_matrix_without_a_gradient_is_not_pulled() -> None:
-    used, unused = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1, 1))
-    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial").build()
-    optimizer = choice.optimizer([used, unused], [])
-    used.sum().backward()
-    optimizer.step()
-    assert (used.item(), unused.item()) == (pytest.approx(0.5), 1.0)
-
-
 CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
 
 

@@ -38,10 +38,6 @@ class OptimizerChoice(Component, ABC):
         takes_row_wise: ClassVar[bool] = False
         """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
 
-        def probes(self) -> dict[str, list[float]]:
-            """Return setting -> values; a probe chooses one value, see `training.probe`."""
-            return {"learning_rate": self.probe_rates} if self.probe_rates else {}
-
         @property
         def rate_reductions(self) -> int:
             """How often the learning rate is reduced before the training stops; 0 unless `plateau`."""
@@ -92,9 +88,6 @@ class OptimizerChoice(Component, ABC):
             return self.dense_optimizer(dense, fused)
         optimizers = [self.dense_optimizer(dense, fused)] if dense else []
         return CombinedOptimizer([*optimizers, self.sparse_optimizer(tables)])
-
-    def keep_initial(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Keep the present weights if the optimizer needs the initial ones; before a checkpoint is loaded."""
 
     @abstractmethod
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:

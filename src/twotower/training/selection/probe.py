@@ -25,7 +25,7 @@ from twotower.training.training_config import TrainingConfig
 LOG = logging.getLogger("twotower")
 MAX_STEPS = 1_000
 """Number of steps after which an epoch of a short training ends, for large data sets."""
-OPTIMIZER = "optimizer."
+LEARNING_RATE = "optimizer.learning_rate"
 Chosen = dict[str, float | None]
 
 
@@ -37,7 +37,7 @@ def probe(
     Each value trains an epoch, at least `trainer.probe_steps` steps, or `MAX_STEPS` of a longer one, from the
     same initial weights with the same batches. The value with the best `trainer.monitor` is chosen, one
     setting after the other: first whether the towers have the layers of `widths=auto`, which must be better
-    by one standard error (null if not), then what the optimizer lists (`probe_rates`, `probe_decays`).
+    by one standard error (null if not), then the learning rate (`optimizer.probe_rates`).
     `checkpoints/probe.json` has the choice, for a run that is resumed.
 
     Args:
@@ -47,7 +47,8 @@ def probe(
     path = context.folder / "checkpoints" / "probe.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    is_needed = config.has_optional_layers() or config.optimizer.probes()
+    rates = config.optimizer.probe_rates
+    is_needed = config.has_optional_layers() or rates
     if not config.trainer.probe_steps or config.trainer.initial_share == 1 or not is_needed:
         return {}
     initial = deepcopy(module.state_dict())
@@ -77,12 +78,11 @@ def probe(
                 "user_tower.widths=[] item_tower.widths=[] always reads them (%s)",
                 message,
             )
-    for key, values in config.optimizer.probes().items():
-        by_value = {value: train(chosen | {OPTIMIZER + key: value}).score for value in values}
-        value = max(by_value, key=lambda value: (by_value[value], -value))
-        chosen[OPTIMIZER + key] = value
-        message = _describe_scores({f"at {value:g}": each for value, each in by_value.items()}, config)
-        LOG.debug("%s%s=%g: %s", OPTIMIZER, key, value, message)
+    if rates:
+        scores = {rate: train(chosen | {LEARNING_RATE: rate}).score for rate in rates}
+        chosen[LEARNING_RATE] = best = max(scores, key=lambda rate: (scores[rate], -rate))
+        message = _describe_scores({f"at {rate:g}": score for rate, score in scores.items()}, config)
+        LOG.debug("%s=%g: %s", LEARNING_RATE, best, message)
     if is_first():
         write_text_atomically(path, json.dumps(chosen))
     return chosen
