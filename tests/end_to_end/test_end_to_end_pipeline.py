@@ -293,14 +293,12 @@ def test_half_precision_trains_on_a_cpu(tmp_path: Path) -> None:
     assert train(config, tmp_path / "default" / "precise") == 0
 
 
-def test_a_reduced_learning_rate_is_part_of_the_result_and_of_the_refit(tmp_path: Path) -> None:
-    folder = tmp_path / "default" / "plateau"
-    patience = ["trainer.patience=1", "trainer.patience_steps=0"]
-    rates = ["optimizer.learning_rate=1e-12", "optimizer.schedule=plateau", "optimizer.max_reductions=1"]
-    patience.append("trainer.max_epochs=10")
-    assert train(RunConfig.composed(settings_of(tmp_path, *TINY, *patience, *rates)), folder) == 0
-    training = result_in(folder)["training"]
-    assert (training["epochs"], training["chosen"]["optimizer.learning_rate"]) == (1, 1e-12)
+def test_training_stops_without_improvement_and_the_refit_has_as_many_epochs(tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "stops"
+    typed = ["trainer.patience=1", "trainer.patience_steps=0", "trainer.max_epochs=10"]
+    typed += ["optimizer.learning_rate=1e-12", "trainer.initial_share=0"]
+    assert train(RunConfig.composed(settings_of(tmp_path, *TINY, *typed)), folder) == 0
+    assert result_in(folder)["training"]["epochs"] == 1
     log = (folder / "train.log").read_text()
-    assert len(re.findall(r"fit \d+/\d+ ", log)) == 2 + 2 + 1, log  # two epochs at each rate, then one
-    assert "back to the weights of epoch 1, learning rate 3.33e-13" in log
+    assert len(re.findall(r"fit \d+/\d+ ", log)) == 2 + 1, log
+    assert "no improvement (patience 1): training stops, epoch 1 kept" in log

@@ -104,7 +104,6 @@ class FitResult:
         epoch_steps: optimizer steps per epoch; 0 if unknown.
         chosen: settings that the interactions or the validation split determined, by key.
         score: the monitored metric of the weights, negated if lower is better; None without validation.
-        rate_epochs: number of epochs of the weights at each learning rate; empty without validation.
     """
 
     epochs: int
@@ -114,7 +113,6 @@ class FitResult:
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
     score: float | None = None
-    rate_epochs: list[int] = field(default_factory=list)
 
 
 def final_path(folder: Path, phase: str) -> Path:

@@ -4,13 +4,13 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import LambdaCallback
+from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback
 
 from twotower.config.errors import InputError
 from twotower.parallel.ranks import is_first, sum_over_ranks, wait_for_all, world_size
@@ -34,7 +34,6 @@ from twotower.training.phase_logger import PhaseLogger
 from twotower.training.scalars import Scalars
 from twotower.training.selection.initial_share import INITIAL_SHARE, mix_with_initial
 from twotower.training.selection.moving_average import MovingAverage
-from twotower.training.selection.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
@@ -60,7 +59,6 @@ class TrainContext:
         epoch_callback: receives the monitored metric after each epoch and may stop the training.
         progress_callback: displays the progress of an epoch.
         tracker: receives the metrics that TensorBoard receives.
-        rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
         chosen: settings that the validation split determined before the first phase, by key.
     """
 
@@ -70,7 +68,6 @@ class TrainContext:
     epoch_callback: EpochCallback | None = None
     progress_callback: ProgressCallback | None = None
     tracker: Tracker | None = None
-    rate_epochs: Sequence[int] = ()
     chosen: Mapping[str, float | None] = field(default_factory=dict)
 
 
@@ -141,14 +138,11 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         HardNegativeRefresh(batches),
         *process_callbacks(),
     ]
-    plateau = None
+    stopping = None
     if mode is not None:
         patience = settings.patience_epochs(len(batches))
-        reductions = module.optimizer_choice.config.rate_reductions
-        plateau = Plateau(checkpointing, mode, patience, reductions, average)
-        callbacks.append(plateau)
-    elif context.rate_epochs:
-        callbacks.append(RateEpochs(context.rate_epochs))
+        stopping = EarlyStopping(settings.monitor, mode=mode, patience=patience)
+        callbacks.append(stopping)
     if context.rehearse_index is not None:
         rehearsal = partial(rehearse_training, context.rehearse_index, batches)
         callbacks.append(LambdaCallback(on_fit_start=rehearsal))
@@ -163,6 +157,9 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     once = [range(1)] if mode else None  # a validation is one step
     with quiet_lightning():
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
+    if stopping is not None and stopping.stopped_epoch:
+        kept = checkpointing.epochs
+        LOG.info("no improvement (patience %d): training stops, epoch %d kept", stopping.patience, kept)
     if average is not None:
         average.copy_to(module)
     checkpointing.load_best(module)
@@ -172,10 +169,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         module.chosen[INITIAL_SHARE] = share
     module.model.fit_new_items(module.temperature)
     module.select_boost(settings.monitor)
-    rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
-    rate_epochs = rate_epochs if epochs else [0]
-    if len(rate_epochs) > 1:
-        module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
     result = FitResult(
         epochs=epochs,
         seconds=curves.seconds,
@@ -184,7 +177,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen={**context.chosen, **module.chosen},
         score=score,
-        rate_epochs=rate_epochs,
     )
     weights = module.state_dict()  # all processes have a part of it
     wait_for_all()  # others may still read the checkpoints that are deleted

@@ -102,7 +102,7 @@ def train_towers(
         first = results[0]
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, initialization)
         module.set_chosen(first.chosen)
-        update: dict[str, Any] = {"max_epochs": sum(first.rate_epochs)}
+        update: dict[str, Any] = {"max_epochs": first.epochs}
         if INITIAL_SHARE in first.chosen:
             update["initial_share"] = module.chosen[INITIAL_SHARE] = first.chosen[INITIAL_SHARE]
         context = replace(
@@ -110,7 +110,6 @@ def train_towers(
             trainer=context.trainer.model_copy(update=update),
             rehearse_index=None,
             epoch_callback=None,
-            rate_epochs=first.rate_epochs,
         )
         results.append(fit(context, module, batches, REFIT))
     return replace(trained_towers(module, results, config.trainer.refit, valid), report_parts=parts)

@@ -9,7 +9,6 @@ from one_weight import IGNORED_WARNINGS, OneWeight, fit
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.checkpoints import BEST, read_checkpoint
 from twotower.training.selection.moving_average import MovingAverage
-from twotower.training.selection.plateau import Plateau
 from twotower.training.trainer import TrainerChoice
 
 pytestmark = IGNORED_WARNINGS
@@ -21,13 +20,12 @@ for step, decay in enumerate([3 / 12, DECAY, DECAY, DECAY, DECAY], start=2):
 
 
 def train(
-    module: OneWeight, folder: Path, epochs: int = 3, resume: bool = False, reductions: int = 0
+    module: OneWeight, folder: Path, epochs: int = 3, resume: bool = False
 ) -> tuple[Checkpointing, MovingAverage]:
     average, batches = MovingAverage(DECAY), Mock(state_dict=dict)
     settings = TrainerChoice.Config(checkpoint_every_steps=1)
     checkpointing = Checkpointing(settings, folder, batches, "max", keeps_initial=False)
-    plateau = Plateau(checkpointing, "max", 1, reductions, average)
-    fit(module, [average, checkpointing, plateau], epochs=epochs, steps=2, resume=folder if resume else None)
+    fit(module, [average, checkpointing], epochs=epochs, steps=2, resume=folder if resume else None)
     return checkpointing, average
 
 
@@ -60,15 +58,6 @@ def test_a_resumed_training_has_the_average_of_an_undisturbed_one(tmp_path: Path
     assert module.validated == pytest.approx(AVERAGES[5:])
     assert float(module.weight.detach()) == -6
     assert average.num_steps == 6
-
-
-def test_a_reduction_begins_with_the_best_weights(tmp_path: Path) -> None:
-    module = OneWeight([0.3, 0.1, 0.2])
-    train(module, tmp_path, reductions=1)
-    best = AVERAGES[1]
-    first = best - 9 / 11 / 3
-    second = 3 / 12 * first + 9 / 12 * (best - 2 / 3)
-    assert module.validated == pytest.approx([best, AVERAGES[3], second])
 
 
 def test_without_an_epoch_there_is_no_average() -> None:

@@ -38,8 +38,6 @@ class Checkpointing(Checkpoint):
     Attributes:
         score: the best value, negated if lower is better; None without validation.
         epochs: number of epochs of the best weights, or of the last ones without validation.
-        has_gone_back: the weights of `best.ckpt` have been loaded in this epoch. `last.ckpt` is then written
-            at its end, so that no resumed training repeats that with a later `best.ckpt`.
     """
 
     def __init__(
@@ -59,7 +57,6 @@ class Checkpointing(Checkpoint):
         self.score: float | None = None
         self.epochs = 0
         self.stop = False
-        self.has_gone_back = False
         self.saved_step = 0
         self.next_save_at = 0.0
 
@@ -103,8 +100,7 @@ class Checkpointing(Checkpoint):
             self.epochs = trainer.current_epoch + 1
         self.stop = trainer.should_stop
         is_first, is_last = not self.saved_step, trainer.current_epoch + 1 == trainer.max_epochs
-        if is_first or is_last or self.stop or self.has_gone_back or self._is_due(trainer):
-            self.has_gone_back = False
+        if is_first or is_last or self.stop or self._is_due(trainer):
             self._save_last(trainer)
         else:
             for logger in trainer.loggers:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.choice_context import NO_CONTEXT, ChoiceContext
 from twotower.config.component import Component
-from twotower.config.spec import PositiveFloat, PositiveInt, ProperFraction
+from twotower.config.spec import PositiveFloat, ProperFraction
 
 
 class OptimizerChoice(Component, ABC):
@@ -25,23 +25,15 @@ class OptimizerChoice(Component, ABC):
         probe_rates: list[PositiveFloat] = Field(default_factory=list)
         """Learning rates that are tried in short trainings from the initial weights; the validation split
         chooses one. Empty: `learning_rate` is used."""
-        schedule: Literal["constant", "plateau", "one_cycle", "cosine"] = "one_cycle"
-        """`constant`; `plateau` (a third of the learning rate, from the best weights so far, when
-        `trainer.monitor` has not improved for `trainer.patience` epochs); `one_cycle` (cosine rise over the
-        warm-up share, cosine fall to zero); `cosine` (fall alone)."""
-        max_reductions: PositiveInt = 2
-        """How often `plateau` reduces the learning rate before the training stops."""
+        schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"
+        """`constant`; `one_cycle` (cosine rise over the warm-up share, cosine fall to zero); `cosine` (fall
+        alone)."""
         warmup_share: ProperFraction = 0.3
         """Share of all steps that `one_cycle` rises for."""
         bytes_per_sparse_weight: ClassVar[int] = 12
         """Bytes of a weight of a sparse table with its state; here with two moments in float32."""
         takes_row_wise: ClassVar[bool] = False
         """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
-
-        @property
-        def rate_reductions(self) -> int:
-            """How often the learning rate is reduced before the training stops; 0 unless `plateau`."""
-            return self.max_reductions if self.schedule == "plateau" else 0
 
         @property
         def takes_sparse(self) -> bool:
@@ -52,8 +44,6 @@ class OptimizerChoice(Component, ABC):
             """Yield the warm-up of a schedule without one; see `Config.unused`."""
             if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":
                 yield "warmup_share", "only optimizer.schedule=one_cycle has a warm-up"
-            if "max_reductions" in self.model_fields_set and self.schedule != "plateau":
-                yield "max_reductions", "only optimizer.schedule=plateau reduces the learning rate"
 
         def problems(self, context: ChoiceContext = NO_CONTEXT) -> Iterator[tuple[str, str]]:
             """Refuse sparse tables where the optimizer does not support sparse gradients."""
@@ -106,7 +96,7 @@ class OptimizerChoice(Component, ABC):
 
     def factor(self, step: int, num_steps: int) -> float:
         """Return the factor of the learning rate at a step."""
-        if self.config.schedule in ("constant", "plateau"):
+        if self.config.schedule == "constant":
             return 1.0
         rise = self.config.warmup_share * num_steps if self.config.schedule == "one_cycle" else 0.0
         if step < rise:
