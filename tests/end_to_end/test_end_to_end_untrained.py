@@ -1,7 +1,6 @@
 """A run whose start no epoch betters: what it keeps and serves."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,24 +121,6 @@ def test_validation_decides_whether_the_towers_read_features(
         assert [again[key] for key in ("metrics", "training")] == [
             result[key] for key in ("metrics", "training")
         ]
-
-
-@pytest.mark.slow
-def test_a_probe_chooses_the_rate_and_is_not_repeated(tmp_path: Path) -> None:
-    folder, result = run(tmp_path, "optimizer.probe_rates=[5,0.001]")
-    chosen, path = result["training"]["chosen"], folder / "checkpoints" / "probe.json"
-    assert chosen["optimizer.learning_rate"] == 0.001
-    assert json.loads(path.read_text()) == {"optimizer.learning_rate": 0.001}
-    _, alone = run(tmp_path, "optimizer.learning_rate=0.001")
-    assert [alone[key] for key in ("metrics", "curves")] == [result[key] for key in ("metrics", "curves")]
-    written = path.stat().st_mtime_ns
-    shutil.rmtree(folder / "checkpoints" / "refit")
-    (folder / "result.json").unlink()
-    assert run_script("train", f"resume={folder}").returncode == 0
-    again = json.loads((folder / "result.json").read_text())
-    assert again["training"]["chosen"] == chosen
-    assert again["metrics"] == result["metrics"]
-    assert path.stat().st_mtime_ns == written
 
 
 @pytest.mark.slow

@@ -29,7 +29,6 @@ from twotower.parallel.launched import check_launcher, launched_rank, launched_s
 from twotower.training.callbacks.curves import EpochCallback
 
 LOG = logging.getLogger("twotower")
-OPTIMIZER = "optimizer."
 TOWERS = {"embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias"}
 TOWER_KEYS = TOWERS | {"size", "experiment", "benchmark"}
 """Root keys that define the towers, and choices that set some of these."""
@@ -123,12 +122,6 @@ def warm_start(
     new = [text for text in overrides if override_key(text) != "run"]
     latest = {override_key(text): text for text in [*old.overrides, *new]}  # the last override of each key
     settings = old.settings | dict(changes)
-    typed = set(map(override_key, new))
-    chosen = {key: value for key, value in before.training.chosen.items() if key.startswith(OPTIMIZER)}
-    is_same = settings["optimizer"]["_target_"] == old.settings["optimizer"]["_target_"]
-    if "optimizer" not in typed and is_same:  # the choices of one class do not fit another
-        values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen.keys() - typed}
-        settings["optimizer"] = settings["optimizer"] | values
     config = checked_run(settings, [*latest.values()], "the run's settings with these changes")
     return train(config, folder or run_folder(source.parent, [name, *new]), keep_after_input_error=False)
 

@@ -8,7 +8,7 @@ from twotower.jobs.run_config import RunConfig, WarmStartRunConfig
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
-NOT_OF_A_WARM_START = {f"optimizer.{name}" for name in ("schedule", "warmup_share", "probe_rates")}
+NOT_OF_A_WARM_START = {f"optimizer.{name}" for name in ("schedule", "warmup_share")}
 
 
 def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> list[str]:
@@ -76,11 +76,6 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
         for key in sorted(typed & NOT_OF_A_WARM_START):
             yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"
-    elif config.optimizer.probe_rates:
-        if not config.trainer.probe_steps:
-            yield "optimizer.probe_rates: no effect; set trainer.probe_steps=100"
-        elif "optimizer.learning_rate" in typed:
-            yield "optimizer.learning_rate: no effect; optimizer.probe_rates chooses it"
     read = config.user_tower.reads(config.block_names()["user_tower"])
     is_set = "last_item" in config.history.model_fields_set and config.history.last_item
     if is_set and "history" in read and "last_item" not in read:

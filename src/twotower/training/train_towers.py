@@ -93,7 +93,7 @@ def train_towers(
     _warn_of_empty_histories(batches, dataset.valid)
     warn_of_large_tables(module.model)
     chosen = probe(config, module, batches, context)
-    config, context = config.with_chosen(chosen), replace(context, chosen=chosen)
+    context = replace(context, chosen=chosen)
     module.optimizer_choice = config.optimizer.build()
     results = [fit(context, module, batches, FIT)]
     valid = evaluate_valid(module, dataset, evaluator)

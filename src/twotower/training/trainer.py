@@ -33,8 +33,7 @@ class TrainerChoice(Component):
         checkpoint by its own `valid/...`."""
         probe_steps: NonNegativeInt = 100
         """Steps of a short training, at least an epoch or 1,000 steps of it, by which the validation split
-        chooses settings: the layers of `widths=auto`, and optimizer settings (`probe_rates`). 0 chooses
-        nothing: `widths=auto` has its layers."""
+        chooses the layers of `widths=auto`. 0 chooses nothing: they have their layers."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
         """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
         multiplies bfloat16 fast, else `32-true`."""

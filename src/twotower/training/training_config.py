@@ -92,9 +92,9 @@ class TrainingConfig(TwoTowerConfig):
         return self.model_copy(update={"objective": objective, "item_bias": item_bias}), chosen
 
     def with_chosen(self, chosen: Mapping[str, float | None]) -> Self:
-        """Return the settings with the values that `resolve` or `probe` determined."""
+        """Return the settings with the values that `resolve` determined."""
         update = {}
-        for name in ("objective", "item_bias", "optimizer"):
+        for name in ("objective", "item_bias"):
             values = {key.partition(".")[2]: chosen[key] for key in chosen if key.startswith(f"{name}.")}
             update[name] = getattr(self, name).model_copy(update=values)
         return self.model_copy(update=update)

@@ -93,7 +93,6 @@ def _update(
     start = {"run": str(served), "epochs": settings["epochs"], "replay": settings["replay"]}
     new = run_folder(served.parent, [WARM_START])
     write_text_atomically(new / GATE, json.dumps({"passed": False}))  # until it has passed
-    # Keys of the optimizer that are not named have the values that the served run has chosen.
     optimizer = settings["changes"].get("optimizer", {})
     overrides = [f"optimizer.{key}={value}" for key, value in optimizer.items()]
     try:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,9 +21,6 @@ class OptimizerChoice(Component, ABC):
     class Config(Component.Config):
         learning_rate: PositiveFloat = 1e-3
         """The highest of the schedule."""
-        probe_rates: list[PositiveFloat] = Field(default_factory=list)
-        """Learning rates that are tried in short trainings from the initial weights; the validation split
-        chooses one. Empty: `learning_rate` is used."""
         schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"
         """`constant`; `one_cycle` (cosine rise over the warm-up share, cosine fall to zero); `cosine` (fall
         alone)."""

@@ -25,7 +25,6 @@ from twotower.training.training_config import TrainingConfig
 LOG = logging.getLogger("twotower")
 MAX_STEPS = 1_000
 """Number of steps after which an epoch of a short training ends, for large data sets."""
-LEARNING_RATE = "optimizer.learning_rate"
 Chosen = dict[str, float | None]
 
 
@@ -34,11 +33,10 @@ def probe(
 ) -> Chosen:
     """Return setting -> value that the validation split chooses.
 
-    Each value trains an epoch, at least `trainer.probe_steps` steps, or `MAX_STEPS` of a longer one, from the
-    same initial weights with the same batches. The value with the best `trainer.monitor` is chosen, one
-    setting after the other: first whether the towers have the layers of `widths=auto`, which must be better
-    by one standard error (null if not), then the learning rate (`optimizer.probe_rates`).
-    `checkpoints/probe.json` has the choice, for a run that is resumed.
+    Towers with and without the layers of `widths=auto` train an epoch, at least `trainer.probe_steps` steps,
+    or `MAX_STEPS` of a longer one, from the same initial weights with the same batches. The layers must be
+    better by one standard error of `trainer.monitor`, else their widths are null. `checkpoints/probe.json`
+    has the choice, for a run that is resumed.
 
     Args:
         module: with the initial weights, which it has again afterwards.
@@ -47,16 +45,18 @@ def probe(
     path = context.folder / "checkpoints" / "probe.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    rates = config.optimizer.probe_rates
-    is_needed = config.has_optional_layers() or rates
-    if not config.trainer.probe_steps or config.trainer.initial_share == 1 or not is_needed:
+    if (
+        not config.trainer.probe_steps
+        or config.trainer.initial_share == 1
+        or not config.has_optional_layers()
+    ):
         return {}
     initial = deepcopy(module.state_dict())
     if context.rehearse_index is not None:
         context.rehearse_index()  # before any training: see `rehearse_training`
 
-    def train(chosen: Chosen) -> BestEpoch:
-        best = short_training(config.with_chosen(chosen), module, batches)
+    def train() -> BestEpoch:
+        best = short_training(config, module, batches)
         module.load_state_dict(initial)
         batches.number = 0
         return best
@@ -64,9 +64,9 @@ def probe(
     chosen: Chosen = {}
     if layers := module.model.optional_layers():
         module.model.skip_optional_layers(True)
-        without = train({})
+        without = train()
         module.model.skip_optional_layers(False)
-        with_layers = train({})
+        with_layers = train()
         message = _describe_scores({"without": without.score, "with": with_layers.score}, config)
         if with_layers.exceeds(without):
             LOG.debug("features: the towers read them (%s)", message)
@@ -78,11 +78,6 @@ def probe(
                 "user_tower.widths=[] item_tower.widths=[] always reads them (%s)",
                 message,
             )
-    if rates:
-        scores = {rate: train(chosen | {LEARNING_RATE: rate}).score for rate in rates}
-        chosen[LEARNING_RATE] = best = max(scores, key=lambda rate: (scores[rate], -rate))
-        message = _describe_scores({f"at {rate:g}": score for rate, score in scores.items()}, config)
-        LOG.debug("%s=%g: %s", LEARNING_RATE, best, message)
     if is_first():
         write_text_atomically(path, json.dumps(chosen))
     return chosen
