@@ -175,8 +175,8 @@ class Baseline(Component, ABC):
             """Return why the baseline cannot run on data of this size, None if it can."""
             return None
 
-        def applies_to(self, holdout: Holdout) -> bool:
-            """Return whether the baseline applies to a holdout; if not, it is skipped."""
+        def applies_to(self, holdout: Holdout, past: BaselineData) -> bool:
+            """Return whether the baseline applies to a holdout and its past; if not, it is skipped."""
             return True
 
         def space(self, past: BaselineData) -> Mapping[str, TriedValues]:

@@ -93,7 +93,8 @@ class BaselineRunner:
         reports: dict[str, Report] = {}
         skipped, out_of_time = {}, []
         for name, config in configs.items():
-            if not config.applies_to(self.holdout) or (config.reads_content and self.past.content is None):
+            applies = config.applies_to(self.holdout, self.past)
+            if not applies or (config.reads_content and self.past.content is None):
                 continue
             if reason := config.skip_reason(self.past):
                 skipped[name] = reason

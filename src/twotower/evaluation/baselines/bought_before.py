@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
 
@@ -20,7 +21,7 @@ class BoughtBefore(PopularityBaseline):
     class Config(PopularityBaseline.Config):
         suggestion = "history=weighted_pooling initialization=svd"
 
-        def applies_to(self, holdout: Holdout) -> bool:
+        def applies_to(self, holdout: Holdout, past: BaselineData) -> bool:
             """Tell whether items of the history can be recommended."""
             return holdout.repeats
 
